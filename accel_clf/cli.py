@@ -1,0 +1,150 @@
+"""accel-clf: train, evaluate, predict, doctor."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from accel_clf import __version__
+from accel_clf.config import Parser
+from accel_clf.errors import DONE, ConfigError, closest, run_command
+
+# Nothing here imports torch before a command needs it: `accel-clf --help` answers at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["train"]:
+        from accel_clf.train import main as train
+
+        return train(given[1:], "accel-clf train")
+    return run_command(lambda: _dispatch(given), debug="--debug" in given)
+
+
+def _dispatch(given: list[str]) -> int:
+    parser = Parser(prog="accel-clf", description="Fine-tune any Hugging Face encoder into a text classifier.")
+    parser.add_argument("--version", action="version", version=f"accel-clf {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    commands.add_parser("train", help="train by a YAML file and flags; with no argument the demo", add_help=False)
+
+    evaluate = _command(commands, "evaluate", "measure a trained run on labelled rows", _evaluate)
+    evaluate.add_argument("run", metavar="RUN", type=Path, help="the run folder")
+    evaluate.add_argument("--data", required=True, metavar="SOURCE", help="a file, or a Hub data set's id or folder")
+    evaluate.add_argument("--config", help="the Hub data set's configuration (default: the run's, for the run's own)")
+    evaluate.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
+    _columns(evaluate, "text", "label", "slice")
+    evaluate.add_argument("--json", action="store_true", help="print all metrics as JSON")
+
+    predict = _command(commands, "predict", "label texts with a trained run", _predict)
+    predict.add_argument("run", metavar="RUN", type=Path, help="the run folder")
+    predict.add_argument("texts", metavar="TEXT", nargs="*", help="default: lines of standard input")
+    predict.add_argument("--data", metavar="SOURCE", help="a file, or a Hub data set's id or folder")
+    predict.add_argument("--config", help="the Hub data set's configuration")
+    predict.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
+    _columns(predict, "text")
+    predict.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
+    predict.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+    doctor = _command(commands, "doctor", "show versions, devices, and what a run would use and why", _doctor)
+    doctor.add_argument("--json", action="store_true", help="print as JSON")
+
+    if given and not given[0].startswith("-") and given[0] not in commands.choices:
+        raise ConfigError(
+            f"no command {given[0]!r}",
+            f"one of {', '.join(commands.choices)}",
+            closest(given[0], list(commands.choices)) or "`accel-clf --help`",
+        )
+    arguments = parser.parse_args(given)
+    if not hasattr(arguments, "run_command"):
+        parser.print_help()
+        return DONE
+    command: Callable[[argparse.Namespace], int] = arguments.run_command
+    return command(arguments)
+
+
+def _command(
+    commands: Any, name: str, what: str, function: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    parser.set_defaults(run_command=function)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _columns(parser: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        parser.add_argument(f"--{name}", metavar="COLUMN", help=f"the column with the {name} (default: the run's)")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from accel_clf import report
+    from accel_clf.data import sources
+    from accel_clf.data.tokens import encode
+    from accel_clf.evaluation import measure
+    from accel_clf.folder import read_config
+    from accel_clf.serving.predictor import Predictor
+
+    data = read_config(arguments.run).data
+    named = {name: getattr(arguments, name) for name in ("text", "label", "slice") if getattr(arguments, name)}
+    config = arguments.config or (data.config if arguments.data == data.train else None)
+    columns = data.model_copy(update={**named, "group": None, "config": config})
+    predictor = Predictor(arguments.run)
+    rows = sources.read(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
+    tokens = encode(rows, predictor.tokenizer, data.max_length)
+    measured = measure(predictor.logits(tokens, shown=True), rows, predictor.config.evaluation)
+    print(json.dumps(measured.metrics, ensure_ascii=False) if arguments.json else report.metrics(measured.metrics))
+    return DONE
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    output: Path | None = arguments.output
+    if output is not None and output.suffix not in (".csv", ".jsonl"):
+        raise ConfigError(f"--output {output}", "a name that ends in .csv or .jsonl")
+    if output is not None and output.exists():
+        raise ConfigError(f"--output {output} exists", "a new file", "choose another name, or remove it first")
+    if arguments.texts and arguments.data:
+        raise ConfigError("texts and --data", "one of them", "leave one out")
+    from accel_clf.data import sources
+    from accel_clf.folder import answer, read_config, whole, write_answers
+    from accel_clf.serving.predictor import Predictor
+
+    data = read_config(arguments.run).data
+    texts: Iterator[str]
+    if arguments.data:
+        column = arguments.text or data.text
+        texts = sources.read_texts(arguments.data, column, config=arguments.config, split=arguments.split)
+    else:
+        texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
+    predictor = Predictor(arguments.run)
+    answers = ({"text": text, **answer(predictor.labels, scores)} for text, scores in predictor.predict(texts))
+    if output is not None:
+        with whole(output) as file:
+            write_answers(file, answers, as_csv=output.suffix == ".csv")
+    elif arguments.json:
+        write_answers(sys.stdout, answers, as_csv=False)
+    else:
+        for row in answers:
+            print(f"{row['label']}  {row['score']:.4f}  {row['text']}")
+    return DONE
+
+
+def _lines_of_standard_input() -> Iterator[str]:
+    if sys.stdin.isatty():
+        print("a text a line; end with Ctrl-D", file=sys.stderr)
+    for line in sys.stdin:
+        yield line.rstrip("\n")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from accel_clf import doctor
+
+    found = doctor.examine()
+    print(json.dumps(found) if arguments.json else doctor.as_text(found))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,314 @@
+"""Every setting, once: YAML keys, flags, `--help`, defaults, checks and the README's table come from here."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from accel_clf.errors import ConfigError, closest
+
+
+def _number_if_it_is_one(value: object) -> object:
+    """Flags arrive as text: `--data.validation 0.2` is a share, `--data.validation dev.csv` a file."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _share(value: float | str) -> float | str:
+    if isinstance(value, float) and not 0 < value < 1:
+        raise ValueError("a share lies between 0 and 1")
+    return value
+
+
+ShareOrSource = Annotated[float | str, BeforeValidator(_number_if_it_is_one), AfterValidator(_share)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Model(Section):
+    """The encoder."""
+
+    name: str = "bert-base-uncased"
+    """Hub id or local folder; "demo" is the tiny built-in encoder, trained from scratch."""
+    allow_code: bool = False
+    """Run Python code that the model's repository brings along."""
+    allow_pickle: bool = False
+    """Load weights that exist only as pickle, a format that can run code."""
+
+
+class Data(Section):
+    """The rows."""
+
+    train: str = "demo"
+    """"demo", a file (.csv .tsv .jsonl .parquet, .gz too), or a Hub data set's id or local folder."""
+    validation: ShareOrSource | None = 0.1
+    """A share of the training rows, a file, or a split of the Hub data set; null for none."""
+    test: str | None = None
+    """A file or a split, measured once, at the end."""
+    config: str | None = None
+    """The Hub data set's configuration, where it has several."""
+    split: str = "train"
+    """The Hub data set's split to train on."""
+    text: str = "text"
+    """The column with the text."""
+    label: str = "label"
+    """The column with the label."""
+    group: str | None = None
+    """A column; rows of one group never part company across splits and folds."""
+    slice: str | None = None
+    """A column (a language, say) to report metrics by."""
+    max_length: Annotated[int, Field(ge=3)] = 256
+    """Tokens a text may have; what is longer is cut."""
+    limit: Annotated[int, Field(ge=2)] | None = None
+    """At most so many training rows, drawn evenly from the classes by the seed."""
+
+
+class Batch(Section):
+    """Which rows meet in a step."""
+
+    size: Count = 16
+    """Rows a process and micro-batch."""
+    accumulate: Count = 1
+    """Micro-batches an optimizer step."""
+    layout: Literal["auto", "padded", "bucketed"] = "auto"
+    """padded to the longest row of the batch; bucketed to one of few widths, for compilers; auto: by device."""
+
+
+class Training(Section):
+    """The loop."""
+
+    epochs: Count = 1
+    """Passes over the training rows."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    """The peak rate, before lr_scaling."""
+    lr_scaling: Literal["linear", "sqrt", "none"] = "linear"
+    """What the rate is multiplied by: the number of processes, its square root, or nothing."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up: to zero along a line or a cosine, or not at all."""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """The share of all steps over which the rate rises from zero."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's decay; biases and norms have none."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Longer gradients are shortened to this norm; null for never."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """The precision of matrix products; weights stay fp32. auto: by device."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Decides the split, the order, the new head's weights and dropout."""
+
+
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss")
+
+
+class Evaluation(Section):
+    """What is measured on validation and test rows, and when."""
+
+    every: Literal["epoch"] | Count = "epoch"
+    """"epoch", or so many optimizer steps."""
+    metric: str = "accuracy"
+    """What the best model is best by: accuracy, macro_f1, weighted_f1, log_loss, or one of `metrics`."""
+    metrics: tuple[str, ...] = ()
+    """Further metrics of the `evaluate` library, by name or path."""
+    patience: Count | None = None
+    """Stop after so many evaluations without a better one; null: never."""
+    baseline: bool = False
+    """Also fit TF-IDF with logistic regression on the same rows, to show what words alone give."""
+
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> Self:
+        if self.metric not in (*METRICS, *self.metrics):
+            raise ValueError(f"evaluation.metric {self.metric!r} is neither {', '.join(METRICS)} nor in metrics")
+        return self
+
+
+# What the tiny encoder, which starts from nothing, needs in place of fine-tuning's defaults.
+DEMO: dict[str, dict[str, Any]] = {
+    "data": {"max_length": 64},
+    "batch": {"size": 32},
+    "training": {"epochs": 5, "learning_rate": 2e-3},
+    "evaluation": {"baseline": True},
+}
+
+
+class Config(Section):
+    """A whole run. With neither model nor data named, it is the demo."""
+
+    model: Model = Model()
+    data: Data = Data()
+    batch: Batch = Batch()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    output: str = ""
+    """The run folder; when left out, runs/ and the name of the training data."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _demo_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not all(isinstance(v, Mapping) for k, v in given.items() if k in DEMO):
+            return given  # pydantic says what is wrong with it
+        train = given.get("data", {}).get("train", "demo")
+        model = given.get("model", {})
+        if train == "demo" and isinstance(model, Mapping) and "name" not in model:
+            given = merge(given, {"model": {"name": "demo"}})
+        if isinstance(given.get("model"), Mapping) and given["model"].get("name") == "demo":
+            given = merge(DEMO, given)
+        if not given.get("output") and isinstance(train, str):
+            given = {**given, "output": f"runs/{Path(train).name.split('.')[0] or 'run'}"}
+        return given
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two levels of settings; `above` wins."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def settings(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as (dotted name, pydantic field)."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def settings_table() -> str:
+    """The README's table of settings, in Markdown."""
+    lines = ["| setting | default | what |", "|---|---|---|"]
+    for name, field in settings():
+        default = field.get_default()
+        shown = {None: "null", (): "none", "": "", True: "true", False: "false"}.get(default, default)
+        described = " ".join((field.description or "").split())
+        for literal in _literals(field.annotation):
+            if len(literal) > 1:
+                described += f" One of {', '.join(literal)}."
+        lines.append(f"| `{name}` | {shown} | {described} |")
+    return "\n".join(lines)
+
+
+def _literals(annotation: Any) -> Iterator[tuple[str, ...]]:
+    if getattr(annotation, "__origin__", None) is Literal:
+        yield get_args(annotation)
+    else:
+        for part in get_args(annotation):
+            yield from _literals(part)
+
+
+def load(path: str | Path | None, flags: Mapping[str, Any]) -> Config:
+    """The settings of a YAML file (or of none), with `flags` over them.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is unknown or out of its range.
+    """
+    given = _read_yaml(Path(path)) if path is not None else {}
+    try:
+        return Config.model_validate(merge(given, flags))
+    except ValidationError as error:
+        raise _explain(error, str(path) if path is not None else "the command line") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", "a YAML file of settings", "check the path") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder", "a YAML file of settings", f"try {path}/config.yaml") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})", "a YAML file of settings") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise ConfigError(
+            f"{place}: {getattr(error, 'problem', None) or 'not YAML'}", "`section:` and below it `  key: value`"
+        ) from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: {type(loaded).__name__}, not settings", "`section:` and below it `  key: value`")
+    return loaded
+
+
+def _explain(error: ValidationError, origin: str) -> ConfigError:
+    """One line a setting, however many branches of a union pydantic tried."""
+    names = dict(settings())
+    sections = [name for name in Config.model_fields if f"{name}." in " ".join(names)]
+    problems: dict[str, list[str]] = {}
+    for item in error.errors():
+        parts = [str(part) for part in item["loc"]]
+        name = ".".join(parts[: 2 if parts and parts[0] in sections else 1])
+        if item["type"] == "extra_forbidden":
+            # A key in the wrong section is told from a misspelt one by its last part.
+            moved = [known for known in names if known.split(".")[-1] == name.split(".")[-1]]
+            hint = f"did you mean {moved[0]}?" if moved else closest(name, [*names, *sections])
+            problems[name] = [f"unknown setting {name}", hint]
+        else:
+            message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            if item["type"] == "model_type":
+                message = "a section, with `key: value` lines below it"
+            got = f"{name} is {item['input']!r}"
+            problems.setdefault(name, [got, ""])
+            if message not in problems[name][1]:
+                problems[name][1] += (" or " if problems[name][1] else "") + message
+    first, *others = problems.values()
+    more = "".join(f"\n  also:     {got}{': ' + expected if expected else ''}" for got, expected in others)
+    unknown = first[0].startswith("unknown")
+    return ConfigError(
+        f"{origin}: {first[0]}",
+        "" if unknown else first[1] + more,
+        ((first[1] + " " if first[1] else "") + "`accel-clf train --help` lists every setting" + more)
+        if unknown
+        else "`accel-clf train --help` says what each setting means",
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose refusals are ConfigErrors, with the nearest flag named."""
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        unknown = [word for word in message.split() if word.startswith("--")]
+        hint = closest(unknown[0].split("=")[0], flags) if unknown else ""
+        raise ConfigError(f"{self.prog}: {message}", hint, f"`{self.prog} --help` lists what there is")
+
+
+def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, bool]:
+    """`[CONFIG.yaml] [--section.key value ...] [--debug]` as (settings, debug)."""
+    from pydantic_settings import CliSettingsSource
+
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} [CONFIG.yaml] [--section.key value ...] [--debug]",
+        description=description,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags come on top")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    source: Any = CliSettingsSource(
+        Config,  # type: ignore[arg-type]
+        root_parser=parser,
+        cli_avoid_json=True,
+        cli_parse_none_str="null",
+        parse_args_method=lambda *_: argparse.Namespace(),
+    )
+    arguments = parser.parse_args(argv)
+    flags = source(parsed_args=arguments)()
+    flags.pop("config", None)
+    flags.pop("debug", None)
+    return load(arguments.config, flags), arguments.debug

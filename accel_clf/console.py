@@ -1,0 +1,73 @@
+"""What a person sees while work goes on: a bar on a terminal, plain lines otherwise; all on standard error."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Bar:
+    """The progress of one job, counted in steps."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done, self.note = what, total, 0, ""
+
+    def advance(self, steps: int = 1, note: str | None = None) -> None:
+        self.done += steps
+        self.note = self.note if note is None else note
+
+
+class _PlainBar(Bar):
+    """A line now and then, for logs; nothing for a job that is over before the first line is due."""
+
+    def __init__(self, what: str, total: int) -> None:
+        super().__init__(what, total)
+        self.due = time.monotonic() + SECONDS_BETWEEN_LINES
+
+    def advance(self, steps: int = 1, note: str | None = None) -> None:
+        super().advance(steps, note)
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + SECONDS_BETWEEN_LINES
+            say(f"{self.what}: {self.done} of {self.total} {self.note}".rstrip())
+
+
+def say(line: str) -> None:
+    """A line above whatever bar is there."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bar(what: str, total: int, shown: bool = True) -> Iterator[Bar]:
+    """A progress bar. Lines printed by `say` meanwhile appear above it.
+
+    Args:
+        what: the job, in a word or two.
+        total: how many steps it has.
+        shown: False on every process but the first, which stay silent.
+    """
+    if not shown:
+        yield Bar(what, total)
+    elif not sys.stderr.isatty():
+        yield _PlainBar(what, total)
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(what, total=total, note="")
+
+            class RichBar(Bar):
+                def advance(self, steps: int = 1, note: str | None = None) -> None:
+                    super().advance(steps, note)
+                    progress.update(task, completed=self.done, note=self.note)
+
+            yield RichBar(what, total)

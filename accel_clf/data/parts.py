@@ -1,0 +1,75 @@
+"""A configuration's training, validation and test rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from accel_clf.config import Data
+from accel_clf.data import sources, splits
+from accel_clf.data.sources import Rows
+from accel_clf.errors import DataError
+
+
+class Parts(NamedTuple):
+    """The rows of a run; validation and test are None where the settings name none."""
+
+    train: Rows
+    validation: Rows | None
+    test: Rows | None
+
+
+def load(data: Data, seed: int, trained_labels: Sequence[str] | None = None) -> Parts:
+    """Read and split as configured.
+
+    Args:
+        data: the settings.
+        seed: of the split and of the sample.
+        trained_labels: the labels that the model has been trained for. If the rows have the same ones, this is their
+            order, so that the model's outputs keep their meaning.
+
+    Raises:
+        DataError: any of the rows cannot be used.
+    """
+    train = sources.read(data.train, data, split=data.split)
+    if trained_labels and train.label_names != tuple(trained_labels) and set(train.label_names) == set(trained_labels):
+        train = sources.read(data.train, data, split=data.split, label_names=trained_labels)
+    if len(train.label_names) < 2:
+        raise DataError(
+            f"{train.origin}: all {len(train)} rows have the label {train.label_names[0]!r}", "two labels or more"
+        )
+    if data.limit:
+        train = train.take(splits.sample(train.labels.codes, data.limit, seed))
+    validation: Rows | None
+    if isinstance(data.validation, float):
+        groups = train.groups.codes if train.groups else None
+        kept, held = splits.holdout(train.labels.codes, groups, data.validation, seed)
+        train, validation = train.take(kept), train.take(held)
+    else:
+        validation = _other(data.validation, data, train)
+    return Parts(train, validation, _other(data.test, data, train))
+
+
+def _other(source: str | None, data: Data, train: Rows) -> Rows | None:
+    """Rows of a file, or of another split of the Hub data set that the training rows come from."""
+    if source is None:
+        return None
+    ungrouped = data.model_copy(update={"group": None})
+    from_hub = data.train != "demo" and not sources.is_file(data.train)
+    if from_hub and not sources.is_file(source) and not Path(source).exists():
+        return sources.read(data.train, ungrouped, split=source, label_names=train.label_names)
+    return sources.read(source, ungrouped, split="test", label_names=train.label_names)
+
+
+def warnings(parts: Parts) -> list[str]:
+    """What is suspicious about the rows, though not wrong."""
+    found = []
+    for name, rows in parts._asdict().items():
+        if rows is None:
+            continue
+        if empty := sources.empty_texts(rows):
+            found.append(f"{empty} of {len(rows)} {name} rows have an empty text")
+        if rows is not parts.train and (common := sources.common_texts(parts.train, rows)):
+            found.append(
+                f"{common} of {len(rows)} {name} rows have the text of a training row, which flatters the result"
+            )
+    return found

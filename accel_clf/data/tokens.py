@@ -1,0 +1,157 @@
+"""Texts to token ids, once: kept on disk under a digest of texts and tokenizer, and read through a memory map."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accel_clf.console import bar
+from accel_clf.data.sources import Rows
+from accel_clf.errors import ConfigError
+
+TEXTS_AT_ONCE = 1000  # a batch that keeps the tokenizer's threads busy and takes about a megabyte
+FORMAT = 1  # goes up when the files' meaning changes
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The token ids of rows, special tokens included, cut to a length.
+
+    Attributes:
+        ids: uint16 or int32 [all tokens], one row after the other.
+        starts: int64 [rows + 1]: row k is ids[starts[k]:starts[k + 1]].
+        largest: the largest id among them.
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    largest: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.ids[self.starts[row] : self.starts[row + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [rows]: tokens a row."""
+        return np.diff(self.starts)
+
+
+def cache_folder() -> Path:
+    """ACCEL_CLF_CACHE, or accel_clf in the user's cache folder."""
+    own = os.environ.get("ACCEL_CLF_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel_clf"
+
+
+def encode(rows: Rows, tokenizer: Any, max_length: int, cache: Path | None = None, shown: bool = True) -> Tokens:
+    """The tokens of `rows`, from the cache where it has them.
+
+    Args:
+        rows: the texts.
+        tokenizer: a fast tokenizer of transformers.
+        max_length: tokens a row may have, special tokens included.
+        cache: the folder to keep them in; None for cache_folder().
+        shown: whether to show progress.
+    """
+    identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}"
+    folder = (cache or cache_folder()) / "tokens" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+    tokens = _load(folder)
+    if tokens is None or len(tokens) != len(rows):
+        tokens = _write(folder, rows, tokenizer, max_length, shown)
+    return tokens
+
+
+def encode_texts(texts: list[str], tokenizer: Any, max_length: int) -> Tokens:
+    """The tokens of a list of texts, in memory."""
+    ids = _encode(texts, tokenizer, max_length)
+    flat = np.fromiter((token for row in ids for token in row), np.int32)
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
+    return Tokens(flat, starts, int(flat.max(initial=0)))
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """What decides a fast tokenizer's answers.
+
+    Raises:
+        ConfigError: the tokenizer is not a fast one.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ConfigError(
+            f"a tokenizer of class {type(tokenizer).__name__}, which has no fast form",
+            "a tokenizer with a tokenizer.json",
+        )
+    state = json.loads(backend.to_str())
+    # Every call sets these two anew; the rest is the tokenizer itself.
+    state.pop("truncation", None)
+    state.pop("padding", None)
+    sides = f"{tokenizer.truncation_side} {tokenizer.padding_side}"
+    return hashlib.sha256((json.dumps(state, sort_keys=True) + sides).encode()).hexdigest()
+
+
+def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]]:
+    encoded = tokenizer(
+        texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
+    )
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
+
+
+def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: bool) -> Tokens:
+    """Tokenize into a folder of its own and give it its name when it is whole, so that no half is ever found."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    kind = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    lengths: list[int] = []
+    largest = 0
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
+    try:
+        with (unfinished / "ids").open("wb") as file, bar("tokenizing", len(rows), shown) as progress:
+            for texts in _chunks(rows.texts()):
+                ids = _encode(texts, tokenizer, max_length)
+                flat = np.fromiter((token for row in ids for token in row), np.int64)
+                largest = max(largest, int(flat.max(initial=0)))
+                flat.astype(kind).tofile(file)
+                lengths.extend(map(len, ids))
+                progress.advance(len(texts))
+        np.save(unfinished / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        (unfinished / "meta.json").write_text(json.dumps({"kind": np.dtype(kind).name, "largest": largest}))
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, found by _load
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if _load(folder) is None:  # otherwise another run was first with the same tokens
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    tokens = _load(folder)
+    assert tokens is not None
+    return tokens
+
+
+def _load(folder: Path) -> Tokens | None:
+    """The tokens in a folder; None where there are none, or not whole."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        starts = np.load(folder / "starts.npy")
+        kind = np.dtype(meta["kind"])
+        if (folder / "ids").stat().st_size != starts[-1] * kind.itemsize:
+            return None
+        ids = np.memmap(folder / "ids", kind, mode="r") if starts[-1] else np.empty(0, kind)
+        return Tokens(ids, starts, meta["largest"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(islice(texts, TEXTS_AT_ONCE)):
+        yield chunk

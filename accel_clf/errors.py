@@ -1,0 +1,109 @@
+"""What goes wrong by the user's hand or the machine's: what was got, what was expected, what to do; and exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from types import FrameType
+
+DONE, FAILED, USAGE, DATA, INTERRUPTED, TERMINATED = 0, 1, 2, 65, 130, 143
+
+
+class UserError(Exception):
+    """Something that the user can mend.
+
+    Args:
+        got: what was found, with its place (file and line, setting).
+        expected: what would have been right.
+        fix: what to do about it.
+    """
+
+    exit_code = FAILED
+
+    def __init__(self, got: str, expected: str = "", fix: str = "") -> None:
+        super().__init__(got)
+        self.got, self.expected, self.fix = got, expected, fix
+
+    def __str__(self) -> str:
+        lines = [f"error: {self.got}"]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.fix:
+            lines.append(f"  to do:    {self.fix}")
+        return "\n".join(lines)
+
+
+class ConfigError(UserError):
+    """A setting, a flag or a command that cannot be used."""
+
+    exit_code = USAGE
+
+
+class DataError(UserError):
+    """Rows that cannot be read or do not fit together."""
+
+    exit_code = DATA
+
+
+class Terminated(BaseException):
+    """SIGTERM was received. Not an Exception, so that no handler on the way swallows it."""
+
+
+def closest(word: str, choices: Sequence[str]) -> str:
+    """`did you mean X?`, or nothing where no choice is near."""
+    near = get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def run_command(command: Callable[[], int], debug: bool = False) -> int:
+    """Run `command` and turn whatever ends it into an exit code and one screen on standard error.
+
+    Under several processes the same mistake is met by all of them; process 0 tells it.
+    """
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        return command()
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        elif os.environ.get("RANK", "0") == "0":
+            print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return TERMINATED
+    except BrokenPipeError:  # `accel-clf predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        print(
+            UserError(
+                f"{error.strerror or error}: {error.filename or 'no file named'}",
+                fix="free some space or mend the permissions, then run the same command again",
+            ),
+            file=sys.stderr,
+        )
+        return FAILED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        print(
+            UserError(
+                f"{type(error).__name__}: {str(error).strip() or 'no message'}",
+                fix=f"run again with --debug for the traceback (it ends in {place.filename}:{place.lineno})",
+            ),
+            file=sys.stderr,
+        )
+        return FAILED

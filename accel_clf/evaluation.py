@@ -1,0 +1,110 @@
+"""Every row counted exactly once: logits by row, whatever the number of processes, and what they are worth."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from accel_clf.config import Evaluation
+from accel_clf.console import bar
+from accel_clf.data.layouts import collate, places
+from accel_clf.data.order import FILLER, micro_batches
+from accel_clf.data.sources import Rows
+from accel_clf.data.tokens import Tokens
+from accel_clf.errors import ConfigError, UserError
+from accel_clf.metrics import LOWER_IS_BETTER, classification, further
+from accel_clf.strategies.base import GlobalBatches, Strategy
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation found.
+
+    Attributes:
+        logits: float32 [rows, classes], in the order of the rows.
+        metrics: by name.
+        score: the metric that the best model is chosen by, larger is better.
+    """
+
+    logits: np.ndarray
+    metrics: dict[str, Any]
+    score: float
+
+
+def logits(
+    model: nn.Module, tokens: Tokens, strategy: Strategy, *, size: int, layout: str, max_length: int, pad_id: int,
+    shown: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """The model's answers to all rows, on all processes: float32 [rows, classes].
+
+    Args:
+        model: as `strategy` prepared it.
+        tokens: of the rows.
+        size: rows a process and batch.
+        layout: "padded" or "bucketed".
+        max_length: the longest a row can be.
+        pad_id: the tokenizer's padding token.
+        shown: whether to show progress.
+
+    Raises:
+        UserError: a row is missing or came twice.
+    """
+    # Rows of like length share a batch, so that little is padding; ids bring the answers back in order.
+    longest_first = np.argsort(-tokens.lengths, kind="stable")
+    together = size * strategy.processes
+    batches = GlobalBatches(
+        (places(rows, tokens.lengths, layout, max_length) for rows in micro_batches(longest_first, together)),
+        ceil(len(tokens) / together),
+        together,
+    )
+    model.eval()
+    found: list[torch.Tensor] = []
+    ids: list[torch.Tensor] = []
+    with torch.no_grad(), bar("evaluating", len(batches), shown and strategy.is_main) as progress:
+        for batch in strategy.batches(batches, collate(tokens, None, pad_id)):
+            answers = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            found.append(answers.float())
+            ids.append(batch["rows"])
+            progress.advance()
+    # A process may have dropped fillers, so all fill up to the same size before they meet.
+    mine, my_ids = torch.cat(found), torch.cat(ids)
+    missing = len(batches) * size - len(my_ids)
+    all_ids = strategy.gather(torch.nn.functional.pad(my_ids, (0, missing), value=FILLER)).cpu().numpy()
+    answers_of_all = strategy.gather(torch.nn.functional.pad(mine, (0, 0, 0, missing))).cpu().numpy()
+    real = all_ids != FILLER
+    if not np.array_equal(np.sort(all_ids[real]), np.arange(len(tokens))):
+        raise UserError(
+            f"evaluation answered {real.sum()} rows, {len(np.unique(all_ids[real]))} different ones",
+            f"each of {len(tokens)} rows once",
+            "please report this, with the command",
+        )
+    in_order = np.empty((len(tokens), answers_of_all.shape[1]), np.float32)
+    in_order[all_ids[real]] = answers_of_all[real]
+    return in_order
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax over classes: float32 [rows, classes]."""
+    return torch.from_numpy(logits).softmax(dim=-1).numpy()
+
+
+def measure(found: np.ndarray, rows: Rows, settings: Evaluation) -> Measured:
+    """The metrics of logits [rows, classes] against the rows' labels.
+
+    Raises:
+        ConfigError: `settings.metric` is not among them.
+    """
+    sure = probabilities(found)
+    slices = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
+    metrics = classification(rows.labels.codes, sure, rows.label_names, *slices)
+    metrics |= further(settings.metrics, rows.labels.codes, found.argmax(axis=1))
+    if settings.metric not in metrics:  # a module of `evaluate` names its numbers as it likes
+        raise ConfigError(
+            f"evaluation.metric is {settings.metric}, and no metric answered with that name",
+            "one of " + ", ".join(name for name, value in metrics.items() if isinstance(value, float)),
+        )
+    value = metrics[settings.metric]
+    return Measured(found, metrics, -value if settings.metric in LOWER_IS_BETTER else value)

@@ -1,0 +1,151 @@
+"""Files of a run folder: written whole or not at all, and never over something else."""
+
+import csv
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from accel_clf.config import Config, load, settings
+from accel_clf.errors import ConfigError
+
+LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "scikit-learn", "numpy")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[str]]:
+    """A text file that appears under its name only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(unfinished).chmod(0o644)  # mkstemp's files are their owner's only
+        os.replace(unfinished, path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with whole(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def state(folder: Path, config: Config) -> str:
+    """Whether a run folder is "new", "unfinished" or "finished".
+
+    Raises:
+        ConfigError: the folder holds something else, or a finished run with other settings.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output {folder} is a file", "a folder for the run", "choose another --output")
+    if not folder.exists() or not any(folder.iterdir()):
+        return "new"
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(
+            f"output {folder} holds files that are not a run's: {sorted(p.name for p in folder.iterdir())[0]}",
+            "a new or empty folder, or a run's",
+            "choose another --output",
+        )
+    if not (folder / "metrics.json").is_file():
+        return "unfinished"
+    changes = differences(load(folder / "config.yaml", {}), config)
+    if changes:
+        raise ConfigError(
+            f"output {folder} holds a finished run with other settings: " + "; ".join(changes),
+            "a folder of its own for each run",
+            "choose another --output",
+        )
+    return "finished"
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """The settings in which two configurations differ."""
+
+    def value(config: Config, name: str) -> Any:
+        for part in name.split("."):
+            config = getattr(config, part)
+        return config
+
+    return [
+        f"{name} {value(before, name)} -> {value(after, name)}"
+        for name, _ in settings()
+        if value(before, name) != value(after, name)
+    ]
+
+
+def write_config(folder: Path, config: Config) -> None:
+    with whole(folder / "config.yaml") as file:
+        yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False, allow_unicode=True)
+
+
+def read_config(folder: Path) -> Config:
+    """The settings of a run.
+
+    Raises:
+        ConfigError: the folder is not one of a run that got as far as a model.
+    """
+    if not (folder / "config.yaml").is_file() or not (folder / "model" / "config.json").is_file():
+        what = "no such folder" if not folder.is_dir() else "no trained run"
+        raise ConfigError(
+            f"{folder}: {what}", "the folder that `accel-clf train` wrote", "check the path, or train first"
+        )
+    return load(folder / "config.yaml", {})
+
+
+def environment(chosen: str, processes: int) -> dict[str, Any]:
+    """What a run ran on."""
+    return {
+        "command": sys.argv,
+        "device": chosen,
+        "processes": processes,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """The installed versions of accel_clf and what it stands on; None for what is not there."""
+    found: dict[str, str | None] = {}
+    for name in ("accel_clf", *LIBRARIES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def answer(names: Sequence[str], probabilities: Iterable[float]) -> dict[str, Any]:
+    """A row's label, its score, and every class's: what `predict` writes."""
+    scores = {name: float(value) for name, value in zip(names, probabilities, strict=True)}
+    label = max(scores, key=lambda name: scores[name])
+    return {"label": label, "score": scores[label], "scores": scores}
+
+
+def write_answers(file: IO[str], answers: Iterable[dict[str, Any]], as_csv: bool) -> None:
+    """Answers as CSV, a column `score:NAME` a class, or as JSON lines."""
+    if not as_csv:
+        for row in answers:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return
+    writer = None
+    for row in answers:
+        flat = {key: value for key, value in row.items() if key != "scores"}
+        flat |= {f"score:{name}": value for name, value in row["scores"].items()}
+        if writer is None:
+            writer = csv.DictWriter(file, flat, lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(flat)

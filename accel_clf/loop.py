@@ -1,0 +1,221 @@
+"""THE training loop: fit() is the schedule, train_step() the arithmetic."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from accel_clf.config import Config
+from accel_clf.console import bar
+from accel_clf.data import order
+from accel_clf.data.layouts import IGNORED, Place, collate, places
+from accel_clf.data.tokens import Tokens
+from accel_clf.errors import UserError
+from accel_clf.optim import peak_rate, rate, set_rate
+from accel_clf.strategies.base import GlobalBatches, Strategy
+
+LOG_EVERY = 10  # steps; reading a loss makes the host wait for the device
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What is learned from.
+
+    Attributes:
+        tokens: of each row.
+        labels: int [rows].
+        layout: "padded" or "bucketed".
+        pad_id: the tokenizer's padding token.
+    """
+
+    tokens: Tokens
+    labels: np.ndarray
+    layout: str
+    pad_id: int
+
+
+@dataclass
+class Outcome:
+    """How training went.
+
+    Attributes:
+        steps: optimizer steps made.
+        best_step: after which the best model was kept; the last where nothing was measured.
+        best_score: its score, larger is better; None where nothing was measured.
+        seconds: of training, without evaluation.
+        stopped_early: whether patience ran out.
+    """
+
+    steps: int = 0
+    best_step: int = 0
+    best_score: float | None = None
+    seconds: float = 0.0
+    stopped_early: bool = False
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: TrainingRows,
+    config: Config,
+    strategy: Strategy,
+    *,
+    measure: Callable[[int], float] | None,
+    keep: Callable[[], None],
+    record: Callable[[dict[str, Any]], None],
+) -> Outcome:
+    """Train, and keep the best model.
+
+    Args:
+        model, optimizer: as `strategy` prepared them.
+        rows: what to learn from.
+        config: the run's settings.
+        strategy: the hardware.
+        measure: the score of the model after so many steps, larger is better; None without validation rows.
+        keep: saves the model as it is.
+        record: receives a line of the log.
+    """
+    training, together = config.training, config.batch.size * strategy.processes
+    rows_per_step = together * config.batch.accumulate
+    steps_per_epoch = order.count_steps(len(rows.labels), rows_per_step)
+    total = training.epochs * steps_per_epoch
+    peak = peak_rate(training, strategy.processes)
+    outcome = Outcome()
+    window = _Window()
+    fruitless = 0
+
+    with bar("training", total, strategy.is_main) as progress:
+        for epoch in range(training.epochs):
+            epoch_order = order.permutation(len(rows.labels), training.seed, epoch)
+            batches = iter(_load(epoch_order, rows, config, strategy, together, rows_per_step))
+            for step_rows in order.steps(epoch_order, rows_per_step):
+                began = time.perf_counter()
+                torch.manual_seed(order.step_seed(training.seed, outcome.steps, strategy.process))
+                step_rate = rate(outcome.steps, total, peak, training.warmup, training.schedule)
+                set_rate(optimizer, step_rate)
+                count = ceil(len(step_rows) / together)
+                loss, norm = train_step(
+                    model, optimizer, islice(batches, count), count, len(step_rows), strategy, training.max_grad_norm
+                )
+                outcome.steps += 1
+                window.add(loss, norm, len(step_rows))
+                epoch_ended = outcome.steps % steps_per_epoch == 0
+                outcome.seconds += time.perf_counter() - began
+                if outcome.steps % LOG_EVERY == 0 or epoch_ended:
+                    line = window.read(strategy, outcome.steps)
+                    record({"event": "train", "epoch": epoch + 1, "step": outcome.steps, "rate": step_rate, **line})
+                    progress.advance(0, note=f"loss {line['loss']:.4f}  {line['rows_per_second']:.0f} rows/s")
+                progress.advance()
+
+                every = config.evaluation.every
+                if measure and (
+                    epoch_ended if every == "epoch" else outcome.steps % every == 0 or outcome.steps == total
+                ):
+                    score = strategy.from_main(measure(outcome.steps))
+                    fruitless += 1
+                    if outcome.best_score is None or score > outcome.best_score:
+                        outcome.best_score, outcome.best_step, fruitless = score, outcome.steps, 0
+                        keep()
+                    if config.evaluation.patience and fruitless >= config.evaluation.patience:
+                        outcome.stopped_early = True
+                        return outcome
+                    window.restart()
+    if not measure:
+        outcome.best_step = outcome.steps
+        keep()
+    return outcome
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[dict[str, torch.Tensor]],
+    count: int,
+    rows: int,
+    strategy: Strategy,
+    max_norm: float | None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One optimizer step: the gradient of the mean loss over the step's rows on all processes.
+
+    Args:
+        batches: this process's share of the step's micro-batches, with input_ids and attention_mask int64 [B, T] and
+            labels int64 [B].
+        count: how many micro-batches there are.
+        rows: how many rows the step has on all processes, fillers not counted.
+        max_norm: see Strategy.step.
+
+    Returns:
+        This process's part of the mean loss, a scalar on the device, and the gradient's norm, where it is known.
+    """
+    model.train()
+    total = torch.zeros((), device=strategy.device)
+    for number, batch in enumerate(batches, start=1):
+        with strategy.micro_batch(model, last=number == count):
+            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            # Divided by the rows of the whole step, so that neither a ragged last batch nor an uneven share weighs
+            # more than its rows (as pytorch/torchtitan does).
+            loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORED, reduction="sum") / rows
+            strategy.backward(loss)
+        total += loss.detach()
+    return total, strategy.step(model, optimizer, max_norm)
+
+
+def _load(
+    epoch_order: np.ndarray, rows: TrainingRows, config: Config, strategy: Strategy, together: int, rows_per_step: int
+) -> Iterable[dict[str, torch.Tensor]]:
+    """An epoch's micro-batches, this process's share of each, on the device."""
+
+    def global_batches() -> Iterator[list[Place]]:
+        for step_rows in order.steps(epoch_order, rows_per_step):
+            for batch in order.micro_batches(step_rows, together):
+                yield places(batch, rows.tokens.lengths, rows.layout, config.data.max_length)
+
+    # Steps before an epoch's last are full, and so are all its batches but the last.
+    count = ceil(len(epoch_order) / together)
+    return strategy.batches(
+        GlobalBatches(global_batches(), count, together), collate(rows.tokens, rows.labels, rows.pad_id)
+    )
+
+
+class _Window:
+    """Losses since the last line of the log, left on the device until it is due."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.losses: list[torch.Tensor] = []
+        self.norm: torch.Tensor | None = None
+        self.rows, self.began = 0, time.perf_counter()
+
+    def add(self, loss: torch.Tensor, norm: torch.Tensor | None, rows: int) -> None:
+        self.losses.append(loss)
+        self.norm = norm
+        self.rows += rows
+
+    def read(self, strategy: Strategy, step: int) -> dict[str, float]:
+        """Mean loss, the last gradient norm, and rows a second; then start anew.
+
+        Raises:
+            UserError: the loss is not a number.
+        """
+        loss = strategy.sum(torch.stack(self.losses).mean())
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} at step {step} or up to {len(self.losses) - 1} steps before it",
+                "a number",
+                "lower --training.learning_rate, or --training.precision fp32; the best model so far is kept",
+            )
+        line = {"loss": loss, "rows_per_second": self.rows / (time.perf_counter() - self.began)}
+        if self.norm is not None:
+            line["grad_norm"] = float(self.norm)
+        self.restart()
+        return line

@@ -1,0 +1,244 @@
+"""A Hub encoder with a classification head, or the demo's tiny one; loaded from and saved in the Hub's format."""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from accel_clf import hub
+from accel_clf.config import Model
+from accel_clf.data.sources import Rows
+from accel_clf.data.tokens import cache_folder
+from accel_clf.errors import ConfigError
+
+# Large enough a start for weights that nothing has trained: BERT's own 0.02 makes the tiny encoder learn half as fast.
+DEMO_SHAPE: dict[str, Any] = {
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 96,
+    "initializer_range": 0.12,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+DEMO_VOCABULARY = 4000
+
+
+def load_tokenizer(settings: Model, rows: Rows, max_length: int) -> Any:
+    """The model's tokenizer; for the demo's encoder one trained on the texts of `rows` (once, then kept in the cache).
+
+    Raises:
+        ConfigError: the model is not to be had, or must not be loaded as it is.
+    """
+    if settings.name == "demo":
+        return _demo_tokenizer(rows, max_length)
+    from transformers import AutoTokenizer
+
+    with _mended(settings, "tokenizer"):
+        return AutoTokenizer.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
+
+
+def load_model(settings: Model, label_names: Sequence[str], tokenizer: Any, max_length: int, seed: int) -> nn.Module:
+    """The encoder with a head of one output a label, in float32 on the host.
+
+    The head's weights, and all of the demo's, are drawn by `seed`.
+
+    Raises:
+        ConfigError: the model is not to be had, or must not be loaded as it is.
+    """
+    from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(label_names)),
+        "label2id": {name: code for code, name in enumerate(label_names)},
+    }
+    torch.manual_seed(seed)
+    if settings.name == "demo":
+        shape = BertConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=max_length,
+            pad_token_id=tokenizer.pad_token_id,
+            **DEMO_SHAPE,
+            **names,
+        )
+        demo: nn.Module = BertForSequenceClassification(shape)
+        return demo
+    with _mended(settings, "model"):
+        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
+            settings.name,
+            trust_remote_code=settings.allow_code,
+            use_safetensors=None if settings.allow_pickle else True,
+            ignore_mismatched_sizes=True,  # a head for other labels is made anew
+            dtype=torch.float32,
+            **names,
+        )
+    return model
+
+
+def trained_labels(settings: Model) -> tuple[str, ...] | None:
+    """The label names, in order, of a model that has been a classifier before; None where it has none of its own."""
+    path = Path(settings.name) / "config.json"
+    if not path.is_file():
+        return None
+    names = json.loads(path.read_text(encoding="utf-8")).get("id2label") or {}
+    ordered = tuple(str(names[key]) for key in sorted(names, key=int))
+    return None if all(name.startswith("LABEL_") for name in ordered) else ordered
+
+
+def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int) -> None:
+    """Find what would fail on the device, as an index out of range, before anything is there.
+
+    Raises:
+        ConfigError: a token id beyond the vocabulary, or texts longer than the model has positions.
+    """
+    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    if largest_token >= vocabulary:
+        raise ConfigError(
+            f"{name}: its tokenizer gives token {largest_token}, its embeddings end at {vocabulary - 1}",
+            "a tokenizer and a model that belong together",
+            "check that the folder's tokenizer files are this model's",
+        )
+    positions = max_positions(model)
+    if positions is not None and max_length > positions:
+        raise ConfigError(
+            f"data.max_length is {max_length}, but {name} has {positions} positions",
+            f"at most {positions}",
+            f"--data.max_length {positions}",
+        )
+
+
+def max_positions(model: nn.Module) -> int | None:
+    """Tokens that a model's learned positions allow; None where positions are relative and have no such end."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and its kin count from padding_idx + 1.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokenizer: Any) -> None:
+    """Write model, label names and tokenizer in the Hub's format, weights as safetensors; all of it or nothing.
+
+    Args:
+        folder: replaced as a whole.
+        model: the bare module, for its configuration.
+        state: its weights, on the host.
+        tokenizer: saved beside it.
+    """
+    _silence()
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
+        tokenizer.save_pretrained(unfinished)
+        unfinished.chmod(0o755)  # mkdtemp's folders are their owner's only
+        former = folder.with_name(f".{folder.name}-former")
+        if folder.exists():
+            folder.rename(former)
+        unfinished.rename(folder)
+        shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def load_trained(folder: Path) -> tuple[nn.Module, Any]:
+    """Model and tokenizer of a folder written by `save`."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    settings = Model(name=str(folder))
+    with _mended(settings, "model"):
+        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        return model, AutoTokenizer.from_pretrained(folder)
+
+
+@contextmanager
+def _mended(settings: Model, part: str) -> Any:
+    """Turn what transformers raises into a ConfigError."""
+    _silence()
+    # Without this, a repository with pickled weights only makes transformers ask a service on the Hub to convert them.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise _explain(error, settings, part) from error
+
+
+def _silence() -> None:
+    """Leave the screen to this program: no report on new heads, no bars for a file that is there in a moment."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+
+
+def _explain(error: Exception, settings: Model, part: str) -> Exception:
+    message, folder = str(error), Path(settings.name)
+    if "trust_remote_code" in message:
+        return ConfigError(
+            f"model {settings.name}: its repository brings its own code",
+            "a model that transformers knows",
+            "read that code, then --model.allow_code true to run it",
+        )
+    pickled = sorted(path.name for path in folder.glob("*.bin")) if folder.is_dir() else []
+    if not settings.allow_pickle and ("safetensors" in message or pickled) and part == "model":
+        return ConfigError(
+            f"model {settings.name}: no safetensors weights"
+            + (f", only {pickled[0]}, a pickle, which can run code" if pickled else ""),
+            "model.safetensors",
+            "choose a revision with safetensors, or --model.allow_pickle true if you trust it",
+        )
+    if folder.is_dir():
+        return ConfigError(
+            f"model {settings.name}: {message.strip().splitlines()[0]}",
+            "a folder with config.json, model.safetensors and the tokenizer's files",
+        )
+    if folder.exists() or settings.name.startswith((".", "/", "~")):
+        return ConfigError(f"model {settings.name}: no such folder", "a model's folder or a Hub id")
+    if isinstance(error, OSError):
+        return hub.explain(error, "model", settings.name, ConfigError)
+    return ConfigError(
+        f"model {settings.name}: {message.strip().splitlines()[0]}", "a text encoder that transformers knows"
+    )
+
+
+def _demo_tokenizer(rows: Rows, max_length: int) -> Any:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    folder = cache_folder() / "tokenizers" / f"{rows.fingerprint()[:32]}-{DEMO_VOCABULARY}-{max_length}"
+    if not (folder / "tokenizer_config.json").is_file():
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+        special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+        trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        trained.normalizer = normalizers.BertNormalizer(lowercase=True)
+        trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trained.train_from_iterator(
+            rows.texts(),
+            trainers.WordPieceTrainer(
+                vocab_size=DEMO_VOCABULARY,
+                special_tokens=list(special.values()),
+                initial_alphabet=[chr(code) for code in range(33, 127)],
+                show_progress=False,
+            ),
+        )
+        trained.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            special_tokens=[(token, trained.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+        )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as unfinished:
+            PreTrainedTokenizerFast(
+                tokenizer_object=trained,
+                model_max_length=max_length,
+                **{f"{name}_token": token for name, token in special.items()},
+            ).save_pretrained(unfinished)
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(unfinished, folder, dirs_exist_ok=True)
+    return AutoTokenizer.from_pretrained(folder)

@@ -1,0 +1,135 @@
+"""The hardware by Hugging Face Accelerate: CPU, one GPU, several (DDP, FSDP), under `accelerate launch` or without."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
+from accelerate.utils import broadcast
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from accel_clf.data.layouts import Collate, Place
+from accel_clf.errors import ConfigError
+from accel_clf.strategies.base import GlobalBatches, Strategy
+
+
+class _Places(Dataset[Place]):
+    """A data set whose items are their own indices: the batch sampler says all there is to say."""
+
+    def __getitem__(self, place: Any) -> Place:
+        item: Place = place
+        return item
+
+
+class AccelerateStrategy(Strategy):
+    """One process under an Accelerator.
+
+    Args:
+        precision: "auto", "fp32", "bf16" or "fp16".
+    """
+
+    def __init__(self, precision: str) -> None:
+        # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
+        # Accelerator takes gloo only if it is told that the CPU is meant.
+        on_cpu = (
+            os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") or not torch.accelerator.is_available()
+        )
+        mixed, why = _precision(precision, on_cpu)
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed)
+        self.device = self.accelerator.device
+        self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.layout = "padded"
+        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        many = f" x {self.processes} processes" if self.processes > 1 else ""
+        self.chosen = f"{_device_name(self.device)}{many}{threads}, {'fp32' if mixed == 'no' else mixed} ({why})"
+
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model.to(self.device)
+        if self.processes > 1:
+            broadcast(list(model.state_dict().values()))
+        self.check_equal(model)
+        prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer)
+        return prepared_model, prepared_optimizer
+
+    def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
+        prepared: nn.Module = self.accelerator.prepare_model(model, evaluation_mode=True)
+        return prepared
+
+    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[dict[str, torch.Tensor]]:
+        loader: DataLoader[Place] = DataLoader(
+            _Places(),
+            batch_sampler=batches,
+            collate_fn=collate,
+            pin_memory=self.device.type == "cuda",
+        )
+        # split_batches: each process takes its part of every global batch, instead of every n-th batch whole.
+        prepared: Iterable[dict[str, torch.Tensor]] = prepare_data_loader(
+            loader, self.device, split_batches=True, put_on_device=True, non_blocking=True
+        )
+        return prepared
+
+    def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
+        context: AbstractContextManager[None] = nullcontext() if last else self.accelerator.no_sync(model)
+        return context
+
+    def backward(self, loss: torch.Tensor) -> None:
+        # DDP and FSDP average gradients over processes; the loop's loss is a part of a sum.
+        self.accelerator.backward(loss * self.processes)
+
+    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
+        norm: torch.Tensor | None = None
+        if max_norm is not None:
+            norm = self.accelerator.clip_grad_norm_(model.parameters(), max_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        return norm
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        gathered: torch.Tensor = self.accelerator.gather(tensor)
+        return gathered
+
+    def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        state = self.accelerator.get_state_dict(model)
+        return {name: tensor.detach().cpu() for name, tensor in state.items()}
+
+    def bare(self, model: nn.Module) -> nn.Module:
+        module: nn.Module = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        return module
+
+    def barrier(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        with self.accelerator.main_process_first():
+            yield
+
+    def close(self) -> None:
+        self.accelerator.end_training()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _precision(wanted: str, on_cpu: bool) -> tuple[str, str]:
+    """Accelerate's name of a precision, and why it was taken.
+
+    Raises:
+        ConfigError: the device has no such precision.
+    """
+    if wanted == "fp16" and on_cpu:
+        raise ConfigError("training.precision is fp16 and there is no GPU", "fp32 or bf16", "--training.precision auto")
+    if wanted != "auto":
+        return ("no" if wanted == "fp32" else wanted), "as set"
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched in ("bf16", "fp16"):
+        return launched, "as the launcher says"
+    if not on_cpu and torch.cuda.is_available():
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bf16", "this GPU is fast at it") if bf16 else ("fp16", "this GPU has no bf16")
+    return "no", "no GPU"
