@@ -17,6 +17,9 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=0.0,  # set_rate sets it before every step
+        # As in BERT's own training. Attention's key biases have no gradient but rounding noise; PyTorch's 1e-8 would
+        # blow that up to steps of full size, and no two devices or numbers of processes would end alike.
+        eps=1e-6,
         fused=True,  # one pass over the weights instead of ten
     )
 

@@ -64,6 +64,7 @@ class AccelerateStrategy(Strategy):
             _Places(),
             batch_sampler=batches,
             collate_fn=collate,
+            generator=torch.Generator(),  # otherwise each epoch draws from the one that decides dropout
             pin_memory=self.device.type == "cuda",
         )
         # split_batches: each process takes its part of every global batch, instead of every n-th batch whole.

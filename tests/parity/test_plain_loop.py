@@ -1,0 +1,132 @@
+"""Our loop against plain PyTorch, written twice: the arithmetic must be the same, bit for bit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from accel_clf.config import Config, Data, Model, load
+from accel_clf.data.order import step_seed
+from accel_clf.data.sources import Rows, read
+from accel_clf.data.tokens import encode
+from accel_clf.loop import TrainingRows, fit
+from accel_clf.model import load_model, load_tokenizer
+from accel_clf.optim import make_optimizer
+from accel_clf.strategies.accelerate import AccelerateStrategy
+
+LENGTH, SEED = 64, 3
+
+
+class Case:
+    """Rows, tokens and a fresh model for both loops."""
+
+    def __init__(self, reviews: Path, tiny_bert: Path) -> None:
+        self.settings = Model(name=str(tiny_bert))
+        rows: Rows = read(str(reviews), Data(), split="train")
+        self.labels = rows.labels.codes
+        self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
+        self.tokens = encode(rows, self.tokenizer, LENGTH)
+
+    def model(self) -> nn.Module:
+        return load_model(self.settings, ("negative", "positive"), self.tokenizer, LENGTH, SEED)
+
+    def fit(self, batch: dict[str, int], **training: Any) -> nn.Module:
+        """Train by the loop under test."""
+        flags = {
+            "model": {"name": self.settings.name},
+            "data": {"max_length": LENGTH},
+            "batch": batch,
+            "training": {"seed": SEED, "learning_rate": 1e-3, "precision": "fp32", **training},
+        }
+        config: Config = load(None, flags)
+        strategy = AccelerateStrategy("fp32")
+        model = self.model()
+        prepared, optimizer = strategy.prepare(model, make_optimizer(model, config.training.weight_decay))
+        rows = TrainingRows(self.tokens, self.labels, "padded", self.tokenizer.pad_token_id)
+        fit(prepared, optimizer, rows, config, strategy, measure=None, keep=lambda: None, record=lambda line: None)
+        return model
+
+
+@pytest.fixture(scope="module")
+def case(reviews: Path, tiny_bert: Path) -> Case:
+    return Case(reviews, tiny_bert)
+
+
+def plain_loop(case: Case, size: int, epochs: int) -> tuple[nn.Module, int]:
+    """Fine-tuning in plain PyTorch: no strategy, no loader, no layout. Dropout is on, so the seeds are the same."""
+    model = case.model().train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, eps=1e-6, fused=True)
+    count = len(case.labels)
+    total = epochs * -(-count // size)
+    rising = round(total * 0.1)
+    step = 0
+    for epoch in range(epochs):
+        order = np.random.default_rng((SEED, epoch)).permutation(count)
+        for start in range(0, count, size):
+            rows = order[start : start + size]
+            texts = [case.tokens[row] for row in rows]
+            longest = max(map(len, texts))
+            ids = torch.zeros(len(rows), longest, dtype=torch.long)
+            mask = torch.zeros(len(rows), longest, dtype=torch.long)
+            for place, text in enumerate(texts):
+                ids[place, : len(text)] = torch.tensor(text.tolist())
+                mask[place, : len(text)] = 1
+            share = (step + 1) / (rising + 1) if step < rising else (total - step) / (total - rising)
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * share
+            torch.manual_seed(step_seed(SEED, step, 0))
+            logits = model(input_ids=ids, attention_mask=mask).logits
+            labels = torch.tensor(case.labels[rows], dtype=torch.long)
+            loss = nn.functional.cross_entropy(logits, labels, reduction="sum") / len(rows)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+    return model, step
+
+
+def largest_difference(one: nn.Module, other: nn.Module) -> float:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+def test_equals_a_plain_loop_bit_for_bit(case: Case) -> None:
+    """26 steps: an epoch's last batch is ragged, and dropout is on."""
+    plain, steps = plain_loop(case, size=32, epochs=2)
+    assert steps == 26
+    assert largest_difference(plain, case.fit({"size": 32}, epochs=2)) == 0.0
+
+
+def test_the_comparison_can_fail(case: Case) -> None:
+    plain, _ = plain_loop(case, size=32, epochs=2)
+    assert largest_difference(plain, case.fit({"size": 32}, epochs=2, weight_decay=0.02)) > 0.0
+
+
+def test_accumulated_batches_equal_the_whole(case: Case, tiny_bert: Path) -> None:
+    """8 x 4 and 32, on 403 rows: the last step has 19 rows, in 3 micro-batches of which the last is ragged."""
+    without_dropout(case)
+    whole = case.fit({"size": 32}, epochs=2)
+    accumulated = case.fit({"size": 8, "accumulate": 4}, epochs=2)
+    assert 0.0 < largest_difference(case.model(), whole)
+    assert largest_difference(whole, accumulated) < 1e-6
+
+
+def without_dropout(case: Case) -> None:
+    """Noise differs with the shape of a batch, so equality in arithmetic is seen without it."""
+    load = case.model
+
+    def model() -> nn.Module:
+        loaded = load()
+        for module in loaded.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        return loaded
+
+    case.model = model  # type: ignore[method-assign]
