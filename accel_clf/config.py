@@ -281,6 +281,9 @@ def _explain(error: ValidationError, origin: str) -> ConfigError:
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose refusals are ConfigErrors, with the nearest flag named."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
         unknown = [word for word in message.split() if word.startswith("--")]
@@ -296,7 +299,6 @@ def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, boo
         prog=prog,
         usage=f"{prog} [CONFIG.yaml] [--section.key value ...] [--debug]",
         description=description,
-        allow_abbrev=False,
     )
     parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags come on top")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import yaml
 
+from accel_clf import __version__
 from accel_clf.config import Config, load, settings
 from accel_clf.errors import ConfigError
 
@@ -119,8 +120,8 @@ def environment(chosen: str, processes: int) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """The installed versions of accel_clf and what it stands on; None for what is not there."""
-    found: dict[str, str | None] = {}
-    for name in ("accel_clf", *LIBRARIES):
+    found: dict[str, str | None] = {"accel_clf": __version__}
+    for name in LIBRARIES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

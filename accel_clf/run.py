@@ -129,6 +129,7 @@ class _Run:
             results["baseline"] = {"accuracy": baseline.accuracy(self.parts.train, self.parts.validation)}
         if self.strategy.is_main:
             folder.write_json(self.output / "metrics.json", results)
+        self.strategy.barrier()  # nobody leaves while another still speaks
         return results
 
     def _record(self, line: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.data_loader import prepare_data_loader
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -39,6 +40,8 @@ class AccelerateStrategy(Strategy):
             os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") or not torch.accelerator.is_available()
         )
         mixed, why = _precision(precision, on_cpu)
+        # Accelerate keeps the first precision of a process for good; each run has its own.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed)
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes

@@ -1,0 +1,103 @@
+"""The commands, as processes: texts, files and standard input in, text, CSV and JSON out."""
+
+import csv
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from accel_clf.errors import DATA, DONE, USAGE
+from tests.conftest import Cli
+
+Refused = Callable[..., str]
+
+
+def test_predict_reads_standard_input(run: Path, cli: Cli) -> None:
+    done = cli("predict", run, input="first text\n\nthird\n")
+    assert done.returncode == DONE, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split("  ", 2)[2] for line in lines] == ["first text", "", "third"]
+    assert all(line.split()[0] in ("negative", "positive") for line in lines)
+
+
+def test_predict_writes_files(run: Path, reviews: Path, cli: Cli, tmp_path: Path, refused: Refused) -> None:
+    for name in ("out.csv", "out.jsonl"):
+        assert cli("predict", run, "--data", reviews, "--output", tmp_path / name).returncode == DONE
+    with reviews.open() as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    with (tmp_path / "out.csv").open() as file:
+        table = list(csv.DictReader(file))
+    objects = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in table] == [row["text"] for row in objects] == texts
+    for row, answer in zip(table, objects, strict=True):
+        assert row["label"] == answer["label"]
+        assert float(row["score:negative"]) == answer["scores"]["negative"]
+    assert "exists" in refused(USAGE, "predict", run, "--data", reviews, "--output", tmp_path / "out.csv")
+
+
+def test_a_failed_prediction_writes_no_file(run: Path, tmp_path: Path, refused: Refused) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text\n" + "fine\n" * 3000 + "too,many\n")
+    assert "line 3002" in refused(DATA, "predict", run, "--data", path, "--output", tmp_path / "out.csv")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.csv"]
+
+
+def test_wrong_uses_are_refused(run: Path, tmp_path: Path, refused: Refused) -> None:
+    assert "no such folder" in refused(USAGE, "predict", tmp_path / "none", "text")
+    assert "no trained run" in refused(USAGE, "predict", tmp_path, "text")
+    assert "one of them" in refused(USAGE, "predict", run, "text", "--data", "x.csv")
+    assert ".csv or .jsonl" in refused(USAGE, "predict", run, "text", "--output", "x.txt")
+    assert "did you mean --data?" in refused(USAGE, "evaluate", run, "--dat", "x.csv")
+
+
+def test_evaluate_prints_tables_or_json(run: Path, reviews: Path, cli: Cli) -> None:
+    as_json = json.loads(cli("evaluate", run, "--data", reviews, "--json").stdout)
+    results = json.loads((run / "metrics.json").read_text())
+    assert as_json["accuracy"] == results["test"]["accuracy"]
+    assert as_json["log_loss"] == pytest.approx(results["test"]["log_loss"], abs=1e-5)
+    table = cli("evaluate", run, "--data", reviews).stdout
+    assert f"accuracy {as_json['accuracy']:.4f}" in table
+    assert "as positive" in table
+
+
+def test_evaluate_refuses_an_unseen_label(run: Path, tmp_path: Path, refused: Refused) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na,positive\nb,neutral\n")
+    assert "line 3: label 'neutral'" in refused(DATA, "evaluate", run, "--data", path)
+
+
+def test_doctor(cli: Cli) -> None:
+    found = json.loads(cli("doctor", "--json").stdout)
+    assert found["versions"]["accel_clf"]
+    assert "accelerate: " in found["would use"]
+    assert found["would use"] in cli("doctor").stdout
+
+
+def test_a_terminal_has_a_bar_and_a_pipe_has_lines(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "accel_clf.cli", "train", "--model.name", str(tiny_bert)]
+    command += ["--data.train", str(reviews), "--data.max_length", "64", "--output"]
+    piped = subprocess.run([*command, str(tmp_path / "piped")], capture_output=True, text=True, timeout=300)
+    assert piped.returncode == DONE, piped.stderr
+    assert "\x1b" not in piped.stderr + piped.stdout
+    master, terminal = pty.openpty()
+    with subprocess.Popen([*command, str(tmp_path / "shown")], stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        shown = b""
+        while True:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # how Linux ends a terminal
+                break
+            if not part:
+                break
+            shown += part
+        assert process.wait(timeout=300) == DONE
+    os.close(master)
+    assert "training" in shown.decode()
+    assert "\x1b[" in shown.decode()
+    assert "rows/s" in shown.decode()

@@ -1,0 +1,113 @@
+"""Every row counted once, and metrics that are scikit-learn's, with and without the `evaluate` library."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from accel_clf import evaluate_module
+from accel_clf.config import Evaluation
+from accel_clf.data.sources import Codes, Rows
+from accel_clf.data.tokens import Tokens
+from accel_clf.errors import ConfigError, UserError
+from accel_clf.evaluation import logits, measure, probabilities
+from accel_clf.metrics import averages, classification, further
+from accel_clf.strategies.accelerate import AccelerateStrategy
+
+
+class FirstToken(nn.Module):
+    """A classifier whose answer to a row is the row's first token, so that every answer can be traced."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> object:
+        class Answer:
+            logits = torch.stack([input_ids[:, 0], attention_mask.sum(1)], dim=1).float()
+
+        return Answer
+
+
+def some_rows(labels: np.ndarray, slices: Codes | None = None) -> Rows:
+    count = len(labels)
+    names = ("no", "yes")
+    digests = np.zeros((count, 16), np.uint8)
+    return Rows("here", lambda: iter([]), np.arange(count), digests, Codes(names, labels), slices=slices)
+
+
+@pytest.mark.parametrize("layout", ["padded", "bucketed"])
+@pytest.mark.parametrize("count", [1, 7, 8, 103])
+def test_every_row_has_its_own_answer(layout: str, count: int) -> None:
+    lengths = np.random.default_rng(0).integers(1, 30, count)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = Tokens(np.arange(starts[-1], dtype=np.int32), starts, int(starts[-1]))
+    strategy = AccelerateStrategy("fp32")
+    found = logits(FirstToken(), tokens, strategy, size=8, layout=layout, max_length=32, pad_id=0, shown=False)
+    assert found[:, 0].tolist() == starts[:-1].tolist()
+    assert found[:, 1].tolist() == lengths.tolist()
+
+
+def test_a_lost_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = AccelerateStrategy("fp32")
+    tokens = Tokens(np.arange(10, dtype=np.int32), np.arange(11), 9)
+    whole = strategy.batches
+    monkeypatch.setattr(strategy, "batches", lambda batches, collate: list(whole(batches, collate))[:-1])
+    with pytest.raises(UserError, match="answered 8 rows"):
+        logits(FirstToken(), tokens, strategy, size=4, layout="padded", max_length=8, pad_id=0, shown=False)
+
+
+def test_metrics_by_hand() -> None:
+    labels = np.array([0, 0, 1, 1, 1])
+    sure = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.8, 0.2]], np.float32)
+    slices = Codes(("de", "en"), np.array([0, 0, 0, 1, 1]))
+    found = classification(labels, sure, ("no", "yes"), slices.codes, slices.names)
+    assert found["accuracy"] == pytest.approx(3 / 5)
+    assert found["confusion"] == [[1, 1], [1, 2]]
+    assert found["per_class"]["yes"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "rows": 3})
+    assert found["macro_f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7, 0.2]).mean(), rel=1e-6)
+    assert {name: part["rows"] for name, part in found["slices"].items()} == {"de": 3, "en": 2}
+    assert found["slices"]["en"]["accuracy"] == pytest.approx(1 / 2)
+
+
+def test_the_local_evaluate_module_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import evaluate
+
+    random = np.random.default_rng(0)
+    sure = random.dirichlet([1, 1, 1], 50).astype(np.float32)
+    labels = random.integers(0, 3, 50)
+    module = evaluate.load(evaluate_module.__file__, keep_in_memory=True)
+    assert module.compute(predictions=sure, references=labels) == pytest.approx(averages(labels, sure))
+
+
+OWN_METRIC = """
+import datasets
+import evaluate
+
+class Hits(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {"hits": sum(int(p == r) for p, r in zip(predictions, references))}
+"""
+
+
+def test_any_metric_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "hits.py"
+    path.write_text(OWN_METRIC)
+    labels = np.array([0, 1, 1])
+    assert further([str(path)], labels, np.array([0, 1, 0])) == {"hits": 2.0}
+    settings = Evaluation(metric="hits", metrics=(str(path), "hits"))
+    with pytest.raises(ConfigError, match="hits cannot be used"):  # a name that is nowhere, offline
+        measure(np.eye(3, 2, dtype=np.float32), some_rows(labels), settings)
+
+
+def test_larger_scores_are_better() -> None:
+    labels = np.array([0, 1])
+    good, bad = np.array([[5, 0], [0, 5]], np.float32), np.array([[0, 5], [5, 0]], np.float32)
+    for metric in ("accuracy", "macro_f1", "weighted_f1", "log_loss"):
+        settings = Evaluation(metric=metric)
+        scores = [measure(found, some_rows(labels), settings).score for found in (good, bad)]
+        assert scores[0] > scores[1]
+    assert probabilities(good).sum(axis=1) == pytest.approx([1, 1])

@@ -1,0 +1,100 @@
+"""The Hub down, offline, gated, refusing a token: one screen that says what to do; case 22.
+
+The libraries' real code asks a server on loopback that answers as the Hub does.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from accel_clf.errors import DATA, USAGE
+from tests.conftest import Cli
+
+TOKEN = "hf_0123456789secretsecretsecretsecret"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers by the organisation in the path."""
+
+    def do_GET(self) -> None:
+        status, code = 500, ""
+        if "gated" in self.path:
+            status, code = 403, "GatedRepo"
+        elif "missing" in self.path:
+            status, code = 404, "RepoNotFound"
+        elif "private" in self.path:
+            status, code = 401, "RepoNotFound"
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+            self.send_header("X-Error-Message", f"refused {self.headers.get('Authorization')}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def told(cli: Cli, exit_code: int, environment: dict[str, str], *flags: object) -> str:
+    kept = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
+    done = cli("train", *flags, env={**kept, **environment})
+    assert done.returncode == exit_code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert TOKEN not in done.stderr + done.stdout
+    message: str = done.stderr[done.stderr.index("error: ") :]
+    assert len(message.splitlines()) <= 3
+    return message
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "problem", "fix"),
+    [
+        ("gated/model", TOKEN, "access is granted by its owners", "ask for access"),
+        ("missing/model", "", "no such model on the Hub", "check the spelling"),
+        ("private/model", TOKEN, "refused the token in HF_TOKEN", "hf auth whoami"),
+    ],
+)
+def test_models(
+    cli: Cli, hub: str, reviews: Path, tmp_path: Path, name: str, token: str, problem: str, fix: str
+) -> None:
+    environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_TOKEN": token}
+    message = told(cli, USAGE, environment, "--model.name", name, "--data.train", reviews)
+    assert f"model {name}: " in message
+    assert problem in message
+    assert fix in message
+
+
+def test_a_hub_that_is_down(cli: Cli, reviews: Path, tmp_path: Path) -> None:
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
+    message = told(cli, USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
+    assert "the Hub did not answer" in message
+    assert "a local folder" in message
+
+
+def test_offline(cli: Cli, reviews: Path, tmp_path: Path) -> None:
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
+    message = told(cli, USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
+    assert "HF_HUB_OFFLINE is set" in message
+    message = told(cli, DATA, environment, "--model.name", "demo", "--data.train", "some/data")
+    assert "data set some/data: not in the local cache, and HF_HUB_OFFLINE is set" in message
+
+
+def test_a_missing_data_set(cli: Cli, hub: str, tmp_path: Path) -> None:
+    environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_TOKEN": ""}
+    message = told(cli, DATA, environment, "--model.name", "demo", "--data.train", "missing/data")
+    assert "data set missing/data: no such data set on the Hub" in message

@@ -1,0 +1,61 @@
+"""Rows to tensors: nothing lost, nothing invented, few shapes where they must be few."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accel_clf.data.layouts import IGNORED, WIDTHS, bucket, collate, places
+from accel_clf.data.order import FILLER
+from accel_clf.data.tokens import Tokens
+
+PAD = 0
+
+
+def some_tokens(lengths: list[int]) -> Tokens:
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return Tokens(np.arange(1, starts[-1] + 1, dtype=np.int32), starts, int(starts[-1]))
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 5), st.sampled_from(["padded", "bucketed"])
+)
+def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: str) -> None:
+    tokens = some_tokens(lengths)
+    labels = np.arange(len(lengths))
+    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
+    batch = collate(tokens, labels, PAD)(places(rows, tokens.lengths, layout, 40))
+    width = max(lengths) if layout == "padded" else bucket(np.array(lengths), 40)
+    kept = len(lengths) + (fillers if layout == "bucketed" else 0)
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
+    for place, row in enumerate(batch["rows"].tolist()):
+        real = batch["attention_mask"][place].bool()
+        if row == FILLER:
+            assert batch["labels"][place] == IGNORED
+        else:
+            assert batch["input_ids"][place][real].tolist() == tokens[row].tolist()
+            assert (batch["input_ids"][place][~real] == PAD).all()
+            assert batch["labels"][place] == row
+
+
+def test_a_share_of_fillers_keeps_one() -> None:
+    """DDP waits for every process, so one with no rows left still has a batch, which adds nothing."""
+    tokens = some_tokens([3])
+    batch = collate(tokens, np.array([1]), PAD)(places(np.full(4, FILLER), tokens.lengths, "padded", 8))
+    assert batch["rows"].tolist() == [FILLER]
+    loss = torch.nn.functional.cross_entropy(torch.randn(1, 2), batch["labels"], ignore_index=IGNORED, reduction="sum")
+    assert loss == 0.0
+
+
+@given(st.integers(1, 512), st.sampled_from([64, 100, 128, 512]))
+def test_buckets_are_few_and_wide_enough(length: int, max_length: int) -> None:
+    length = min(length, max_length)
+    width = bucket(np.array([length]), max_length)
+    assert length <= width <= max_length
+    assert width in (*WIDTHS, max_length)
+
+
+def test_all_processes_share_a_bucket() -> None:
+    tokens = some_tokens([3, 40])
+    width = {place.width for place in places(np.array([0, 1]), tokens.lengths, "bucketed", 64)}
+    assert width == {64}

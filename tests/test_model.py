@@ -1,0 +1,113 @@
+"""Models: what does not fit is found before the device is, and nothing runs that was not asked for; cases 21 and 23."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from accel_clf.config import Model
+from accel_clf.errors import USAGE, ConfigError
+from accel_clf.model import check_fits, load_model, load_trained, max_positions, save, trained_labels
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def copy(tiny_bert: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bert, tmp_path / "model"))
+
+
+def test_more_tokens_than_positions(tiny_bert: Path, reviews: Path, refused: Refused, tmp_path: Path) -> None:
+    """Case 21."""
+    told = refused(USAGE, "train", "--model.name", tiny_bert, "--data.train", reviews, "--output", tmp_path / "run")
+    assert "data.max_length is 256" in told
+    assert "--data.max_length 64" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_tokens_beyond_the_vocabulary(copy: Path, reviews: Path, refused: Refused, tmp_path: Path) -> None:
+    """Case 21: a tokenizer of another model."""
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] = {word: 9000 + n if n > 200 else n for word, n in tokenizer["model"]["vocab"].items()}
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    flags = ["--data.train", reviews, "--data.max_length", 64, "--output", tmp_path / "run"]
+    told = refused(USAGE, "train", "--model.name", copy, *flags)
+    assert "gives token 9" in told
+    assert "its embeddings end at" in told
+
+
+def test_pickled_weights_are_refused_unless_asked_for(copy: Path, reviews: Path, refused: Refused) -> None:
+    """Case 23."""
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    told = refused(USAGE, "train", "--model.name", copy, "--data.train", reviews, "--data.max_length", 64)
+    assert "pytorch_model.bin, a pickle" in told
+    assert "--model.allow_pickle true" in told
+    tokenizer = AutoTokenizer.from_pretrained(copy)
+    load_model(Model(name=str(copy), allow_pickle=True), ("a", "b"), tokenizer, 64, 0)
+
+
+def test_code_in_the_repository_is_refused_unless_asked_for(copy: Path, reviews: Path, refused: Refused) -> None:
+    """Case 23."""
+    config = json.loads((copy / "config.json").read_text())
+    config["model_type"] = "own"
+    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnModel"}
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "own.py").write_text("raise SystemExit('the code ran')")
+    told = refused(USAGE, "train", "--model.name", copy, "--data.train", reviews)
+    assert "its own code" in told
+    assert "--model.allow_code true" in told
+    with pytest.raises(SystemExit, match="the code ran"):
+        load_model(Model(name=str(copy), allow_code=True), ("a", "b"), None, 64, 0)
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path, reviews: Path, refused: Refused) -> None:
+    told = refused(USAGE, "train", "--model.name", tmp_path, "--data.train", reviews)
+    assert str(tmp_path) in told
+    assert "no such folder" in refused(USAGE, "train", "--model.name", tmp_path / "no", "--data.train", reviews)
+
+
+def test_the_head_is_drawn_by_the_seed(tiny_bert: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    heads = [
+        load_model(Model(name=str(tiny_bert)), ("a", "b", "c"), tokenizer, 64, seed).state_dict()["classifier.weight"]
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    assert heads[0].shape[0] == 3
+
+
+def test_saved_and_loaded_again(tiny_bert: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    model = load_model(Model(name=str(tiny_bert)), ("NA", "01"), tokenizer, 64, 0)
+    for _ in range(2):  # the second replaces the first
+        save(tmp_path / "model", model, model.state_dict(), tokenizer)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    loaded, _ = load_trained(tmp_path / "model")
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
+    )
+    assert trained_labels(Model(name=str(tmp_path / "model"))) == ("NA", "01")
+    assert trained_labels(Model(name=str(tiny_bert))) is None
+
+
+def test_positions_of_robertas_start_later() -> None:
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    shape = {"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    roberta = RobertaForSequenceClassification(
+        RobertaConfig(**shape, intermediate_size=8, max_position_embeddings=34, pad_token_id=1)
+    )
+    assert max_positions(roberta) == 32
+    longest = torch.full((1, 32), 5)
+    roberta(input_ids=longest)
+    with pytest.raises(ConfigError, match="has 32 positions"):
+        check_fits(roberta, "roberta", 0, 33)
+    check_fits(roberta, "roberta", 49, 32)

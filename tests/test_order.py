@@ -1,0 +1,39 @@
+"""Order as a property: every row once an epoch, the same steps however they are shared out."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accel_clf.data.order import FILLER, count_steps, micro_batches, permutation, step_seed, steps
+
+
+@given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 9), st.integers(0, 9))
+def test_every_row_once(rows: int, rows_per_step: int, seed: int, epoch: int) -> None:
+    order = permutation(rows, seed, epoch)
+    taken = list(steps(order, rows_per_step))
+    assert len(taken) == count_steps(rows, rows_per_step)
+    assert np.array_equal(np.sort(np.concatenate(taken)), np.arange(rows))
+    assert all(len(step) == rows_per_step for step in taken[:-1])
+
+
+@given(st.integers(1, 100), st.integers(1, 40))
+def test_micro_batches_hold_the_step(rows: int, size: int) -> None:
+    step = np.arange(rows) + 7
+    batches = micro_batches(step, size)
+    assert all(len(batch) == size for batch in batches)
+    flat = np.concatenate(batches)
+    assert np.array_equal(flat[flat != FILLER], step)
+    assert (flat == FILLER).sum() < size
+
+
+def test_steps_do_not_depend_on_how_they_are_shared() -> None:
+    order = permutation(403, 0, 0)
+    for processes, size, accumulate in ((1, 32, 1), (8, 4, 1), (1, 8, 4), (2, 8, 2)):
+        taken = list(steps(order, processes * size * accumulate))
+        assert [list(step) for step in taken] == [list(step) for step in steps(order, 32)]
+
+
+def test_epochs_and_seeds_differ() -> None:
+    orders = {tuple(permutation(50, seed, epoch)) for seed in range(5) for epoch in range(5)}
+    assert len(orders) == 25
+    assert len({step_seed(0, step, process) for step in range(100) for process in range(8)}) == 800

@@ -1,0 +1,85 @@
+"""Training, validation and test rows of a configuration; case 20."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accel_clf.config import Data
+from accel_clf.data import parts
+from accel_clf.errors import DATA, DataError
+from tests.conftest import write_csv
+
+
+def rows(count: int, prefix: str = "row") -> list[tuple[str, str]]:
+    return [(f"{prefix} {number}", "ab"[number % 2]) for number in range(count)]
+
+
+def test_one_class_only(tmp_path: Path, refused: Callable[..., str]) -> None:
+    path = write_csv(tmp_path / "one.csv", [("x", "only"), ("y", "only")])
+    told = refused(DATA, "train", "--data.train", path)
+    assert "all 2 rows have the label 'only'" in told
+
+
+def test_an_unseen_label_in_validation(tmp_path: Path, refused: Callable[..., str]) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(10))
+    dev = write_csv(tmp_path / "dev.csv", [("x", "a"), ("y", "c")])
+    told = refused(DATA, "train", "--data.train", train, "--data.validation", dev)
+    assert f"{dev}, line 3: label 'c'" in told
+    assert "'a', 'b'" in told
+
+
+def test_empty_and_common_texts_are_counted(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", [*rows(10), ("", "a"), ("", "b")])
+    dev = write_csv(tmp_path / "dev.csv", [*rows(3), *rows(4, "new")])
+    loaded = parts.load(Data(train=str(train), validation=str(dev)), seed=0)
+    assert parts.warnings(loaded) == [
+        "2 of 12 train rows have an empty text",
+        "3 of 7 validation rows have the text of a training row, which flatters the result",
+    ]
+
+
+def test_too_few_rows_to_split(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(2))
+    with pytest.raises(DataError, match="leaves one side without rows"):
+        parts.load(Data(train=str(train)), seed=0)
+
+
+def test_limit_and_share_and_groups(tmp_path: Path) -> None:
+    table = [(f"row {n}", "ab"[n % 2], f"group {n // 4}", "en" if n % 3 else "de") for n in range(200)]
+    path = write_csv(tmp_path / "train.csv", table, ("text", "label", "group", "lang"))  # type: ignore[arg-type]
+    data = Data(train=str(path), validation=0.2, group="group", slice="lang", limit=100)
+    loaded = parts.load(data, seed=0)
+    assert loaded.validation is not None
+    assert len(loaded.train) + len(loaded.validation) == 100
+    assert len(loaded.validation) in range(18, 23)
+    assert loaded.train.groups is not None
+    assert loaded.validation.groups is not None
+    assert not set(loaded.train.groups.codes) & set(loaded.validation.groups.codes)
+    assert loaded.train.slices is not None
+    assert loaded.train.slices.names == ("de", "en")
+    texts = list(loaded.validation.texts())
+    assert texts == [f"row {number}" for number in loaded.validation.ids]
+
+
+def test_the_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(10))
+    data = Data(train=str(train), validation=None)
+    assert parts.load(data, 0, trained_labels=("b", "a")).train.label_names == ("b", "a")
+    assert parts.load(data, 0, trained_labels=("b", "c")).train.label_names == ("a", "b")
+    flipped = parts.load(data, 0, trained_labels=("b", "a")).train.labels.codes
+    assert np.array_equal(flipped, 1 - parts.load(data, 0).train.labels.codes)
+
+
+def test_a_hub_data_set_by_its_folder(tmp_path: Path) -> None:
+    """The Hub's own loader, on a folder laid out as on the Hub: splits, and a share of one."""
+    write_csv(tmp_path / "train.csv", rows(20))
+    write_csv(tmp_path / "test.csv", rows(6, "new"))
+    loaded = parts.load(Data(train=str(tmp_path), validation=0.2, test="test"), seed=0)
+    assert [len(part) for part in loaded if part is not None] == [16, 4, 6]
+    assert loaded.train.label_names == ("a", "b")
+    assert loaded.test is not None
+    assert next(iter(loaded.test.texts())) == "new 0"
+    with pytest.raises(DataError, match="nosuch"):
+        parts.load(Data(train=str(tmp_path), split="nosuch"), seed=0)

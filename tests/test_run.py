@@ -1,0 +1,182 @@
+"""A run folder: what is in it, that it is the Hub's format, and that nothing is overwritten."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import pipeline
+
+from accel_clf.config import Config, load
+from accel_clf.errors import DONE, USAGE, UserError
+from accel_clf.run import summary, train
+from tests.conftest import Cli
+
+Refused = Callable[..., str]
+
+
+def config(reviews: Path, tiny_bert: Path, output: Path, **sections: dict[str, Any]) -> Config:
+    flags: dict[str, Any] = {
+        "model": {"name": str(tiny_bert)},
+        "data": {"train": str(reviews), "validation": 0.25, "max_length": 64},
+        "training": {"learning_rate": 1e-3},
+        "output": str(output),
+    }
+    for section, settings in sections.items():
+        flags[section] = {**flags.get(section, {}), **settings}
+    return load(None, flags)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_folder_has_all_that_is_promised(run: Path) -> None:
+    found = sorted(path.name for path in run.iterdir())
+    assert found == [
+        "config.yaml", "environment.json", "metrics.json", "metrics.jsonl", "model", "predictions.csv",
+    ]  # fmt: skip
+    results = json.loads((run / "metrics.json").read_text())
+    assert results["validation"]["rows"] == 101
+    assert results["test"]["rows"] == 403
+    assert results["training"]["rows"] == 302
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {line["event"] for line in events} == {"train", "validation"}
+    assert events[-1]["step"] == results["training"]["steps"] == 38
+    assert json.loads((run / "environment.json").read_text())["versions"]["torch"] == torch.__version__
+
+
+def test_predictions_agree_with_the_metrics(run: Path) -> None:
+    rows = read_csv(run / "predictions.csv")
+    results = json.loads((run / "metrics.json").read_text())
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert right / len(rows) == pytest.approx(results["test"]["accuracy"])
+    for row in rows:
+        scores = {name: float(row[f"score:{name}"]) for name in ("negative", "positive")}
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-6)
+        assert float(row["score"]) == scores[row["predicted"]] == max(scores.values())
+
+
+def test_the_hubs_pipeline_answers_the_same(run: Path, reviews: Path, cli: Cli) -> None:
+    texts = [row["text"] for row in read_csv(reviews)][:40]
+    expected = pipeline("text-classification", model=str(run / "model"))(texts)
+    answers = [json.loads(line) for line in cli("predict", run, *texts, "--json").stdout.splitlines()]
+    assert [answer["text"] for answer in answers] == texts
+    for answer, own in zip(expected, answers, strict=True):
+        assert answer["label"] == own["label"]
+        assert answer["score"] == pytest.approx(own["score"], abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_run(reviews: Path, tiny_bert: Path, tmp_path: Path, run: Path) -> None:
+    settings = {"training": {"epochs": 2, "learning_rate": 1e-3}, "data": {"test": str(reviews)}}
+    train(config(reviews, tiny_bert, tmp_path / "again", **settings))
+    train(config(reviews, tiny_bert, tmp_path / "other", **{**settings, "training": {"epochs": 2, "seed": 1}}))
+    folders = (run, tmp_path / "again", tmp_path / "other")
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in folders]
+    assert weights[0] == weights[1] != weights[2]
+    assert (run / "predictions.csv").read_bytes() == (tmp_path / "again" / "predictions.csv").read_bytes()
+
+
+def test_a_finished_run_says_so_and_does_nothing(
+    reviews: Path, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train(config(reviews, tiny_bert, tmp_path / "run"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert train(config(reviews, tiny_bert, tmp_path / "run")) == first
+    assert "is finished" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(UserError, match=r"training\.epochs 1 -> 2"):
+        train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))
+
+
+def test_somebody_elses_folder_is_left_alone(reviews: Path, tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    told = refused(USAGE, "train", "--data.train", reviews, "--output", tmp_path)
+    assert "thesis.tex" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert "is a file" in refused(USAGE, "train", "--data.train", reviews, "--output", tmp_path / "thesis.tex")
+
+
+def test_the_best_model_is_the_one_that_is_kept(reviews: Path, tiny_bert: Path, tmp_path: Path, cli: Cli) -> None:
+    """Measured every 7 steps; what the folder holds answers as well as the best of them."""
+    settings = config(
+        reviews, tiny_bert, tmp_path / "run", training={"epochs": 4}, evaluation={"every": 7, "metric": "log_loss"}
+    )
+    results = train(settings)
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["log_loss"] for line in log if line["event"] == "validation"}
+    assert sorted(losses) == [*range(7, 76, 7), 76]
+    best = min(losses, key=lambda step: losses[step])
+    assert results["training"]["best_step"] == best
+    assert results["validation"]["log_loss"] == losses[best]
+    done = cli("evaluate", tmp_path / "run", "--data", reviews, "--json")
+    assert done.returncode == DONE, done.stderr
+    assert json.loads(done.stdout)["rows"] == 403
+
+
+def test_patience_ends_a_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    settings = config(
+        reviews,
+        tiny_bert,
+        tmp_path / "run",
+        training={"epochs": 50, "learning_rate": 1e-12},
+        evaluation={"patience": 3},
+    )
+    results = train(settings)
+    assert results["training"]["stopped_early"]
+    assert results["training"]["steps"] == 19 * (1 + 3)
+    assert "stopped early" in summary(results, "runs/x")
+
+
+def test_without_validation_the_last_model_is_kept(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    results = train(config(reviews, tiny_bert, tmp_path / "run", data={"validation": None}))
+    assert "validation" not in results
+    assert results["training"]["best_step"] == results["training"]["steps"] == 26
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_metrics_by_slice(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    rows = read_csv(reviews)
+    path = tmp_path / "sliced.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "lang"])
+        writer.writerows([row["text"], row["label"], ["de", "en", "fr"][n % 3]] for n, row in enumerate(rows))
+    results = train(config(path, tiny_bert, tmp_path / "run", data={"slice": "lang"}))
+    slices = results["validation"]["slices"]
+    assert sorted(slices) == ["de", "en", "fr"]
+    assert sum(part["rows"] for part in slices.values()) == 101
+    assert all(name in summary(results, "x") for name in slices)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the loss is nan"):
+        train(
+            config(
+                reviews,
+                tiny_bert,
+                tmp_path / "run",
+                training={"learning_rate": 1e30, "epochs": 3, "max_grad_norm": None},
+            )
+        )
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_mixed_precision_keeps_float32_weights(reviews: Path, tiny_bert: Path, tmp_path: Path, precision: str) -> None:
+    from safetensors.torch import load_file
+
+    train(config(reviews, tiny_bert, tmp_path / "run", training={"precision": precision}))
+    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["device"].endswith("bf16 (as set)")
+
+
+def test_fp16_without_a_gpu_is_refused(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU, where fp16 is fine")
+    with pytest.raises(UserError, match="fp16 and there is no GPU"):
+        train(config(reviews, tiny_bert, tmp_path / "run", training={"precision": "fp16"}))

@@ -1,0 +1,58 @@
+"""Splits as a property: stratified, grouped, reproducible, whatever the rows."""
+
+import numpy as np
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from accel_clf.data.splits import holdout, quotas, sample
+from accel_clf.errors import DataError
+
+LABELS = st.lists(st.integers(0, 4), min_size=20, max_size=300).map(lambda codes: np.array(codes, np.int32))
+
+
+@given(LABELS, st.floats(0.1, 0.5), st.integers(0, 100))
+def test_holdout_is_stratified(labels: np.ndarray, share: float, seed: int) -> None:
+    kept, held = holdout(labels, None, share, seed)
+    assert np.array_equal(np.sort(np.concatenate([kept, held])), np.arange(len(labels)))
+    for code, count in enumerate(np.bincount(labels)):
+        in_held = int((labels[held] == code).sum())
+        assert in_held <= max(0, count - 1)
+        assert abs(in_held - count * share) <= 1
+    again = holdout(labels, None, share, seed)[1]
+    assert np.array_equal(held, again)
+
+
+@given(LABELS, st.data(), st.integers(0, 100))
+def test_groups_never_part(labels: np.ndarray, data: st.DataObject, seed: int) -> None:
+    groups = np.array(data.draw(st.lists(st.integers(0, 30), min_size=len(labels), max_size=len(labels))))
+    try:
+        kept, held = holdout(labels, groups, 0.3, seed)
+    except DataError:
+        assume(False)  # no group is small enough
+    assert not set(groups[kept]) & set(groups[held])
+    assert len(kept) + len(held) == len(labels)
+
+
+def test_small_groups_meet_the_share() -> None:
+    labels = np.arange(1000) % 3
+    _, held = holdout(labels, np.arange(1000) // 4, 0.2, seed=1)
+    assert len(held) in range(196, 205)
+    assert np.bincount(labels[held]).min() >= 60
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.floats(0.01, 0.99))
+def test_quotas_sum_up(counts: list[int], share: float) -> None:
+    array = np.array(counts)
+    assert quotas(array, share).sum() <= round(array.sum() * share)
+    assert (quotas(array, share) <= np.maximum(array - 1, 0)).all()
+
+
+def test_seeds_differ() -> None:
+    labels = np.arange(100) % 2
+    assert not np.array_equal(holdout(labels, None, 0.2, 0)[1], holdout(labels, None, 0.2, 1)[1])
+
+
+def test_sample_takes_all_when_there_are_no_more() -> None:
+    labels = np.array([0, 0, 1, 1])
+    assert np.array_equal(sample(labels, 4, 0), np.arange(4))
+    assert len(sample(np.arange(100) % 2, 10, 0)) == 10

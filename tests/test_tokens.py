@@ -1,0 +1,81 @@
+"""Tokens on disk equal the tokenizer's own, are made once, and never half."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from accel_clf.config import Data, Model
+from accel_clf.data.sources import Rows, read
+from accel_clf.data.tokens import encode, encode_texts
+from accel_clf.model import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def rows(reviews: Path) -> Rows:
+    return read(str(reviews), Data(), split="train")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(rows: Rows) -> Any:
+    return load_tokenizer(Model(name="demo"), rows, 32)
+
+
+def test_equal_to_the_tokenizers_own(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+    tokens = encode(rows, tokenizer, 16, tmp_path)
+    expected = tokenizer(list(rows.texts()), truncation=True, max_length=16)["input_ids"]
+    assert [row.tolist() for row in map(tokens.__getitem__, range(len(tokens)))] == expected
+    assert tokens.lengths.tolist() == list(map(len, expected))
+    assert tokens.largest == max(map(max, expected))
+    assert tokens.ids.dtype == np.uint16
+    assert isinstance(tokens.ids, np.memmap)
+    in_memory = encode_texts(list(rows.texts()), tokenizer, 16)
+    assert np.array_equal(in_memory.ids, tokens.ids)
+    assert np.array_equal(in_memory.starts, tokens.starts)
+
+
+def test_made_once(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+    encode(rows, tokenizer, 16, tmp_path)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("tokenized again")
+
+    class Mute:
+        """The same tokenizer, which may be asked for what it is, not for its answers."""
+
+        __call__ = never
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tokenizer, name)
+
+        def __len__(self) -> int:
+            return len(tokenizer)
+
+    assert len(encode(rows, Mute(), 16, tmp_path)) == len(rows)
+    with pytest.raises(AssertionError, match="tokenized again"):
+        encode(rows, Mute(), 17, tmp_path)
+    with pytest.raises(AssertionError, match="tokenized again"):
+        encode(rows.take(np.arange(5)), Mute(), 16, tmp_path)
+
+
+def test_a_damaged_cache_is_made_anew(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+    first = np.array(encode(rows, tokenizer, 16, tmp_path).ids)
+    (ids,) = tmp_path.glob("tokens/*/ids")
+    ids.write_bytes(ids.read_bytes()[:-1])
+    assert np.array_equal(encode(rows, tokenizer, 16, tmp_path).ids, first)
+    (meta,) = tmp_path.glob("tokens/*/meta.json")
+    meta.write_text("{")
+    assert np.array_equal(encode(rows, tokenizer, 16, tmp_path).ids, first)
+
+
+def test_an_interrupted_tokenizing_leaves_nothing(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+    def stop() -> Any:
+        yield from list(rows.texts())[:5]
+        raise KeyboardInterrupt
+
+    from dataclasses import replace
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(replace(rows, stream=stop), tokenizer, 16, tmp_path)
+    assert list((tmp_path / "tokens").iterdir()) == []
