@@ -1,6 +1,7 @@
 """Every setting, once: YAML keys, flags, `--help`, defaults, checks and the README's table come from here."""
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, get_args
@@ -191,7 +192,7 @@ def settings_table() -> str:
     lines = ["| setting | default | what |", "|---|---|---|"]
     for name, field in settings():
         default = field.get_default()
-        shown = {None: "null", (): "none", "": "", True: "true", False: "false"}.get(default, default)
+        shown = "none" if default == () else json.dumps(default).strip('"')  # as YAML has it
         described = " ".join((field.description or "").split())
         for literal in _literals(field.annotation):
             if len(literal) > 1:

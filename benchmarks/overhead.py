@@ -1,0 +1,90 @@
+"""What our loop adds to a bare one over the same batches: loader, strategy, clipping, log, seeds.
+
+python -m benchmarks.overhead [--model FOLDER] [--steps 60] [--repeats 5]
+
+Both loops take turns in one process, on the same model, so that a machine whose speed drifts slows both alike.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from accel_clf.config import Data, Model, load
+from accel_clf.data import order
+from accel_clf.data.layouts import collate, places
+from accel_clf.data.sources import read
+from accel_clf.data.tokens import encode
+from accel_clf.loop import TrainingRows, fit
+from accel_clf.model import load_model, load_tokenizer
+from accel_clf.optim import make_optimizer, set_rate
+from accel_clf.strategies.accelerate import AccelerateStrategy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model", default="demo", help="a folder or Hub id (default: the demo's, where overhead shows most)"
+    )
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--size", type=int, default=32)
+    given = parser.parse_args()
+    config = load(None, {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size},
+                         "training": {"epochs": 1, "precision": "fp32"}})  # fmt: skip
+    source = read("demo", Data(), split="train")
+    rows = source.take(torch.arange(given.steps * given.size).numpy())
+    tokenizer = load_tokenizer(config.model, source, 64)
+    tokens = encode(rows, tokenizer, 64)
+    strategy = AccelerateStrategy("fp32")
+    model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
+    prepared, optimizer = strategy.prepare(model, make_optimizer(model, 0.01))
+    training_rows = TrainingRows(tokens, rows.labels.codes, "padded", tokenizer.pad_token_id)
+
+    def ours() -> None:
+        fit(prepared, optimizer, training_rows, config, strategy,
+            measure=None, keep=lambda: None, record=lambda line: None)  # fmt: skip
+
+    make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id)
+    shuffled = order.permutation(len(rows), 0, 0)
+    batches: list[dict[str, Any]] = [
+        {name: tensor.to(strategy.device) for name, tensor in make(places(step, tokens.lengths, "padded", 64)).items()}
+        for step in order.steps(shuffled, given.size)
+    ]
+    bare_optimizer = make_optimizer(model, 0.01)
+    set_rate(bare_optimizer, 1e-5)
+
+    def bare() -> None:
+        """Forward, loss, backward, clip, step; the batches are there already."""
+        model.train()
+        for batch in batches:
+            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            torch.autograd.backward(nn.functional.cross_entropy(logits, batch["labels"]))
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            bare_optimizer.step()
+            bare_optimizer.zero_grad()
+
+    def seconds(loop: Callable[[], None]) -> float:
+        began = time.perf_counter()
+        loop()
+        if strategy.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    ours()  # both warm up
+    bare()
+    ratios = []
+    for repeat in range(given.repeats):
+        pair = (ours, bare) if repeat % 2 == 0 else (bare, ours)
+        taken = {loop.__name__: seconds(loop) for loop in pair}
+        ratios.append(taken["ours"] / taken["bare"])
+        print(f"bare {taken['bare']:.2f} s  ours {taken['ours']:.2f} s  ratio {ratios[-1]:.3f}", flush=True)
+    print(f"{given.model}, {given.steps} steps of {given.size}: median ratio {statistics.median(ratios):.3f}")
+
+
+if __name__ == "__main__":
+    main()
