@@ -9,7 +9,7 @@ from typing import Any
 
 from accel_clf import __version__
 from accel_clf.config import Parser
-from accel_clf.errors import DONE, ConfigError, closest, run_command
+from accel_clf.errors import DONE, ConfigError, DataError, closest, run_command
 
 # Nothing here imports torch before a command needs it: `accel-clf --help` answers at once.
 
@@ -40,7 +40,7 @@ def _dispatch(given: list[str]) -> int:
 
     predict = _command(commands, "predict", "label texts with a trained run", _predict)
     predict.add_argument("run", metavar="RUN", type=Path, help="the run folder")
-    predict.add_argument("texts", metavar="TEXT", nargs="*", help="default: lines of standard input")
+    predict.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="default: lines of standard input")
     predict.add_argument("--data", metavar="SOURCE", help="a file, or a Hub data set's id or folder")
     predict.add_argument("--config", help="the Hub data set's configuration")
     predict.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
@@ -57,7 +57,9 @@ def _dispatch(given: list[str]) -> int:
             f"one of {', '.join(commands.choices)}",
             closest(given[0], list(commands.choices)) or "`accel-clf --help`",
         )
-    arguments = parser.parse_args(given)
+    arguments, unknown = parser.parse_known_args(given)
+    if unknown:
+        commands.choices[given[0]].error(f"unrecognized arguments: {' '.join(unknown)}")
     if not hasattr(arguments, "run_command"):
         parser.print_help()
         return DONE
@@ -118,13 +120,16 @@ def _predict(arguments: argparse.Namespace) -> int:
         texts = sources.read_texts(arguments.data, column, config=arguments.config, split=arguments.split)
     else:
         texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
+        for number, text in enumerate(arguments.texts, start=1):
+            sources.check_text(text, f"text {number}")
     predictor = Predictor(arguments.run)
+    columns = ("text", "label", "score")
     answers = ({"text": text, **answer(predictor.labels, scores)} for text, scores in predictor.predict(texts))
     if output is not None:
         with whole(output) as file:
-            write_answers(file, answers, as_csv=output.suffix == ".csv")
+            write_answers(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
     elif arguments.json:
-        write_answers(sys.stdout, answers, as_csv=False)
+        write_answers(sys.stdout, answers, columns, predictor.labels, as_csv=False)
     else:
         for row in answers:
             print(f"{row['label']}  {row['score']:.4f}  {row['text']}")
@@ -134,8 +139,11 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _lines_of_standard_input() -> Iterator[str]:
     if sys.stdin.isatty():
         print("a text a line; end with Ctrl-D", file=sys.stderr)
-    for line in sys.stdin:
-        yield line.rstrip("\n")
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"standard input, line {number}: not UTF-8 (byte {error.start})", "UTF-8") from None
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

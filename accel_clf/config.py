@@ -23,7 +23,7 @@ def _number_if_it_is_one(value: object) -> object:
 
 def _share(value: float | str) -> float | str:
     if isinstance(value, float) and not 0 < value < 1:
-        raise ValueError("a share lies between 0 and 1")
+        raise ValueError("a share lies between 0 and 1; null for no validation")
     return value
 
 
@@ -72,7 +72,7 @@ class Data(Section):
     max_length: Annotated[int, Field(ge=3)] = 256
     """Tokens a text may have; what is longer is cut."""
     limit: Annotated[int, Field(ge=2)] | None = None
-    """At most so many training rows, drawn evenly from the classes by the seed."""
+    """At most so many training rows, validation's share included; drawn by the seed, classes in proportion."""
 
 
 class Batch(Section):
@@ -178,6 +178,9 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+SECTIONS = tuple(name for name, field in Config.model_fields.items() if isinstance(field.default, Section))
+
+
 def settings(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting as (dotted name, pydantic field)."""
     for name, field in model.model_fields.items():
@@ -243,21 +246,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: {type(loaded).__name__}, not settings", "`section:` and below it `  key: value`")
-    return loaded
+    return {key: {} if value is None and key in SECTIONS else value for key, value in loaded.items()}
 
 
 def _explain(error: ValidationError, origin: str) -> ConfigError:
     """One line a setting, however many branches of a union pydantic tried."""
     names = dict(settings())
-    sections = [name for name in Config.model_fields if f"{name}." in " ".join(names)]
     problems: dict[str, list[str]] = {}
     for item in error.errors():
         parts = [str(part) for part in item["loc"]]
-        name = ".".join(parts[: 2 if parts and parts[0] in sections else 1])
+        name = ".".join(parts[: 2 if parts and parts[0] in SECTIONS else 1])
         if item["type"] == "extra_forbidden":
             # A key in the wrong section is told from a misspelt one by its last part.
             moved = [known for known in names if known.split(".")[-1] == name.split(".")[-1]]
-            hint = f"did you mean {moved[0]}?" if moved else closest(name, [*names, *sections])
+            hint = f"did you mean {moved[0]}?" if moved else closest(name, [*names, *SECTIONS])
             problems[name] = [f"unknown setting {name}", hint]
         else:
             message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -287,7 +289,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         flags = [flag for action in self._actions for flag in action.option_strings]
-        unknown = [word for word in message.split() if word.startswith("--")]
+        unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
         hint = closest(unknown[0].split("=")[0], flags) if unknown else ""
         raise ConfigError(f"{self.prog}: {message}", hint, f"`{self.prog} --help` lists what there is")
 

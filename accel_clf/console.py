@@ -4,6 +4,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -40,7 +44,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def bar(what: str, total: int, shown: bool = True) -> Iterator[Bar]:
-    """A progress bar. Lines printed by `say` meanwhile appear above it.
+    """A progress bar. Lines printed by `say` meanwhile appear above it; a bar inside another appears below it.
 
     Args:
         what: the job, in a word or two.
@@ -52,22 +56,41 @@ def bar(what: str, total: int, shown: bool = True) -> Iterator[Bar]:
     elif not sys.stderr.isatty():
         yield _PlainBar(what, total)
     else:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(what, total=total, note="")
+        with _display() as display:
+            task = display.add_task(what, total=total, note="")
 
             class RichBar(Bar):
                 def advance(self, steps: int = 1, note: str | None = None) -> None:
                     super().advance(steps, note)
-                    progress.update(task, completed=self.done, note=self.note)
+                    display.update(task, completed=self.done, note=self.note)
 
-            yield RichBar(what, total)
+            try:
+                yield RichBar(what, total)
+            finally:
+                display.remove_task(task)
+
+
+_displays: list["Progress"] = []  # the terminal has one, whoever opened it
+
+
+@contextmanager
+def _display() -> Iterator["Progress"]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if _displays:
+        yield _displays[0]
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        _displays.append(progress)
+        try:
+            yield progress
+        finally:
+            _displays.clear()

@@ -6,6 +6,7 @@ from typing import Any
 
 from accel_clf.data.tokens import cache_folder
 from accel_clf.folder import versions
+from accel_clf.hub import is_offline
 
 
 def examine() -> dict[str, Any]:
@@ -20,9 +21,7 @@ def examine() -> dict[str, Any]:
         "versions": versions(),
         "cpus": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
-        "hub": "offline"
-        if os.environ.get("HF_HUB_OFFLINE")
-        else os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
+        "hub": "offline" if is_offline() else os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
         "cache": str(cache_folder()),
         "would use": f"accelerate: {strategy.chosen}, {strategy.layout} batches",
     }

@@ -1,5 +1,6 @@
 """What goes wrong by the user's hand or the machine's: what was got, what was expected, what to do; and exit codes."""
 
+import errno
 import os
 import signal
 import sys
@@ -51,17 +52,30 @@ class Terminated(BaseException):
     """SIGTERM was received. Not an Exception, so that no handler on the way swallows it."""
 
 
+_OS_FIXES = {
+    errno.ENOSPC: "free some space on that disk, then run the same command again",
+    errno.EDQUOT: "free some of your quota on that disk, then run the same command again",
+    errno.EACCES: "mend the permissions, or choose another place with --output",
+    errno.EPERM: "mend the permissions, or choose another place with --output",
+    errno.EROFS: "that disk can only be read: choose another place with --output",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path: one of its folders is a file",
+}
+
+
 def closest(word: str, choices: Sequence[str]) -> str:
     """`did you mean X?`, or nothing where no choice is near."""
     near = get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
 
 
-def run_command(command: Callable[[], int], debug: bool = False) -> int:
-    """Run `command` and turn whatever ends it into an exit code and one screen on standard error.
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, before and after there is a strategy that knows."""
+    return os.environ.get("RANK", "0") == "0"
 
-    Under several processes the same mistake is met by all of them; process 0 tells it.
-    """
+
+def run_command(command: Callable[[], int], debug: bool = False) -> int:
+    """Run `command` and turn whatever ends it into an exit code and one screen on standard error."""
 
     def terminate(signum: int, frame: FrameType | None) -> None:
         raise Terminated
@@ -72,8 +86,10 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        elif os.environ.get("RANK", "0") == "0":
+        elif is_first_process():
             print(error, file=sys.stderr)
+        else:  # the first process most likely has the same to say, at length
+            print(f"process {os.environ['RANK']}: {error.got}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -89,8 +105,8 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
             traceback.print_exc()
         print(
             UserError(
-                f"{error.strerror or error}: {error.filename or 'no file named'}",
-                fix="free some space or mend the permissions, then run the same command again",
+                f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""),
+                fix=_OS_FIXES.get(error.errno or 0, "run again with --debug for the traceback"),
             ),
             file=sys.stderr,
         )

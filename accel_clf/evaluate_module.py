@@ -27,4 +27,5 @@ class Classification(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
-        return averages(np.asarray(references), np.asarray(predictions))
+        probabilities = np.asarray(predictions, np.float64)  # scikit-learn wants sums closer to one than float32 has
+        return averages(np.asarray(references), probabilities / probabilities.sum(axis=1, keepdims=True))

@@ -1,5 +1,6 @@
 """Every row counted exactly once: logits by row, whatever the number of processes, and what they are worth."""
 
+import math
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -87,8 +88,8 @@ def logits(
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over classes: float32 [rows, classes]."""
-    return torch.from_numpy(logits).softmax(dim=-1).numpy()
+    """Softmax over classes: float64 [rows, classes], so that no class is rounded to zero."""
+    return torch.from_numpy(logits).double().softmax(dim=-1).numpy()
 
 
 def measure(found: np.ndarray, rows: Rows, settings: Evaluation) -> Measured:
@@ -107,4 +108,5 @@ def measure(found: np.ndarray, rows: Rows, settings: Evaluation) -> Measured:
             "one of " + ", ".join(name for name, value in metrics.items() if isinstance(value, float)),
         )
     value = metrics[settings.metric]
-    return Measured(found, metrics, -value if settings.metric in LOWER_IS_BETTER else value)
+    score = -value if settings.metric in LOWER_IS_BETTER else value
+    return Measured(found, metrics, -math.inf if math.isnan(score) else score)

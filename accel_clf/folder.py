@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -25,16 +24,15 @@ LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "s
 def whole(path: Path) -> Iterator[IO[str]]:
     """A text file that appears under its name only when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(unfinished).chmod(0o644)  # mkstemp's files are their owner's only
         os.replace(unfinished, path)
     finally:
-        Path(unfinished).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -59,16 +57,18 @@ def state(folder: Path, config: Config) -> str:
             "a new or empty folder, or a run's",
             "choose another --output",
         )
-    if not (folder / "metrics.json").is_file():
-        return "unfinished"
+    finished = (folder / "metrics.json").is_file()
+    if not finished and not (folder / "model").exists():
+        return "unfinished"  # and nothing in it that took time to make
     changes = differences(load(folder / "config.yaml", {}), config)
     if changes:
         raise ConfigError(
-            f"output {folder} holds a finished run with other settings: " + "; ".join(changes),
+            f"output {folder} holds {'a finished' if finished else 'an unfinished'} run with other settings: "
+            + "; ".join(changes),
             "a folder of its own for each run",
             "choose another --output",
         )
-    return "finished"
+    return "finished" if finished else "unfinished"
 
 
 def differences(before: Config, after: Config) -> list[str]:
@@ -136,17 +136,21 @@ def answer(names: Sequence[str], probabilities: Iterable[float]) -> dict[str, An
     return {"label": label, "score": scores[label], "scores": scores}
 
 
-def write_answers(file: IO[str], answers: Iterable[dict[str, Any]], as_csv: bool) -> None:
-    """Answers as CSV, a column `score:NAME` a class, or as JSON lines."""
+def write_answers(
+    file: IO[str], answers: Iterable[dict[str, Any]], columns: Sequence[str], names: Sequence[str], as_csv: bool
+) -> None:
+    """Answers as CSV, with a column `score:NAME` a class, or as JSON lines.
+
+    Args:
+        file: to write to.
+        answers: with `columns` and "scores".
+        columns: of the CSV, before the scores.
+        names: of the classes.
+        as_csv: or JSON lines.
+    """
     if not as_csv:
-        for row in answers:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
         return
-    writer = None
-    for row in answers:
-        flat = {key: value for key, value in row.items() if key != "scores"}
-        flat |= {f"score:{name}": value for name, value in row["scores"].items()}
-        if writer is None:
-            writer = csv.DictWriter(file, flat, lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(flat)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*columns, *(f"score:{name}" for name in names)])
+    writer.writerows([*(row[column] for column in columns), *row["scores"].values()] for row in answers)

@@ -15,6 +15,14 @@ def _chain(error: BaseException) -> list[BaseException]:
     return links
 
 
+def is_offline() -> bool:
+    """Whether the user has forbidden the Hub's libraries to use the network."""
+    return any(
+        os.environ.get(name, "").upper() in ("1", "TRUE", "YES", "ON")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
 def explain(error: BaseException, kind: str, name: str, error_type: type[UserError]) -> UserError:
     """The mendable form of an error met while `name` was fetched.
 
@@ -32,9 +40,6 @@ def explain(error: BaseException, kind: str, name: str, error_type: type[UserErr
     statuses = {getattr(getattr(link, "response", None), "status_code", None) for link in chain}
     local = f"a local folder with the {kind}'s files works in its place"
     wanted = f"the id of a {kind} on the Hub, or a local folder"
-    offline = any(
-        os.environ.get(v, "").upper() in ("1", "TRUE", "YES", "ON") for v in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    )
     if "GatedRepoError" in classes or 403 in statuses:
         return error_type(
             f"{kind} {name}: access is granted by its owners only",
@@ -46,7 +51,7 @@ def explain(error: BaseException, kind: str, name: str, error_type: type[UserErr
             wanted,
             "check the spelling, and that the token is valid (`hf auth whoami`)",
         )
-    if offline and classes & {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "OSError"}:
+    if is_offline() and classes & {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "OSError"}:
         return error_type(
             f"{kind} {name}: not in the local cache, and HF_HUB_OFFLINE is set",
             wanted,

@@ -49,14 +49,12 @@ class Outcome:
     Attributes:
         steps: optimizer steps made.
         best_step: after which the best model was kept; the last where nothing was measured.
-        best_score: its score, larger is better; None where nothing was measured.
-        seconds: of training, without evaluation.
+        seconds: of training, without evaluation and saving.
         stopped_early: whether patience ran out.
     """
 
     steps: int = 0
     best_step: int = 0
-    best_score: float | None = None
     seconds: float = 0.0
     stopped_early: bool = False
 
@@ -68,7 +66,7 @@ def fit(
     config: Config,
     strategy: Strategy,
     *,
-    measure: Callable[[int], float] | None,
+    measure: Callable[[int], bool] | None,
     keep: Callable[[], None],
     record: Callable[[dict[str, Any]], None],
 ) -> Outcome:
@@ -79,7 +77,8 @@ def fit(
         rows: what to learn from.
         config: the run's settings.
         strategy: the hardware.
-        measure: the score of the model after so many steps, larger is better; None without validation rows.
+        measure: whether the model after so many steps is the best so far (the first process's answer counts); None
+            without validation rows.
         keep: saves the model as it is.
         record: receives a line of the log.
     """
@@ -88,8 +87,9 @@ def fit(
     steps_per_epoch = order.count_steps(len(rows.labels), rows_per_step)
     total = training.epochs * steps_per_epoch
     peak = peak_rate(training, strategy.processes)
+    every = steps_per_epoch if config.evaluation.every == "epoch" else config.evaluation.every
     outcome = Outcome()
-    window = _Window()
+    window = _Window(strategy)
     fruitless = 0
 
     with bar("training", total, strategy.is_main) as progress:
@@ -97,7 +97,6 @@ def fit(
             epoch_order = order.permutation(len(rows.labels), training.seed, epoch)
             batches = iter(_load(epoch_order, rows, config, strategy, together, rows_per_step))
             for step_rows in order.steps(epoch_order, rows_per_step):
-                began = time.perf_counter()
                 torch.manual_seed(order.step_seed(training.seed, outcome.steps, strategy.process))
                 step_rate = rate(outcome.steps, total, peak, training.warmup, training.schedule)
                 set_rate(optimizer, step_rate)
@@ -107,27 +106,22 @@ def fit(
                 )
                 outcome.steps += 1
                 window.add(loss, norm, len(step_rows))
-                epoch_ended = outcome.steps % steps_per_epoch == 0
-                outcome.seconds += time.perf_counter() - began
-                if outcome.steps % LOG_EVERY == 0 or epoch_ended:
-                    line = window.read(strategy, outcome.steps)
+                progress.advance()
+                due = outcome.steps % every == 0 or outcome.steps == total
+                if due or outcome.steps % LOG_EVERY == 0:
+                    line = window.read(outcome.steps)
+                    outcome.seconds += line.pop("seconds")
                     record({"event": "train", "epoch": epoch + 1, "step": outcome.steps, "rate": step_rate, **line})
                     progress.advance(0, note=f"loss {line['loss']:.4f}  {line['rows_per_second']:.0f} rows/s")
-                progress.advance()
-
-                every = config.evaluation.every
-                if measure and (
-                    epoch_ended if every == "epoch" else outcome.steps % every == 0 or outcome.steps == total
-                ):
-                    score = strategy.from_main(measure(outcome.steps))
+                if measure and due:
                     fruitless += 1
-                    if outcome.best_score is None or score > outcome.best_score:
-                        outcome.best_score, outcome.best_step, fruitless = score, outcome.steps, 0
+                    if strategy.main_says(measure(outcome.steps)):
+                        outcome.best_step, fruitless = outcome.steps, 0
                         keep()
                     if config.evaluation.patience and fruitless >= config.evaluation.patience:
                         outcome.stopped_early = True
                         return outcome
-                    window.restart()
+                    window.restart()  # an evaluation's time is not training's
     if not measure:
         outcome.best_step = outcome.steps
         keep()
@@ -188,7 +182,8 @@ def _load(
 class _Window:
     """Losses since the last line of the log, left on the device until it is due."""
 
-    def __init__(self) -> None:
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
         self.restart()
 
     def restart(self) -> None:
@@ -201,21 +196,23 @@ class _Window:
         self.norm = norm
         self.rows += rows
 
-    def read(self, strategy: Strategy, step: int) -> dict[str, float]:
-        """Mean loss, the last gradient norm, and rows a second; then start anew.
+    def read(self, step: int) -> dict[str, float]:
+        """Mean loss, the last gradient norm where it is a number, seconds and rows a second; then start anew.
 
         Raises:
             UserError: the loss is not a number.
         """
-        loss = strategy.sum(torch.stack(self.losses).mean())
+        loss = self.strategy.sum(torch.stack(self.losses).mean())
         if not math.isfinite(loss):
             raise UserError(
-                f"the loss is {loss} at step {step} or up to {len(self.losses) - 1} steps before it",
+                f"the loss is {loss} at step {step}, or up to {len(self.losses) - 1} steps before",
                 "a number",
                 "lower --training.learning_rate, or --training.precision fp32; the best model so far is kept",
             )
-        line = {"loss": loss, "rows_per_second": self.rows / (time.perf_counter() - self.began)}
-        if self.norm is not None:
-            line["grad_norm"] = float(self.norm)
+        seconds = time.perf_counter() - self.began
+        line = {"loss": loss, "rows_per_second": self.rows / seconds, "seconds": seconds}
+        # fp16's scaler finds its scale by steps that overflow and are left out: their norm is infinite.
+        if self.norm is not None and math.isfinite(norm := float(self.norm)):
+            line["grad_norm"] = norm
         self.restart()
         return line

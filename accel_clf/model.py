@@ -1,22 +1,21 @@
 """A Hub encoder with a classification head, or the demo's tiny one; loaded from and saved in the Hub's format."""
 
-import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from accel_clf import hub
 from accel_clf.config import Model
 from accel_clf.data.sources import Rows
-from accel_clf.data.tokens import cache_folder
+from accel_clf.data.tokens import cache_folder, made_aside
 from accel_clf.errors import ConfigError
 
 # Large enough a start for weights that nothing has trained: BERT's own 0.02 makes the tiny encoder learn half as fast.
@@ -72,24 +71,40 @@ def load_model(settings: Model, label_names: Sequence[str], tokenizer: Any, max_
         demo: nn.Module = BertForSequenceClassification(shape)
         return demo
     with _mended(settings, "model"):
-        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             settings.name,
             trust_remote_code=settings.allow_code,
             use_safetensors=None if settings.allow_pickle else True,
             ignore_mismatched_sizes=True,  # a head for other labels is made anew
+            output_loading_info=True,
+            problem_type="single_label_classification",
             dtype=torch.float32,
             **names,
         )
-    return model
+    encoder = f"{model.base_model_prefix}."
+    # Poolers belong to the head: they are missing from encoders that were trained without one.
+    made = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
+    lost = sorted(name for name in made if name.startswith(encoder) and "pooler" not in name)
+    if lost:
+        raise ConfigError(
+            f"model {settings.name}: its weights do not fit its config.json ({len(lost)} of them, {lost[0]} first)",
+            "weights for every part of the encoder",
+            "check that config.json and the weights belong together",
+        )
+    loaded: nn.Module = model
+    return loaded
 
 
 def trained_labels(settings: Model) -> tuple[str, ...] | None:
     """The label names, in order, of a model that has been a classifier before; None where it has none of its own."""
-    path = Path(settings.name) / "config.json"
-    if not path.is_file():
+    if settings.name == "demo":
         return None
-    names = json.loads(path.read_text(encoding="utf-8")).get("id2label") or {}
-    ordered = tuple(str(names[key]) for key in sorted(names, key=int))
+    from transformers import AutoConfig
+
+    with _mended(settings, "configuration"):
+        config = AutoConfig.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
+    names: dict[int, str] = config.id2label or {}
+    ordered = tuple(names[code] for code in sorted(names))
     return None if all(name.startswith("LABEL_") for name in ordered) else ordered
 
 
@@ -125,7 +140,9 @@ def max_positions(model: nn.Module) -> int | None:
 
 
 def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokenizer: Any) -> None:
-    """Write model, label names and tokenizer in the Hub's format, weights as safetensors; all of it or nothing.
+    """Write model, label names and tokenizer in the Hub's format, weights as safetensors.
+
+    What was there before goes when the new is whole.
 
     Args:
         folder: replaced as a whole.
@@ -134,28 +151,25 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
         tokenizer: saved beside it.
     """
     _silence()
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
-        tokenizer.save_pretrained(unfinished)
-        unfinished.chmod(0o755)  # mkdtemp's folders are their owner's only
-        former = folder.with_name(f".{folder.name}-former")
-        if folder.exists():
-            folder.rename(former)
-        unfinished.rename(folder)
-        shutil.rmtree(former, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished, former = folder.with_name(f".{folder.name}-new"), folder.with_name(f".{folder.name}-former")
+    for leftover in (unfinished, former):  # of a process that was killed here
+        shutil.rmtree(leftover, ignore_errors=True)
+    model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
+    tokenizer.save_pretrained(unfinished)
+    if folder.exists():
+        folder.rename(former)
+    unfinished.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
 
 
-def load_trained(folder: Path) -> tuple[nn.Module, Any]:
-    """Model and tokenizer of a folder written by `save`."""
+def load_trained(folder: Path, settings: Model) -> tuple[nn.Module, Any]:
+    """Model and tokenizer of a folder written by `save`; what the run's settings allowed is allowed again."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    settings = Model(name=str(folder))
-    with _mended(settings, "model"):
-        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-        return model, AutoTokenizer.from_pretrained(folder)
+    with _mended(Model(name=str(folder)), "model"):
+        options: dict[str, Any] = {"trust_remote_code": settings.allow_code}
+        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
+        return model, AutoTokenizer.from_pretrained(folder, **options)
 
 
 @contextmanager
@@ -166,7 +180,7 @@ def _mended(settings: Model, part: str) -> Any:
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise _explain(error, settings, part) from error
 
 
@@ -186,8 +200,10 @@ def _explain(error: Exception, settings: Model, part: str) -> Exception:
             "a model that transformers knows",
             "read that code, then --model.allow_code true to run it",
         )
-    pickled = sorted(path.name for path in folder.glob("*.bin")) if folder.is_dir() else []
-    if not settings.allow_pickle and ("safetensors" in message or pickled) and part == "model":
+    pickled = sorted(path.name for path in folder.glob("*model*.bin")) if folder.is_dir() else []
+    only_pickle = bool(pickled) and not any(folder.glob("*.safetensors"))
+    hub_says_so = not folder.is_dir() and "safetensors" in message
+    if part == "model" and not settings.allow_pickle and (only_pickle or hub_says_so):
         return ConfigError(
             f"model {settings.name}: no safetensors weights"
             + (f", only {pickled[0]}, a pickle, which can run code" if pickled else ""),
@@ -232,13 +248,10 @@ def _demo_tokenizer(rows: Rows, max_length: int) -> Any:
             single="[CLS] $A [SEP]",
             special_tokens=[(token, trained.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
         )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder.parent) as unfinished:
+        with made_aside(folder) as unfinished:
             PreTrainedTokenizerFast(
                 tokenizer_object=trained,
                 model_max_length=max_length,
                 **{f"{name}_token": token for name, token in special.items()},
             ).save_pretrained(unfinished)
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(unfinished, folder, dirs_exist_ok=True)
     return AutoTokenizer.from_pretrained(folder)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from accel_clf import baseline, folder, report
@@ -14,8 +15,10 @@ from accel_clf.console import say
 from accel_clf.data import parts
 from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens, encode
+from accel_clf.errors import is_first_process
 from accel_clf.evaluation import Measured, logits, measure, probabilities
 from accel_clf.loop import TrainingRows, fit
+from accel_clf.metrics import further
 from accel_clf.model import check_fits, load_model, load_tokenizer, load_trained, save, trained_labels
 from accel_clf.optim import make_optimizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -33,7 +36,8 @@ def train(config: Config) -> dict[str, Any]:
     output = Path(config.output)
     state = folder.state(output, config)
     if state == "finished":
-        say(f"{output} is finished; for another run choose another --output")
+        if is_first_process():
+            say(f"{output} is finished; for another run choose another --output")
         finished: dict[str, Any] = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
         return finished
     strategy = AccelerateStrategy(config.training.precision)
@@ -64,7 +68,11 @@ class _Run:
     def _read(self) -> None:
         """Rows, tokenizer, model, tokens; the first process makes what is cached, the others find it."""
         config = self.config
-        self.parts = parts.load(config.data, config.training.seed, trained_labels(config.model))
+        self.parts = parts.load(config.data, config.training.seed)
+        trained = trained_labels(config.model)
+        if trained and trained != self.parts.train.label_names and set(trained) == set(self.parts.train.label_names):
+            # The model is a classifier for these labels already: their order gives its outputs their meaning.
+            self.parts = parts.load(config.data, config.training.seed, trained)
         for warning in parts.warnings(self.parts):
             self._tell(f"warning: {warning}")
         train, validation, test = (len(rows) if rows else 0 for rows in self.parts)
@@ -77,6 +85,7 @@ class _Run:
             self.tokens = self._encode(self.parts.train)
             self.validation_tokens = self._encode(self.parts.validation) if self.parts.validation else None
             self.test_tokens = self._encode(self.parts.test) if self.parts.test else None
+        further(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
         self.pad_id = self.tokenizer.pad_token_id or 0
         cut = int((self.tokens.lengths == self.length).sum())
         if cut:
@@ -124,18 +133,25 @@ class _Run:
             results["validation"] = self.best.metrics
         if self.parts.test and self.test_tokens:
             results["test"] = self._test(self.parts.test, self.test_tokens)
-        if self.parts.validation and self.config.evaluation.baseline and self.strategy.is_main:
-            self._tell("fitting TF-IDF with logistic regression on the same rows")
-            results["baseline"] = {"accuracy": baseline.accuracy(self.parts.train, self.parts.validation)}
         if self.strategy.is_main:
             folder.write_json(self.output / "metrics.json", results)
         self.strategy.barrier()  # nobody leaves while another still speaks
+        if self.strategy.is_main and self.config.evaluation.baseline and self.parts.validation:
+            self._add_baseline(results, self.parts.validation)
         return results
+
+    def _add_baseline(self, results: dict[str, Any], validation: Rows) -> None:
+        say("fitting TF-IDF with logistic regression on the same rows")
+        try:
+            results["baseline"] = {"accuracy": baseline.accuracy(self.parts.train, validation)}
+        except ValueError as error:  # texts in which scikit-learn finds no word
+            say(f"warning: no baseline: {str(error).splitlines()[0]}")
+        folder.write_json(self.output / "metrics.json", results)
 
     def _record(self, line: dict[str, Any]) -> None:
         if self.strategy.is_main:
             with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def _logits(self, model: nn.Module, tokens: Tokens) -> Any:
         return logits(
@@ -148,30 +164,32 @@ class _Run:
             pad_id=self.pad_id,
         )
 
-    def _validate(self, model: nn.Module, step: int) -> float:
-        """The score of the model as it is; the first process's counts."""
+    def _validate(self, model: nn.Module, step: int) -> bool:
+        """Whether the model as it is is the best so far; the first process's answer counts."""
         rows, tokens = self.parts.validation, self.validation_tokens
         assert rows and tokens, "only called with validation rows"
         found = self._logits(model, tokens)
         if not self.strategy.is_main:
-            return 0.0
+            return False
         measured = measure(found, rows, self.config.evaluation)
         averages = {name: value for name, value in measured.metrics.items() if isinstance(value, float)}
         self._record({"event": "validation", "step": step, **averages})
         self._tell(f"step {step}: " + "  ".join(f"{name} {value:.4f}" for name, value in averages.items()))
-        if self.best is None or measured.score > self.best.score:
+        better = self.best is None or measured.score > self.best.score
+        if better:
             self.best = measured
-        return measured.score
+        return better
 
     def _test(self, rows: Rows, tokens: Tokens) -> dict[str, Any]:
         """Measure the model that was saved, read back: what is measured is what the user has."""
-        saved = self.strategy.prepare_for_evaluation(load_trained(self.output / "model")[0])
+        saved = self.strategy.prepare_for_evaluation(load_trained(self.output / "model", self.config.model)[0])
         found = self._logits(saved, tokens)
         if not self.strategy.is_main:
             return {}
         measured = measure(found, rows, self.config.evaluation)
         with folder.whole(self.output / "predictions.csv") as file:
-            folder.write_answers(file, _predictions(rows, measured), as_csv=True)
+            columns = ("row", "label", "predicted", "score")
+            folder.write_answers(file, _predictions(rows, measured), columns, rows.label_names, as_csv=True)
         return measured.metrics
 
 
@@ -185,7 +203,7 @@ def _predictions(rows: Rows, measured: Measured) -> Iterator[dict[str, Any]]:
 def summary(results: dict[str, Any], output: str) -> str:
     """What `accel-clf train` prints at its end."""
     trained = results["training"]
-    best = f", best after {trained['best_step']}" if trained["best_score"] is not None else ""
+    best = f", best after {trained['best_step']}" if "validation" in results else ""
     lines = [
         f"trained {trained['steps']} steps in {trained['seconds']:.1f} s{best}"
         + (" (stopped early)" if trained["stopped_early"] else "")

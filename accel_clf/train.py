@@ -9,7 +9,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from accel_clf.config import parse
-from accel_clf.errors import DONE, run_command
+from accel_clf.errors import DONE, is_first_process, run_command
 
 DESCRIPTION = "Fine-tune an encoder into a text classifier. With no argument: the built-in demo."
 
@@ -23,17 +23,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         from accel_clf.run import summary, train  # torch is not needed for --help
 
         results = train(config)
-        if results.get("training") and _is_main():
+        if is_first_process():
             print(summary(results, config.output))
         return DONE
 
     return run_command(command, debug="--debug" in given)
-
-
-def _is_main() -> bool:
-    from accelerate import PartialState
-
-    return bool(PartialState().is_main_process)
 
 
 if __name__ == "__main__":

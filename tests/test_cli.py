@@ -25,6 +25,16 @@ def test_predict_reads_standard_input(run: Path, cli: Cli) -> None:
     assert all(line.split()[0] in ("negative", "positive") for line in lines)
 
 
+def test_what_is_no_text_is_refused(run: Path, cli: Cli) -> None:
+    command = [sys.executable, "-m", "accel_clf.cli", "predict", str(run)]
+    done = subprocess.run(command, input=b"fine\ncaf\xe9\n", capture_output=True, timeout=300)
+    assert done.returncode == DATA
+    assert b"standard input, line 2: not UTF-8" in done.stderr
+    done = subprocess.run([*command, b"caf\xe9"], capture_output=True, timeout=300)
+    assert done.returncode == DATA
+    assert b"text 1: a lone surrogate" in done.stderr
+
+
 def test_predict_writes_files(run: Path, reviews: Path, cli: Cli, tmp_path: Path, refused: Refused) -> None:
     for name in ("out.csv", "out.jsonl"):
         assert cli("predict", run, "--data", reviews, "--output", tmp_path / name).returncode == DONE
@@ -52,7 +62,8 @@ def test_wrong_uses_are_refused(run: Path, tmp_path: Path, refused: Refused) -> 
     assert "no trained run" in refused(USAGE, "predict", tmp_path, "text")
     assert "one of them" in refused(USAGE, "predict", run, "text", "--data", "x.csv")
     assert ".csv or .jsonl" in refused(USAGE, "predict", run, "text", "--output", "x.txt")
-    assert "did you mean --data?" in refused(USAGE, "evaluate", run, "--dat", "x.csv")
+    assert "did you mean --split?" in refused(USAGE, "evaluate", run, "--data", "x.csv", "--splt", "dev")
+    assert "required: RUN" in refused(USAGE, "predict")
 
 
 def test_evaluate_prints_tables_or_json(run: Path, reviews: Path, cli: Cli) -> None:

@@ -14,6 +14,12 @@ def test_reproducible_and_without_doubles() -> None:
     assert 0.45 < positive / len(rows) < 0.55
 
 
+def test_fresh_rows_to_test_on() -> None:
+    train, test = demo.rows("train"), demo.rows("test")
+    assert (len(train), len(test)) == (8000, 1000)
+    assert not {text for text, _ in train} & {text for text, _ in test}
+
+
 def test_words_and_pairs_of_words_do_not_solve_it() -> None:
     """The tiny encoder reaches 0.95 and more (`make demo`); this stays well over 5 points below."""
     loaded = parts.load(Data(), seed=0)

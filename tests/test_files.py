@@ -116,6 +116,8 @@ def test_broken_tables_are_told_with_file_and_line(tmp_path: Path, refused: Refu
         ('{"text": "a", "label": 1.0}', "the label is 1.0, a float"),
         ('{"text": "a", "label": NaN}', "NaN is not JSON"),
         ("[" * 100_000, "not JSON"),
+        ('{"text": "a", "text": "b", "label": "x"}', "key 'text' stands twice"),
+        ('{"text": "a\\ud800", "label": "x"}', "a lone surrogate (U+D800) at character 1"),
     ],
 )
 def test_broken_json_lines(tmp_path: Path, refused: Refused, line: str, problem: str) -> None:

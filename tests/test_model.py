@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from accel_clf.config import Model
@@ -90,12 +90,39 @@ def test_saved_and_loaded_again(tiny_bert: Path, tmp_path: Path) -> None:
         save(tmp_path / "model", model, model.state_dict(), tokenizer)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "model.safetensors").is_file()
-    loaded, _ = load_trained(tmp_path / "model")
+    loaded, _ = load_trained(tmp_path / "model", Model())
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
     assert trained_labels(Model(name=str(tmp_path / "model"))) == ("NA", "01")
     assert trained_labels(Model(name=str(tiny_bert))) is None
+
+
+def test_weights_that_do_not_fit_are_refused(copy: Path, reviews: Path, refused: Refused) -> None:
+    """Transformers would draw them anew without a word, and the user would train from scratch."""
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
+    flags = ["--data.train", reviews, "--data.max_length", 64]
+    assert "do not fit its config.json" in refused(USAGE, "train", "--model.name", copy, *flags)
+    (copy / "config.json").write_text(json.dumps(config))
+    weights = load_file(copy / "model.safetensors")
+    save_file({f"other.{name}": tensor for name, tensor in weights.items()}, copy / "model.safetensors")
+    assert "do not fit its config.json" in refused(USAGE, "train", "--model.name", copy, *flags)
+    (copy / "model.safetensors").write_bytes(b"0" * 100)
+    assert str(copy) in refused(USAGE, "train", "--model.name", copy, *flags)
+    (copy / "config.json").write_text("{")
+    assert str(copy) in refused(USAGE, "train", "--model.name", copy, *flags)
+
+
+def test_a_save_after_one_that_was_killed(tiny_bert: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    model = load_model(Model(name=str(tiny_bert)), ("a", "b"), tokenizer, 64, 0)
+    for leftover in (".model-new", ".model-former", "model"):
+        (tmp_path / leftover).mkdir()
+        (tmp_path / leftover / "half").write_text("")
+    save(tmp_path / "model", model, model.state_dict(), tokenizer)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert not (tmp_path / "model" / "half").exists()
 
 
 def test_positions_of_robertas_start_later() -> None:

@@ -66,16 +66,29 @@ def test_limit_and_share_and_groups(tmp_path: Path) -> None:
 def test_the_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", rows(10))
     data = Data(train=str(train), validation=None)
-    assert parts.load(data, 0, trained_labels=("b", "a")).train.label_names == ("b", "a")
-    assert parts.load(data, 0, trained_labels=("b", "c")).train.label_names == ("a", "b")
-    flipped = parts.load(data, 0, trained_labels=("b", "a")).train.labels.codes
+    assert parts.load(data, 0, ("b", "a")).train.label_names == ("b", "a")
+    flipped = parts.load(data, 0, ("b", "a")).train.labels.codes
     assert np.array_equal(flipped, 1 - parts.load(data, 0).train.labels.codes)
+
+
+def test_a_limit_leaves_no_label_out(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", [(f"row {n}", "rare" if n < 3 else "common") for n in range(1000)])
+    loaded = parts.load(Data(train=str(train), limit=20), seed=0)
+    assert np.bincount(loaded.train.labels.codes, minlength=2).min() >= 1
+    table = write_csv(tmp_path / "three.csv", [(f"row {n}", "abc"[n % 3]) for n in range(30)])
+    with pytest.raises(DataError, match="there are 3 labels"):
+        parts.load(Data(train=str(table), limit=2), seed=0)
+
+
+def test_a_folder_of_files_keeps_labels_as_written(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", [("a", "01"), ("b", "NA")])
+    assert parts.load(Data(train=str(tmp_path), validation=None), seed=0).train.label_names == ("01", "NA")
 
 
 def test_a_hub_data_set_by_its_folder(tmp_path: Path) -> None:
     """The Hub's own loader, on a folder laid out as on the Hub: splits, and a share of one."""
-    write_csv(tmp_path / "train.csv", rows(20))
-    write_csv(tmp_path / "test.csv", rows(6, "new"))
+    write_csv(tmp_path / "train-00000-of-00001.csv", rows(20))
+    write_csv(tmp_path / "test-00000-of-00001.csv", rows(6, "new"))
     loaded = parts.load(Data(train=str(tmp_path), validation=0.2, test="test"), seed=0)
     assert [len(part) for part in loaded if part is not None] == [16, 4, 6]
     assert loaded.train.label_names == ("a", "b")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import pipeline
 from accel_clf.config import Config, load
 from accel_clf.errors import DONE, USAGE, UserError
 from accel_clf.run import summary, train
-from tests.conftest import Cli
+from tests.conftest import Cli, write_csv
 
 Refused = Callable[..., str]
 
@@ -91,6 +92,33 @@ def test_a_finished_run_says_so_and_does_nothing(
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     with pytest.raises(UserError, match=r"training\.epochs 1 -> 2"):
         train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))
+
+
+def test_an_unfinished_run_keeps_its_settings(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """One with a model is continued by its own settings only; one without is nothing to lose."""
+    train(config(reviews, tiny_bert, tmp_path / "run"))
+    (tmp_path / "run" / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"unfinished run with other settings: training\.epochs 1 -> 2"):
+        train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))
+    train(config(reviews, tiny_bert, tmp_path / "run"))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [10, 19, 19]
+    shutil.rmtree(tmp_path / "run" / "model")
+    (tmp_path / "run" / "metrics.json").unlink()
+    assert train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))["training"]["steps"] == 38
+
+
+def test_metrics_that_cannot_be_had_are_told_at_once(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nosuch cannot be used"):
+        train(config(reviews, tiny_bert, tmp_path / "run", evaluation={"metrics": ["nosuch"]}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_baseline_without_words_is_no_failure(tmp_path: Path, tiny_bert: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [("ab"[n % 2], "xy"[n % 2]) for n in range(40)])
+    results = train(config(path, tiny_bert, tmp_path / "run", evaluation={"baseline": True}))
+    assert "baseline" not in results
+    assert (tmp_path / "run" / "metrics.json").is_file()
 
 
 def test_somebody_elses_folder_is_left_alone(reviews: Path, tmp_path: Path, refused: Refused) -> None:

@@ -40,11 +40,32 @@ def test_small_groups_meet_the_share() -> None:
     assert np.bincount(labels[held]).min() >= 60
 
 
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.floats(0.01, 0.99))
-def test_quotas_sum_up(counts: list[int], share: float) -> None:
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.data())
+def test_quotas_sum_up(counts: list[int], data: st.DataObject) -> None:
     array = np.array(counts)
-    assert quotas(array, share).sum() <= round(array.sum() * share)
-    assert (quotas(array, share) <= np.maximum(array - 1, 0)).all()
+    assume(array.sum() > 0)
+    rows = data.draw(st.integers(0, int(array.sum())))
+    found = quotas(array, rows, np.random.default_rng(0))
+    assert found.sum() == rows
+    assert (np.abs(found - array * rows / array.sum()) < 1).all()
+    assert (found <= array).all()
+
+
+def test_ties_are_drawn_by_lot() -> None:
+    """500 classes of 5 rows: a tenth is half a row each, and not always the first classes'."""
+    labels = np.arange(2500) % 500
+    held = [set(labels[holdout(labels, None, 0.1, seed)[1]]) for seed in (0, 1)]
+    assert all(len(classes) == 250 and max(classes) > 400 for classes in held)
+    assert held[0] != held[1]
+
+
+@given(LABELS, st.data(), st.integers(0, 9))
+def test_samples_leave_no_class_out(labels: np.ndarray, data: st.DataObject, seed: int) -> None:
+    labels = np.unique(labels, return_inverse=True)[1]
+    rows = data.draw(st.integers(labels.max() + 1, len(labels)))
+    drawn = sample(labels, rows, seed)
+    assert len(drawn) == len(set(drawn)) == rows
+    assert set(labels[drawn]) == set(labels)
 
 
 def test_seeds_differ() -> None:

@@ -1,5 +1,6 @@
 """Tokens on disk equal the tokenizer's own, are made once, and never half."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def test_a_damaged_cache_is_made_anew(rows: Rows, tokenizer: Any, tmp_path: Path
     (meta,) = tmp_path.glob("tokens/*/meta.json")
     meta.write_text("{")
     assert np.array_equal(encode(rows, tokenizer, 16, tmp_path).ids, first)
+
+
+def test_several_at_once_get_the_same(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+    """As when two runs start together: the first to be done names the folder, the others use it."""
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: np.array(encode(rows, tokenizer, 16, tmp_path).ids), range(8)))
+    assert all(np.array_equal(found[0], other) for other in found)
+    assert len(list((tmp_path / "tokens").iterdir())) == 1
 
 
 def test_an_interrupted_tokenizing_leaves_nothing(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def require(path: Path | str, found: Sequence[str], columns: Sequence[str], plac
     for column in columns:
         if column not in found:
             shown = ", ".join(repr(name) for name in found[:20])
-            hint = closest(column, found) or "name the columns with --data.text and --data.label"
+            hint = (
+                closest(column, found)
+                or "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
+            )
             if len(found) == 1 and any(mark in found[0] for mark in ";\t|"):
                 hint = (
                     "the fields seem to be parted by something else than this kind of file has (.csv comma, .tsv tab)"
@@ -143,12 +146,18 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Record]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
+    def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+        return dict(pairs)
+
     with _text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line, parse_constant=refuse)
+                record = json.loads(line, parse_constant=refuse, object_pairs_hook=each_key_once)
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: not JSON ({error})", "one object a line") from None
             if not isinstance(record, dict):
@@ -163,11 +172,17 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Record]:
 
     try:
         with _open(path) as source, pyarrow.parquet.ParquetFile(source) as file:
-            require(path, file.schema_arrow.names, columns)
+            names = file.schema_arrow.names
+            require(path, names, columns)
+            doubled = [name for name in columns if names.count(name) > 1]
+            if doubled:
+                raise DataError(f"{path}: column {doubled[0]!r} stands twice", "each name once")
             number = 0
             for batch in file.iter_batches(columns=list(columns), batch_size=1024):
                 for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
                     number += 1
                     yield number, values
-    except pyarrow.ArrowInvalid as error:
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from None

@@ -21,21 +21,6 @@ class Place:
     width: int | None
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What the model sees, and which rows they are.
-
-    Attributes:
-        inputs: input_ids and attention_mask, int64 [B, T].
-        labels: int64 [B], IGNORED for fillers.
-        rows: int64 [B], FILLER for fillers.
-    """
-
-    inputs: dict[str, torch.Tensor]
-    labels: torch.Tensor
-    rows: torch.Tensor
-
-
 Collate = Callable[[Sequence[Place]], dict[str, torch.Tensor]]
 
 

@@ -1,7 +1,7 @@
 """A configuration's training, validation and test rows."""
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from accel_clf.config import Data
@@ -18,21 +18,18 @@ class Parts(NamedTuple):
     test: Rows | None
 
 
-def load(data: Data, seed: int, trained_labels: Sequence[str] | None = None) -> Parts:
+def load(data: Data, seed: int, label_names: Sequence[str] | None = None) -> Parts:
     """Read and split as configured.
 
     Args:
         data: the settings.
         seed: of the split and of the sample.
-        trained_labels: the labels that the model has been trained for. If the rows have the same ones, this is their
-            order, so that the model's outputs keep their meaning.
+        label_names: the labels in an order that is given; None takes the training rows' own (see sources.read).
 
     Raises:
         DataError: any of the rows cannot be used.
     """
-    train = sources.read(data.train, data, split=data.split)
-    if trained_labels and train.label_names != tuple(trained_labels) and set(train.label_names) == set(trained_labels):
-        train = sources.read(data.train, data, split=data.split, label_names=trained_labels)
+    train = sources.read(data.train, data, split=data.split, label_names=label_names)
     if len(train.label_names) < 2:
         raise DataError(
             f"{train.origin}: all {len(train)} rows have the label {train.label_names[0]!r}", "two labels or more"
@@ -55,7 +52,7 @@ def _other(source: str | None, data: Data, train: Rows) -> Rows | None:
         return None
     ungrouped = data.model_copy(update={"group": None})
     from_hub = data.train != "demo" and not sources.is_file(data.train)
-    if from_hub and not sources.is_file(source) and not Path(source).exists():
+    if from_hub and re.fullmatch(r"[\w.]+(\[.*\])?", source) and not sources.is_file(source):
         return sources.read(data.train, ungrouped, split=source, label_names=train.label_names)
     return sources.read(source, ungrouped, split="test", label_names=train.label_names)
 

@@ -1,7 +1,7 @@
 """Labelled rows from the demo, a file or a Hub data set.
 
-Texts stay where they are and are streamed each time they are needed; only labels, groups, slices and a digest of each
-text are held in memory, about 30 bytes a row.
+Texts stay where they are and are streamed each time they are needed; only labels, groups, slices and a digest of 16
+bytes of each text are held in memory.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ class Rows:
 
 
 def digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def read(source: str, data: Data, *, split: str, label_names: Sequence[str] | None = None) -> Rows:
@@ -192,14 +192,19 @@ def _table(source: str, config: str | None, split: str, columns: Sequence[str]) 
         files.require("the demo", ("text", "label"), columns)
         places = [("text", "label").index(column) for column in columns]
 
+        rows = demo.rows(split)
+
         def records() -> Iterator[files.Record]:
-            for number, row in enumerate(demo.reviews(), start=1):
+            for number, row in enumerate(rows, start=1):
                 yield number, tuple(row[place] for place in places)
 
         return _Table("the demo", "row", records, _label, demo.LABELS)
     if is_file(source):
         unit = "row" if files.kind(path) == ".parquet" else "line"
         return _Table(str(path), unit, lambda: files.read(path, columns), _label)
+    for name in (f"{split}{suffix}{packed}" for suffix in files.SUFFIXES for packed in ("", ".gz")):
+        if (path / name).is_file():  # datasets would read a CSV by pandas, which takes "01" for a number
+            return _table(str(path / name), config, split, columns)
     return _hub_table(source, config, split, columns)
 
 
@@ -207,8 +212,6 @@ def _hub_table(source: str, config: str | None, split: str, columns: Sequence[st
     import datasets
 
     datasets.disable_progress_bars()
-    if Path(source).is_dir() and not any(Path(source).iterdir()):
-        raise DataError(f"{source}: an empty folder", "a data set's folder")
     try:
         loaded = datasets.load_dataset(source, config, split=split)
     except ValueError as error:
@@ -217,6 +220,10 @@ def _hub_table(source: str, config: str | None, split: str, columns: Sequence[st
             f"data set {source}: {str(error).splitlines()[0]}", fix="set --data.config, --data.split or --data.test"
         ) from None
     except Exception as error:
+        if Path(source).exists() or source.startswith(("/", ".", "~")):
+            raise DataError(
+                f"{source}: {str(error).splitlines()[0]}", f"a file ({' '.join(files.SUFFIXES)}) or a data set's folder"
+            ) from None
         raise hub.explain(error, "data set", source, DataError) from None
     origin = f"data set {source} ({split})"
     files.require(origin, loaded.column_names, columns)
@@ -241,7 +248,22 @@ def _hub_table(source: str, config: str | None, split: str, columns: Sequence[st
 def _text(value: Any, place: str, column: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{place}: column {column!r} is {'null' if value is None else type(value).__name__}", "text")
+    check_text(value, place)
     return value
+
+
+def check_text(text: str, place: str) -> None:
+    """Refuse what is no Unicode text, which no tokenizer takes.
+
+    Raises:
+        DataError: a lone surrogate, as JSON escapes and undecodable arguments may leave behind.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{place}: a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}", "Unicode text"
+        ) from None
 
 
 def _label(value: Any, place: str) -> str:

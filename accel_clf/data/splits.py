@@ -5,22 +5,22 @@ import numpy as np
 from accel_clf.errors import DataError
 
 
-def quotas(counts: np.ndarray, share: float) -> np.ndarray:
-    """How many rows of each class make up `share` of all rows: largest remainders, one row of each class kept back.
+def quotas(counts: np.ndarray, rows: int, random: np.random.Generator) -> np.ndarray:
+    """How many of `rows` rows each class has, in proportion: whole numbers, then the largest remainders, ties by lot.
 
     Args:
         counts: int64 [classes], rows a class.
-        share: between 0 and 1.
+        rows: at most counts.sum().
+        random: draws the lots.
 
     Returns:
-        int64 [classes], at most counts - 1 where counts > 0.
+        int64 [classes].
     """
-    exact = counts * share
-    whole = np.floor(exact).astype(np.int64)
-    missing = round(counts.sum() * share) - whole.sum()
-    whole[np.argsort(whole - exact, kind="stable")[:missing]] += 1
-    limited: np.ndarray = np.minimum(whole, np.maximum(counts - 1, 0))
-    return limited
+    exact = counts * (rows / counts.sum())
+    whole: np.ndarray = np.floor(exact).astype(np.int64)
+    by_remainder = np.lexsort((random.random(len(counts)), whole - exact))
+    whole[by_remainder[: rows - whole.sum()]] += 1
+    return whole
 
 
 def holdout(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,14 +38,10 @@ def holdout(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: i
     Raises:
         DataError: no row could be held out.
     """
-    wanted = quotas(np.bincount(labels), share)
-    random = np.random.default_rng(seed)
+    counts, random = np.bincount(labels), np.random.default_rng(seed)
+    wanted = np.minimum(quotas(counts, round(len(labels) * share), random), np.maximum(counts - 1, 0))
     if groups is None:
-        shuffled = random.permutation(len(labels))
-        by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-        starts = np.concatenate([[0], np.cumsum(np.bincount(labels))[:-1]])
-        rank_in_class = np.arange(len(labels)) - starts[labels[by_class]]
-        held = by_class[rank_in_class < wanted[labels[by_class]]]
+        held = _draw(labels, wanted, random)
     else:
         held = np.flatnonzero(np.isin(groups, _groups_for(labels, groups, wanted, random)))
     if not 0 < len(held) < len(labels):
@@ -77,7 +73,26 @@ def _groups_for(labels: np.ndarray, groups: np.ndarray, wanted: np.ndarray, rand
 
 
 def sample(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
-    """Positions (ascending) of `rows` rows, each class in the same proportion; all where there are no more."""
+    """Positions (ascending) of `rows` rows, the classes in proportion but none left out; all where there are no more.
+
+    Raises:
+        DataError: there are more classes than `rows`.
+    """
+    counts, random = np.bincount(labels), np.random.default_rng(seed)
     if rows >= len(labels):
         return np.arange(len(labels))
-    return holdout(labels, None, rows / len(labels), seed)[1]
+    if rows < len(counts):
+        raise DataError(f"data.limit is {rows}, and there are {len(counts)} labels", "a row of each label at least")
+    one_each = np.minimum(counts, 1)
+    wanted = one_each + quotas(counts - one_each, rows - one_each.sum(), random)
+    return np.sort(_draw(labels, wanted, random))
+
+
+def _draw(labels: np.ndarray, wanted: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Positions of wanted[c] rows of each class c, drawn by lot."""
+    shuffled = random.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(labels))[:-1]])
+    rank_in_class = np.arange(len(labels)) - starts[labels[by_class]]
+    drawn: np.ndarray = by_class[rank_in_class < wanted[labels[by_class]]]
+    return drawn

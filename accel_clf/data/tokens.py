@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -108,13 +109,11 @@ def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]
 
 
 def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: bool) -> Tokens:
-    """Tokenize into a folder of its own and give it its name when it is whole, so that no half is ever found."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    kind = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths: list[int] = []
     largest = 0
-    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
-    try:
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one, found by _load
+    with made_aside(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, bar("tokenizing", len(rows), shown) as progress:
             for texts in _chunks(rows.texts()):
                 ids = _encode(texts, tokenizer, max_length)
@@ -125,17 +124,28 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
                 progress.advance(len(texts))
         np.save(unfinished / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         (unfinished / "meta.json").write_text(json.dumps({"kind": np.dtype(kind).name, "largest": largest}))
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, found by _load
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if _load(folder) is None:  # otherwise another run was first with the same tokens
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     tokens = _load(folder)
     assert tokens is not None
     return tokens
+
+
+@contextmanager
+def made_aside(folder: Path) -> Iterator[Path]:
+    """A folder of the cache that appears under its name when it is whole.
+
+    Of several processes that make the same at once, the first to be done gives it its name.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
+    try:
+        yield unfinished
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another was first
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _load(folder: Path) -> Tokens | None:

@@ -30,8 +30,8 @@ class Predictor:
 
     def __init__(self, run: Path) -> None:
         self.config = read_config(run)
-        self.strategy = AccelerateStrategy(self.config.training.precision)
-        model, self.tokenizer = load_trained(run / "model")
+        self.strategy = AccelerateStrategy("fp32")  # whatever it was trained in, and wherever it is used
+        model, self.tokenizer = load_trained(run / "model", self.config.model)
         names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
         self.labels = tuple(names[code] for code in range(len(names)))
         self.model = self.strategy.prepare_for_evaluation(model)

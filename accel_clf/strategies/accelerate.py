@@ -3,19 +3,23 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast
+from accelerate.utils import InitProcessGroupKwargs, broadcast
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from accel_clf.data.layouts import Collate, Place
 from accel_clf.errors import ConfigError
 from accel_clf.strategies.base import GlobalBatches, Strategy
+
+# The first process tokenizes, measures and saves alone while the others wait; libraries give up after ten minutes.
+PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=2))
 
 
 class _Places(Dataset[Place]):
@@ -42,7 +46,7 @@ class AccelerateStrategy(Strategy):
         mixed, why = _precision(precision, on_cpu)
         # Accelerate keeps the first precision of a process for good; each run has its own.
         AcceleratorState._reset_state()
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed)
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[PATIENCE])
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.layout = "padded"
@@ -59,7 +63,8 @@ class AccelerateStrategy(Strategy):
         return prepared_model, prepared_optimizer
 
     def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
-        prepared: nn.Module = self.accelerator.prepare_model(model, evaluation_mode=True)
+        # prepare_model leaves a model where it is under FSDP.
+        prepared: nn.Module = self.accelerator.prepare_model(model.to(self.device), evaluation_mode=True)
         return prepared
 
     def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[dict[str, torch.Tensor]]:
@@ -99,10 +104,6 @@ class AccelerateStrategy(Strategy):
     def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         state = self.accelerator.get_state_dict(model)
         return {name: tensor.detach().cpu() for name, tensor in state.items()}
-
-    def bare(self, model: nn.Module) -> nn.Module:
-        module: nn.Module = self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        return module
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()

@@ -82,10 +82,6 @@ class Strategy(ABC):
         """The whole model's weights on the host; called on all processes, complete on the first."""
 
     @abstractmethod
-    def bare(self, model: nn.Module) -> nn.Module:
-        """The module that was given to `prepare`."""
-
-    @abstractmethod
     def barrier(self) -> None:
         """Wait until all processes are here."""
 
@@ -101,9 +97,9 @@ class Strategy(ABC):
         """The sum of a number over all processes."""
         return float(self.gather(value.reshape(1)).sum())
 
-    def from_main(self, value: float) -> float:
-        """The first process's value, on all of them."""
-        return float(self.gather(torch.tensor([value], dtype=torch.float32, device=self.device))[0])
+    def main_says(self, yes: bool) -> bool:
+        """The first process's answer, on all of them."""
+        return bool(self.gather(torch.tensor([int(yes)], device=self.device))[0])
 
     def check_equal(self, model: nn.Module) -> None:
         """Raise unless all processes hold the same weights, bit for bit."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,17 @@ from safetensors.torch import load_file
 from tests.conftest import REPOSITORY
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 def launch(launcher: str, output: Path, *flags: object) -> None:
     """`accelerate launch` on a script that is a file, as users start it."""
     command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command += ["--main_process_port", str(free_port())]
     command += ["--config_file", str(REPOSITORY / "accelerate_configs" / launcher)]
     command += [str(REPOSITORY / "accel_clf" / "train.py"), *map(str, flags), "--output", str(output)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
