@@ -59,7 +59,7 @@ def _dispatch(given: list[str]) -> int:
         )
     arguments, unknown = parser.parse_known_args(given)
     if unknown:
-        commands.choices[given[0]].error(f"unrecognized arguments: {' '.join(unknown)}")
+        commands.choices.get(given[0], parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     if not hasattr(arguments, "run_command"):
         parser.print_help()
         return DONE

@@ -64,6 +64,7 @@ def test_wrong_uses_are_refused(run: Path, tmp_path: Path, refused: Refused) -> 
     assert ".csv or .jsonl" in refused(USAGE, "predict", run, "text", "--output", "x.txt")
     assert "did you mean --split?" in refused(USAGE, "evaluate", run, "--data", "x.csv", "--splt", "dev")
     assert "required: RUN" in refused(USAGE, "predict")
+    assert "unrecognized arguments: --verison" in refused(USAGE, "--verison")
 
 
 def test_evaluate_prints_tables_or_json(run: Path, reviews: Path, cli: Cli) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from accel_clf.data.layouts import collate, places
 from accel_clf.data.order import micro_batches
 from accel_clf.data.tokens import Tokens
+from accel_clf.errors import UserError
 from accel_clf.optim import make_optimizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.base import GlobalBatches, Strategy, weights_digest
@@ -80,6 +81,14 @@ def test_host_state_is_the_bare_models(strategy: Strategy) -> None:
     state = strategy.host_state(prepared)
     assert list(state) == ["weight", "bias"]
     assert weights_digest(state) == weights_digest(linear().state_dict())
+
+
+def test_different_models_are_refused(strategy: Strategy, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = linear()
+    strategy.check_equal(model)
+    monkeypatch.setattr(strategy, "gather", lambda digest: torch.cat([digest, digest + 1]))
+    with pytest.raises(UserError, match="2 different models"):
+        strategy.check_equal(model)
 
 
 def test_a_digest_sees_one_bit() -> None:
