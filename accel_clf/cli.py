@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from accel_clf import __version__
-from accel_clf.config import Parser
+from accel_clf.arguments import Parser
 from accel_clf.errors import DONE, ConfigError, DataError, closest, run_command
 
 # Nothing here imports torch before a command needs it: `accel-clf --help` answers at once.

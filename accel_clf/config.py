@@ -1,10 +1,9 @@
 """Every setting, once: YAML keys, flags, `--help`, defaults, checks and the README's table come from here."""
 
-import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -279,41 +278,3 @@ def _explain(error: ValidationError, origin: str) -> ConfigError:
         if unknown
         else "`accel-clf train --help` says what each setting means",
     )
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose refusals are ConfigErrors, with the nearest flag named."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
-        hint = closest(unknown[0].split("=")[0], flags) if unknown else ""
-        raise ConfigError(f"{self.prog}: {message}", hint, f"`{self.prog} --help` lists what there is")
-
-
-def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, bool]:
-    """`[CONFIG.yaml] [--section.key value ...] [--debug]` as (settings, debug)."""
-    from pydantic_settings import CliSettingsSource
-
-    parser = Parser(
-        prog=prog,
-        usage=f"{prog} [CONFIG.yaml] [--section.key value ...] [--debug]",
-        description=description,
-    )
-    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags come on top")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    source: Any = CliSettingsSource(
-        Config,  # type: ignore[arg-type]
-        root_parser=parser,
-        cli_avoid_json=True,
-        cli_parse_none_str="null",
-        parse_args_method=lambda *_: argparse.Namespace(),
-    )
-    arguments = parser.parse_args(argv)
-    flags = source(parsed_args=arguments)()
-    flags.pop("config", None)
-    flags.pop("debug", None)
-    return load(arguments.config, flags), arguments.debug

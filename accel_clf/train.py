@@ -8,7 +8,7 @@ if __name__ == "__main__":
     # Run as a file, Python puts this folder on the path, where data, config and others would hide other packages.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from accel_clf.config import parse
+from accel_clf.arguments import parse
 from accel_clf.errors import DONE, is_first_process, run_command
 
 DESCRIPTION = "Fine-tune an encoder into a text classifier. With no argument: the built-in demo."

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.config import Config, load, merge, parse, settings
+from accel_clf.arguments import parse
+from accel_clf.config import Config, load, merge, settings
 from accel_clf.errors import USAGE
 
 Refused = Callable[..., str]

@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 
 # Top to bottom, as README's architecture section lists them: each may import those above it.
 HOUSE = [
-    "errors", "config", "console", "hub",
+    "errors", "config", "arguments", "console", "hub",
     "data.demo", "data.files", "data.sources", "data.splits", "data.parts", "data.tokens", "data.order", "data.layouts",
     "model", "optim", "strategies.base", "strategies.accelerate",
     "metrics", "evaluate_module", "evaluation", "loop", "baseline", "folder", "report", "run",

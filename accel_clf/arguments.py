@@ -1,0 +1,46 @@
+"""The command line: every setting of config.py as a flag, and refusals that name the nearest one."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from accel_clf.config import Config, load
+from accel_clf.errors import ConfigError, closest
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose refusals are ConfigErrors, with the nearest flag named."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
+        hint = closest(unknown[0].split("=")[0], flags) if unknown else ""
+        raise ConfigError(f"{self.prog}: {message}", hint, f"`{self.prog} --help` lists what there is")
+
+
+def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, bool]:
+    """`[CONFIG.yaml] [--section.key value ...] [--debug]` as (settings, debug)."""
+    from pydantic_settings import CliSettingsSource
+
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} [CONFIG.yaml] [--section.key value ...] [--debug]",
+        description=description,
+    )
+    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags come on top")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    source: Any = CliSettingsSource(
+        Config,  # type: ignore[arg-type]
+        root_parser=parser,
+        cli_avoid_json=True,
+        cli_parse_none_str="null",
+        parse_args_method=lambda *_: argparse.Namespace(),
+    )
+    arguments = parser.parse_args(argv)
+    flags = source(parsed_args=arguments)()
+    flags.pop("config", None)
+    flags.pop("debug", None)
+    return load(arguments.config, flags), arguments.debug
