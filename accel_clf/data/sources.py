@@ -171,8 +171,10 @@ def empty_texts(rows: Rows) -> int:
 
 def common_texts(rows: Rows, others: Rows) -> int:
     """How many of `others` have a text that stands among `rows` too."""
-    known = {row.tobytes() for row in rows.digests}
-    return sum(row.tobytes() in known for row in others.digests)
+    wanted = {row.tobytes() for row in others.digests}
+    # Of the two, the training rows are the many: they are looked up, and not kept.
+    common = {digest for digest in (row.tobytes() for row in rows.digests) if digest in wanted}
+    return sum(row.tobytes() in common for row in others.digests)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]
 
 def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: bool) -> Tokens:
     kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
-    lengths: list[int] = []
+    lengths = [np.zeros(1, np.int64)]
     largest = 0
     shutil.rmtree(folder, ignore_errors=True)  # a damaged one, found by _load
     with made_aside(folder) as unfinished:
@@ -120,9 +120,9 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
                 flat = np.fromiter((token for row in ids for token in row), np.int64)
                 largest = max(largest, int(flat.max(initial=0)))
                 flat.astype(kind).tofile(file)
-                lengths.extend(map(len, ids))
+                lengths.append(np.array([len(row) for row in ids], np.int64))
                 progress.advance(len(texts))
-        np.save(unfinished / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        np.save(unfinished / "starts.npy", np.cumsum(np.concatenate(lengths)))
         (unfinished / "meta.json").write_text(json.dumps({"kind": np.dtype(kind).name, "largest": largest}))
     tokens = _load(folder)
     assert tokens is not None
