@@ -98,6 +98,16 @@ def test_saved_and_loaded_again(tiny_bert: Path, tmp_path: Path) -> None:
     assert trained_labels(Model(name=str(tiny_bert))) is None
 
 
+def test_a_real_encoder_is_taken_whole(minilm: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    loaded = load_model(Model(name=str(minilm)), ("a", "b", "c"), tokenizer, 128, 0)
+    weights, trained = loaded.state_dict(), load_file(minilm / "model.safetensors")
+    encoder = [name for name in trained if "position_ids" not in name]
+    assert encoder
+    assert all(torch.equal(weights[f"bert.{name}"], trained[name].float()) for name in encoder)
+    assert max_positions(loaded) == 512
+
+
 def test_weights_that_do_not_fit_are_refused(copy: Path, reviews: Path, refused: Refused) -> None:
     """Transformers would draw them anew without a word, and the user would train from scratch."""
     config = json.loads((copy / "config.json").read_text())

@@ -112,7 +112,8 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
     kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
-    shutil.rmtree(folder, ignore_errors=True)  # a damaged one, found by _load
+    if folder.is_dir() and _load(folder) is None:  # damaged, and not just made by another
+        shutil.rmtree(folder, ignore_errors=True)
     with made_aside(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, bar("tokenizing", len(rows), shown) as progress:
             for texts in _chunks(rows.texts()):
