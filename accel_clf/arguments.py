@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from accel_clf.config import Config, load
+from accel_clf.config import Config, default_shown, load, settings
 from accel_clf.errors import ConfigError, closest
 
 
@@ -39,6 +39,13 @@ def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, boo
         cli_parse_none_str="null",
         parse_args_method=lambda *_: argparse.Namespace(),
     )
+    fields = dict(settings())
+    for action in parser._actions:
+        if field := fields.get(action.dest):
+            # pydantic's words for types and defaults are Python's: {{float,str},null} and None.
+            kinds = str(action.metavar).translate(str.maketrans("", "", "{}"))
+            action.metavar = "{" + kinds + "}" if "," in kinds and "[" not in kinds else kinds
+            action.help = f"{field.description} (default: {default_shown(field)})".replace("%", "%%")
     arguments = parser.parse_args(argv)
     flags = source(parsed_args=arguments)()
     flags.pop("config", None)

@@ -189,17 +189,21 @@ def settings(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
             yield prefix + name, field
 
 
+def default_shown(field: Any) -> str:
+    """A pydantic field's default as YAML has it."""
+    default = field.get_default()
+    return "none" if default in ((), "") else json.dumps(default).strip('"')
+
+
 def settings_table() -> str:
     """The README's table of settings, in Markdown."""
     lines = ["| setting | default | what |", "|---|---|---|"]
     for name, field in settings():
-        default = field.get_default()
-        shown = "none" if default == () else json.dumps(default).strip('"')  # as YAML has it
         described = " ".join((field.description or "").split())
         for literal in _literals(field.annotation):
             if len(literal) > 1:
                 described += f" One of {', '.join(literal)}."
-        lines.append(f"| `{name}` | {shown} | {described} |")
+        lines.append(f"| `{name}` | {default_shown(field)} | {described} |")
     return "\n".join(lines)
 
 

@@ -92,12 +92,13 @@ def fit(
     window = _Window(strategy)
     fruitless = 0
 
+    model.train()
     with bar("training", total, strategy.is_main) as progress:
         for epoch in range(training.epochs):
             epoch_order = order.permutation(len(rows.labels), training.seed, epoch)
             batches = iter(_load(epoch_order, rows, config, strategy, together, rows_per_step))
             for step_rows in order.steps(epoch_order, rows_per_step):
-                torch.manual_seed(order.step_seed(training.seed, outcome.steps, strategy.process))
+                strategy.seed(order.step_seed(training.seed, outcome.steps, strategy.process))
                 step_rate = rate(outcome.steps, total, peak, training.warmup, training.schedule)
                 set_rate(optimizer, step_rate)
                 count = ceil(len(step_rows) / together)
@@ -121,6 +122,7 @@ def fit(
                     if config.evaluation.patience and fruitless >= config.evaluation.patience:
                         outcome.stopped_early = True
                         return outcome
+                    model.train()
                     window.restart()  # an evaluation's time is not training's
     if not measure:
         outcome.best_step = outcome.steps
@@ -140,6 +142,7 @@ def train_step(
     """One optimizer step: the gradient of the mean loss over the step's rows on all processes.
 
     Args:
+        model: in training mode.
         batches: this process's share of the step's micro-batches, with input_ids and attention_mask int64 [B, T] and
             labels int64 [B].
         count: how many micro-batches there are.
@@ -149,7 +152,6 @@ def train_step(
     Returns:
         This process's part of the mean loss, a scalar on the device, and the gradient's norm, where it is known.
     """
-    model.train()
     total = torch.zeros((), device=strategy.device)
     for number, batch in enumerate(batches, start=1):
         with strategy.micro_batch(model, last=number == count):
@@ -159,7 +161,7 @@ def train_step(
             loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORED, reduction="sum") / rows
             strategy.backward(loss)
         total += loss.detach()
-    return total, strategy.step(model, optimizer, max_norm)
+    return total, strategy.step(optimizer, max_norm)
 
 
 def _load(

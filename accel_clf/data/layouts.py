@@ -1,7 +1,7 @@
 """Rows to tensors: padded to what the batch needs, or to one of few widths (bucketed), for compilers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,7 @@ IGNORED = -100  # the label that cross-entropy leaves out
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A place in a batch: the row that takes it, and the width that the whole batch has on all processes, if fixed."""
 
     row: int
@@ -40,7 +39,7 @@ def places(rows: np.ndarray, lengths: np.ndarray, layout: str, max_length: int) 
         max_length: the longest a row can be.
     """
     width = bucket(lengths[rows[rows != FILLER]], max_length) if layout == "bucketed" else None
-    return [Place(int(row), width) for row in rows]
+    return [Place(row, width) for row in rows.tolist()]
 
 
 def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int) -> Collate:
@@ -49,24 +48,27 @@ def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int) -> Collate:
     Fillers keep their place in a fixed shape, as rows with one padding token and no say in loss or metrics. In the
     padded layout they are dropped, except for one where a process has nothing else: all must take part in a step.
     """
+    padding = np.array([pad_id])
 
     def tensors(share: Sequence[Place]) -> dict[str, torch.Tensor]:
         rows = [place.row for place in share]
         if share[0].width is None:
             rows = [row for row in rows if row != FILLER] or [FILLER]
-        encoded = [tokens[row] if row != FILLER else np.array([pad_id]) for row in rows]
-        width = share[0].width or max(len(ids) for ids in encoded)
+        encoded = [tokens[row] if row != FILLER else padding for row in rows]
+        lengths = np.array([len(ids) for ids in encoded])
+        width = share[0].width or int(lengths.max())
+        real = np.arange(width) < lengths[:, None]
         input_ids = np.full((len(rows), width), pad_id, np.int64)
-        attention_mask = np.zeros((len(rows), width), np.int64)
-        for place, ids in enumerate(encoded):
-            input_ids[place, : len(ids)] = ids
-            attention_mask[place, : len(ids)] = 1
-        wanted = [IGNORED if labels is None or row == FILLER else int(labels[row]) for row in rows]
+        input_ids[real] = np.concatenate(encoded)
+        taken = np.array(rows)
+        wanted = np.full(len(rows), IGNORED, np.int64)
+        if labels is not None:
+            wanted[taken != FILLER] = labels[taken[taken != FILLER]]
         return {
             "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask),
-            "labels": torch.tensor(wanted),
-            "rows": torch.tensor(rows),
+            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+            "labels": torch.from_numpy(wanted),
+            "rows": torch.from_numpy(taken),
         }
 
     return tensors

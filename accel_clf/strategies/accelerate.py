@@ -54,13 +54,22 @@ class AccelerateStrategy(Strategy):
         many = f" x {self.processes} processes" if self.processes > 1 else ""
         self.chosen = f"{_device_name(self.device)}{many}{threads}, {'fp32' if mixed == 'no' else mixed} ({why})"
 
+    def seed(self, seed: int) -> None:
+        # torch.manual_seed seeds every kind of device there could be; where there is none, each call leaves a stack
+        # trace in a queue that nobody empties: 1 ms a step, and memory.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
+
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         model.to(self.device)
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
         self.check_equal(model)
         prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer)
-        return prepared_model, prepared_optimizer
+        self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
+        # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
+        return prepared_model, prepared_optimizer if self.accelerator.scaler else prepared_optimizer.optimizer
 
     def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
         # prepare_model leaves a model where it is under FSDP.
@@ -89,10 +98,10 @@ class AccelerateStrategy(Strategy):
         # DDP and FSDP average gradients over processes; the loop's loss is a part of a sum.
         self.accelerator.backward(loss * self.processes)
 
-    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
+    def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         norm: torch.Tensor | None = None
         if max_norm is not None:
-            norm = self.accelerator.clip_grad_norm_(model.parameters(), max_norm)
+            norm = self.accelerator.clip_grad_norm_(self.parameters, max_norm)
         optimizer.step()
         optimizer.zero_grad()
         return norm

@@ -50,6 +50,10 @@ class Strategy(ABC):
         return self.process == 0
 
     @abstractmethod
+    def seed(self, seed: int) -> None:
+        """Seed this process's generator of dropout."""
+
+    @abstractmethod
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Put both on the device, with equal weights on all processes; raise where they are not equal."""
 
@@ -70,7 +74,7 @@ class Strategy(ABC):
         """Add the gradients of `loss`, this process's part of a sum over all processes."""
 
     @abstractmethod
-    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
+    def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         """Shorten the reduced gradients to `max_norm`, step, clear them; their norm before that, where it is known."""
 
     @abstractmethod

@@ -56,7 +56,7 @@ def test_a_step_reduces_clips_and_clears(strategy: Strategy, max_norm: float | N
     prepared, optimizer = strategy.prepare(model, torch.optim.SGD(model.parameters(), lr=0.5))
     with strategy.micro_batch(prepared, last=True):
         strategy.backward(prepared(torch.ones(4, 3, device=strategy.device)).sum() * 100)
-    norm = strategy.step(prepared, optimizer, max_norm)
+    norm = strategy.step(optimizer, max_norm)
     assert (norm is None) == (max_norm is None)
     if norm is not None:
         assert float(norm) == pytest.approx(100 * 4 * (2 * 4) ** 0.5)
