@@ -1,7 +1,9 @@
 """A Hub encoder with a classification head, or the demo's tiny one; loaded from and saved in the Hub's format."""
 
+import errno
 import logging
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -154,7 +156,12 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
     unfinished, former = folder.with_name(f".{folder.name}-new"), folder.with_name(f".{folder.name}-former")
     for leftover in (unfinished, former):  # of a process that was killed here
         shutil.rmtree(leftover, ignore_errors=True)
-    model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
+    try:
+        model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
+    except SafetensorError as error:  # its own kind of OSError
+        found = re.search(r"os error (\d+)", str(error))
+        code = int(found[1]) if found else errno.EIO
+        raise OSError(code, os.strerror(code), str(unfinished)) from error
     tokenizer.save_pretrained(unfinished)
     if folder.exists():
         folder.rename(former)

@@ -120,7 +120,7 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
                 ids = _encode(texts, tokenizer, max_length)
                 flat = np.fromiter((token for row in ids for token in row), np.int64)
                 largest = max(largest, int(flat.max(initial=0)))
-                flat.astype(kind).tofile(file)
+                file.write(flat.astype(kind).tobytes())  # unlike tofile, says why it cannot
                 lengths.append(np.array([len(row) for row in ids], np.int64))
                 progress.advance(len(texts))
         np.save(unfinished / "starts.npy", np.cumsum(np.concatenate(lengths)))
