@@ -30,7 +30,7 @@ def test_equal_to_the_tokenizers_own(rows: Rows, tokenizer: Any, tmp_path: Path)
     assert tokens.lengths.tolist() == list(map(len, expected))
     assert tokens.largest == max(map(max, expected))
     assert tokens.ids.dtype == np.uint16
-    assert isinstance(tokens.ids, np.memmap)
+    assert isinstance(tokens.ids.base, np.memmap)
     in_memory = encode_texts(list(rows.texts()), tokenizer, 16)
     assert np.array_equal(in_memory.ids, tokens.ids)
     assert np.array_equal(in_memory.starts, tokens.starts)
