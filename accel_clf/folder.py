@@ -17,7 +17,17 @@ from accel_clf import __version__
 from accel_clf.config import Config, load, settings
 from accel_clf.errors import ConfigError
 
-LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "scikit-learn", "numpy")
+LIBRARIES = (
+    "torch",
+    "torch_xla",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "scikit-learn",
+    "numpy",
+)
 
 
 @contextmanager
@@ -39,6 +49,11 @@ def write_json(path: Path, value: Any) -> None:
     with whole(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return read
 
 
 def state(folder: Path, config: Config) -> str:

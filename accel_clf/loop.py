@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
@@ -16,13 +16,13 @@ from torch.nn.functional import cross_entropy
 from accel_clf.config import Config
 from accel_clf.console import bar
 from accel_clf.data import order
-from accel_clf.data.layouts import IGNORED, Place, collate, places
+from accel_clf.data.layouts import IGNORED, GlobalBatches, collate
 from accel_clf.data.tokens import Tokens
 from accel_clf.errors import UserError
 from accel_clf.optim import peak_rate, rate, set_rate
-from accel_clf.strategies.base import GlobalBatches, Strategy
+from accel_clf.strategies.base import Strategy
 
-LOG_EVERY = 10  # steps; reading a loss makes the host wait for the device
+LOG_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ def fit(
     measure: Callable[[int], bool] | None,
     keep: Callable[[], None],
     record: Callable[[dict[str, Any]], None],
+    log_every: int = LOG_EVERY,
+    shown: bool = True,
 ) -> Outcome:
     """Train, and keep the best model.
 
@@ -81,6 +83,8 @@ def fit(
             without validation rows.
         keep: saves the model as it is.
         record: receives a line of the log.
+        log_every: steps a line; reading a loss makes the host wait for the device.
+        shown: whether to show progress.
     """
     training, together = config.training, config.batch.size * strategy.processes
     rows_per_step = together * config.batch.accumulate
@@ -89,15 +93,15 @@ def fit(
     peak = peak_rate(training, strategy.processes)
     every = steps_per_epoch if config.evaluation.every == "epoch" else config.evaluation.every
     outcome = Outcome()
-    window = _Window(strategy)
+    window = _Window(strategy, log_every)
     fruitless = 0
 
     model.train()
-    with bar("training", total, strategy.is_main) as progress:
+    with bar("training", total, shown and strategy.is_main) as progress:
         for epoch in range(training.epochs):
-            epoch_order = order.permutation(len(rows.labels), training.seed, epoch)
-            batches = iter(_load(epoch_order, rows, config, strategy, together, rows_per_step))
-            for step_rows in order.steps(epoch_order, rows_per_step):
+            made = collate(rows.tokens, rows.labels, rows.pad_id)
+            batches = iter(strategy.batches(epoch_batches(rows, config, strategy.processes, epoch), made))
+            for step_rows in order.steps(order.permutation(len(rows.labels), training.seed, epoch), rows_per_step):
                 strategy.seed(order.step_seed(training.seed, outcome.steps, strategy.process))
                 step_rate = rate(outcome.steps, total, peak, training.warmup, training.schedule)
                 set_rate(optimizer, step_rate)
@@ -109,7 +113,7 @@ def fit(
                 window.add(loss, norm, len(step_rows))
                 progress.advance()
                 due = outcome.steps % every == 0 or outcome.steps == total
-                if due or outcome.steps % LOG_EVERY == 0:
+                if due or outcome.steps % log_every == 0:
                     line = window.read(outcome.steps)
                     outcome.seconds += line.pop("seconds")
                     record({"event": "train", "epoch": epoch + 1, "step": outcome.steps, "rate": step_rate, **line})
@@ -150,53 +154,45 @@ def train_step(
         max_norm: see Strategy.step.
 
     Returns:
-        This process's part of the mean loss, a scalar on the device, and the gradient's norm, where it is known.
+        This process's part of the summed loss, a scalar on the device, and the gradient's norm, where it is known.
     """
-    total = torch.zeros((), device=strategy.device)
+    total: torch.Tensor | float = 0.0
     for number, batch in enumerate(batches, start=1):
         with strategy.micro_batch(model, last=number == count):
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-            # Divided by the rows of the whole step, so that neither a ragged last batch nor an uneven share weighs
-            # more than its rows (as pytorch/torchtitan does).
-            loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORED, reduction="sum") / rows
-            strategy.backward(loss)
-        total += loss.detach()
+            # A sum, divided by the rows of the whole step, so that neither a ragged last batch nor an uneven share
+            # weighs more than its rows (as pytorch/torchtitan does).
+            loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORED, reduction="sum")
+            strategy.backward(loss, rows)
+            total = loss.detach() + total  # here, where a compiler sees it as a part of the batch's program
+    assert isinstance(total, torch.Tensor), "a step has a batch"
     return total, strategy.step(optimizer, max_norm)
 
 
-def _load(
-    epoch_order: np.ndarray, rows: TrainingRows, config: Config, strategy: Strategy, together: int, rows_per_step: int
-) -> Iterable[dict[str, torch.Tensor]]:
-    """An epoch's micro-batches, this process's share of each, on the device."""
-
-    def global_batches() -> Iterator[list[Place]]:
-        for step_rows in order.steps(epoch_order, rows_per_step):
-            for batch in order.micro_batches(step_rows, together):
-                yield places(batch, rows.tokens.lengths, rows.layout, config.data.max_length)
-
-    # Steps before an epoch's last are full, and so are all its batches but the last.
-    count = ceil(len(epoch_order) / together)
-    return strategy.batches(
-        GlobalBatches(global_batches(), count, together), collate(rows.tokens, rows.labels, rows.pad_id)
-    )
+def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int) -> GlobalBatches:
+    """An epoch's micro-batches, one step's after another's."""
+    epoch_order = order.permutation(len(rows.labels), config.training.seed, epoch)
+    together = config.batch.size * processes
+    return GlobalBatches(order.batches(epoch_order, together), rows.tokens.lengths, rows.layout, config.data.max_length)
 
 
 class _Window:
     """Losses since the last line of the log, left on the device until it is due."""
 
-    def __init__(self, strategy: Strategy) -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: Strategy, most: int) -> None:
+        self.strategy, self.most = strategy, most
         self.restart()
 
     def restart(self) -> None:
         self.losses: list[torch.Tensor] = []
+        self.rows: list[int] = []
         self.norm: torch.Tensor | None = None
-        self.rows, self.began = 0, time.perf_counter()
+        self.began = time.perf_counter()
 
     def add(self, loss: torch.Tensor, norm: torch.Tensor | None, rows: int) -> None:
         self.losses.append(loss)
         self.norm = norm
-        self.rows += rows
+        self.rows.append(rows)
 
     def read(self, step: int) -> dict[str, float]:
         """Mean loss, the last gradient norm where it is a number, seconds and rows a second; then start anew.
@@ -204,15 +200,18 @@ class _Window:
         Raises:
             UserError: the loss is not a number.
         """
-        loss = self.strategy.sum(torch.stack(self.losses).mean())
-        if not math.isfinite(loss):
+        mine = torch.zeros(self.most)  # of one shape however many there are, for compilers
+        mine[: len(self.losses)] = torch.stack([loss.cpu() for loss in self.losses])
+        losses = self.strategy.sum(mine)[: len(self.losses)] / torch.tensor(self.rows)
+        if not losses.isfinite().all():
+            first = int((~losses.isfinite()).nonzero()[0])
             raise UserError(
-                f"the loss is {loss} at step {step}, or up to {len(self.losses) - 1} steps before",
+                f"the loss is {float(losses[first])} at step {step - len(losses) + 1 + first}",
                 "a number",
                 "lower --training.learning_rate, or --training.precision fp32; the best model so far is kept",
             )
         seconds = time.perf_counter() - self.began
-        line = {"loss": loss, "rows_per_second": self.rows / seconds, "seconds": seconds}
+        line = {"loss": float(losses.mean()), "rows_per_second": sum(self.rows) / seconds, "seconds": seconds}
         # fp16's scaler finds its scale by steps that overflow and are left out: their norm is infinite.
         if self.norm is not None and math.isfinite(norm := float(self.norm)):
             line["grad_norm"] = norm

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from accel_clf import hub
 from accel_clf.config import Model
 from accel_clf.data.sources import Rows
-from accel_clf.data.tokens import cache_folder, made_aside
+from accel_clf.data.tokens import alone, cache_folder, made_aside
 from accel_clf.errors import ConfigError
 
 # Large enough a start for weights that nothing has trained: BERT's own 0.02 makes the tiny encoder learn half as fast.
@@ -234,31 +234,40 @@ def _explain(error: Exception, settings: Model, part: str) -> Exception:
 def _demo_tokenizer(rows: Rows, max_length: int) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    folder = cache_folder() / "tokenizers" / f"{rows.fingerprint()[:32]}-{DEMO_VOCABULARY}-{max_length}"
-    if not (folder / "tokenizer_config.json").is_file():
-        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-
-        special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-        trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        trained.normalizer = normalizers.BertNormalizer(lowercase=True)
-        trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trained.train_from_iterator(
-            rows.texts(),
-            trainers.WordPieceTrainer(
-                vocab_size=DEMO_VOCABULARY,
-                special_tokens=list(special.values()),
-                initial_alphabet=[chr(code) for code in range(33, 127)],
-                show_progress=False,
-            ),
-        )
-        trained.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            special_tokens=[(token, trained.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
-        )
-        with made_aside(folder) as unfinished:
-            PreTrainedTokenizerFast(
-                tokenizer_object=trained,
-                model_max_length=max_length,
-                **{f"{name}_token": token for name, token in special.items()},
-            ).save_pretrained(unfinished)
+    folder = cache_folder() / "tokenizers" / f"{rows.fingerprint()[:32]}-words-{DEMO_VOCABULARY}-{max_length}"
+    with alone(folder):
+        if not (folder / "tokenizer_config.json").is_file():
+            special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+            with made_aside(folder) as unfinished:
+                PreTrainedTokenizerFast(
+                    tokenizer_object=_words_and_letters(rows.texts(), list(special.values())),
+                    model_max_length=max_length,
+                    **{f"{name}_token": token for name, token in special.items()},
+                ).save_pretrained(unfinished)
     return AutoTokenizer.from_pretrained(folder)
+
+
+def _words_and_letters(texts: Iterator[str], special: list[str]) -> Any:
+    """A WordPiece tokenizer of the most frequent words, and of letters for all others.
+
+    The library's own trainer of word pieces breaks ties at random: each time other ids, another model. Its counting of
+    words breaks them by the alphabet.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    def tokenizer(model: Any) -> Any:
+        made = Tokenizer(model)
+        made.normalizer = normalizers.BertNormalizer(lowercase=True)
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return made
+
+    counted = tokenizer(models.WordLevel(unk_token="[UNK]"))
+    counted.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=DEMO_VOCABULARY, show_progress=False))
+    words = sorted(counted.get_vocab(), key=counted.get_vocab().__getitem__)
+    letters = sorted({*map(chr, range(33, 127)), *"".join(words)})
+    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
+    made = tokenizer(models.WordPiece({piece: code for code, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    )
+    return made

@@ -6,29 +6,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from accel_clf import baseline, folder, report
+from accel_clf import baseline, folder, programs, report
 from accel_clf.config import Config
 from accel_clf.console import say
-from accel_clf.data import parts
 from accel_clf.data.sources import Rows
-from accel_clf.data.tokens import Tokens, encode
-from accel_clf.errors import is_first_process
-from accel_clf.evaluation import Measured, logits, measure, probabilities
-from accel_clf.loop import TrainingRows, fit
-from accel_clf.metrics import further
-from accel_clf.model import check_fits, load_model, load_tokenizer, load_trained, save, trained_labels
+from accel_clf.data.tokens import Tokens
+from accel_clf.errors import in_a_core, is_first_process
+from accel_clf.evaluation import Measured, batches_by_length, logits, measure, probabilities
+from accel_clf.job import Job, prepare
+from accel_clf.loop import TrainingRows, epoch_batches, fit
+from accel_clf.model import load_trained, save
 from accel_clf.optim import make_optimizer
-from accel_clf.strategies.accelerate import AccelerateStrategy
-from accel_clf.strategies.base import Strategy
+from accel_clf.strategies import launch
+from accel_clf.strategies.base import Program, Strategy
 
 EVALUATION_ROWS = 4  # times the training batch's: without gradients there is room
 
 
 def train(config: Config) -> dict[str, Any]:
-    """Train as configured; the contents of the run's metrics.json (on the first process).
+    """Train as configured; the contents of the run's metrics.json (on the process that speaks; empty on others).
 
     Raises:
         UserError: whatever the user can mend.
@@ -36,67 +34,44 @@ def train(config: Config) -> dict[str, Any]:
     output = Path(config.output)
     state = folder.state(output, config)
     if state == "finished":
-        if is_first_process():
-            say(f"{output} is finished; for another run choose another --output")
-        finished: dict[str, Any] = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
-        return finished
-    strategy = AccelerateStrategy(config.training.precision)
+        if not is_first_process():
+            return {}
+        launch.once_a_process(config, lambda _: say(f"{output} is finished; for another run choose another --output"))
+        return {} if in_a_core() else folder.read_json(output / "metrics.json")
+    hardware = launch.choose(config)
+    job = launch.once_a_process(config, prepare)
+    speaks = hardware(lambda strategy: _Run(job, output, strategy).go(starts_again=state == "unfinished"))
+    if not speaks:
+        return {}
+    results = folder.read_json(output / "metrics.json")
+    if config.evaluation.baseline and job.parts.validation:
+        _add_baseline(results, job, output)
+    return results
+
+
+def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
+    assert job.parts.validation, "only called with validation rows"
+    say("fitting TF-IDF with logistic regression on the same rows")
     try:
-        strategy.barrier()  # all have looked at the folder before the first process writes there
-        return _Run(config, output, strategy, starts_again=state == "unfinished").results()
-    finally:
-        strategy.close()
+        results["baseline"] = {"accuracy": baseline.accuracy(job.parts.train, job.parts.validation)}
+    except ValueError as error:  # texts in which scikit-learn finds no word
+        say(f"warning: no baseline: {str(error).splitlines()[0]}")
+    folder.write_json(output / "metrics.json", results)
 
 
 class _Run:
-    """A run in progress on one process."""
+    """A run in progress on one process or core."""
 
-    def __init__(self, config: Config, output: Path, strategy: Strategy, starts_again: bool) -> None:
-        self.config, self.output, self.strategy = config, output, strategy
-        self.length = config.data.max_length
-        self.layout = strategy.layout if config.batch.layout == "auto" else config.batch.layout
+    def __init__(self, job: Job, output: Path, strategy: Strategy) -> None:
+        self.job, self.config, self.output, self.strategy = job, job.config, output, strategy
+        self.layout = strategy.layout if self.config.batch.layout == "auto" else self.config.batch.layout
+        self.tokens, self.validation_tokens, self.test_tokens = job.tokens
+        self.evaluation_size = self.config.batch.size * EVALUATION_ROWS
         self.best: Measured | None = None
-        self._tell(f"{config.model.name} on {config.data.train}: {strategy.chosen}")
-        self._read()
-        if strategy.is_main:
-            self._open_folder(starts_again)
 
     def _tell(self, line: str) -> None:
         if self.strategy.is_main:
             say(line)
-
-    def _read(self) -> None:
-        """Rows, tokenizer, model, tokens; the first process makes what is cached, the others find it."""
-        config = self.config
-        self.parts = parts.load(config.data, config.training.seed)
-        trained = trained_labels(config.model)
-        if trained and trained != self.parts.train.label_names and set(trained) == set(self.parts.train.label_names):
-            # The model is a classifier for these labels already: their order gives its outputs their meaning.
-            self.parts = parts.load(config.data, config.training.seed, trained)
-        for warning in parts.warnings(self.parts):
-            self._tell(f"warning: {warning}")
-        train, validation, test = (len(rows) if rows else 0 for rows in self.parts)
-        names = self.parts.train.label_names
-        self._tell(f"{train} training, {validation} validation and {test} test rows; {len(names)} labels")
-        with self.strategy.main_first():
-            self.tokenizer = load_tokenizer(config.model, self.parts.train, self.length)
-            self.model = load_model(config.model, names, self.tokenizer, self.length, config.training.seed)
-            check_fits(self.model, config.model.name, largest_token=0, max_length=self.length)
-            self.tokens = self._encode(self.parts.train)
-            self.validation_tokens = self._encode(self.parts.validation) if self.parts.validation else None
-            self.test_tokens = self._encode(self.parts.test) if self.parts.test else None
-        further(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
-        self.pad_id = self.tokenizer.pad_token_id or 0
-        cut = int((self.tokens.lengths == self.length).sum())
-        if cut:
-            self._tell(
-                f"{cut} of {train} training rows reach {self.length} tokens, where they are cut (data.max_length)"
-            )
-
-    def _encode(self, rows: Rows) -> Tokens:
-        tokens = encode(rows, self.tokenizer, self.length, shown=self.strategy.is_main)
-        check_fits(self.model, self.config.model.name, tokens.largest, self.length)
-        return tokens
 
     def _open_folder(self, starts_again: bool) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
@@ -107,46 +82,64 @@ class _Run:
         environment = folder.environment(self.strategy.chosen, self.strategy.processes)
         folder.write_json(self.output / "environment.json", environment)
 
-    def results(self) -> dict[str, Any]:
+    def go(self, starts_again: bool) -> None:
         """Train, measure, and write it all down."""
-        bare = self.model
-        model, optimizer = self.strategy.prepare(bare, make_optimizer(bare, self.config.training.weight_decay))
+        self._tell(self.strategy.chosen)
+        self.strategy.barrier()  # all have looked at the folder before the first process writes there
+        if self.strategy.is_main:
+            self._open_folder(starts_again)
+        bare, parts = self.job.model, self.job.parts
+        model, optimizer = self.strategy.prepare(
+            bare, lambda moved: make_optimizer(moved, self.config.training.weight_decay)
+        )
+        rows = TrainingRows(self.tokens, parts.train.labels.codes, self.layout, self.job.pad_id)
+        if self.layout == "bucketed":
+            self.strategy.announce(self._programs(rows))
 
         def keep() -> None:
             state = self.strategy.host_state(model)
             if self.strategy.is_main:
-                save(self.output / "model", bare, state, self.tokenizer)
+                save(self.output / "model", bare, state, self.job.tokenizer)
 
         outcome = fit(
             model,
             optimizer,
-            TrainingRows(self.tokens, self.parts.train.labels.codes, self.layout, self.pad_id),
+            rows,
             self.config,
             self.strategy,
-            measure=(lambda step: self._validate(model, step)) if self.parts.validation else None,
+            measure=(lambda step: self._validate(model, step)) if parts.validation else None,
             keep=keep,
             record=self._record,
         )
         self.strategy.barrier()  # the model is on disk
-        results: dict[str, Any] = {"training": {"rows": len(self.parts.train), **asdict(outcome)}}
+        results: dict[str, Any] = {"training": {"rows": len(parts.train), **asdict(outcome)}}
+        if not self.strategy.sharded:
+            digest = self.strategy.check_equal(model)
+            results["training"]["weights_at_the_end"] = digest
+            if self.strategy.processes > 1:
+                self._tell(f"all {self.strategy.processes} ended with the same weights ({digest})")
         if self.best:
             results["validation"] = self.best.metrics
-        if self.parts.test and self.test_tokens:
-            results["test"] = self._test(self.parts.test, self.test_tokens)
+        if parts.test and self.test_tokens:
+            results["test"] = self._test(parts.test, self.test_tokens)
+        results |= {"hardware": counts} if (counts := self.strategy.counts()) else {}
         if self.strategy.is_main:
             folder.write_json(self.output / "metrics.json", results)
         self.strategy.barrier()  # nobody leaves while another still speaks
-        if self.strategy.is_main and self.config.evaluation.baseline and self.parts.validation:
-            self._add_baseline(results, self.parts.validation)
-        return results
 
-    def _add_baseline(self, results: dict[str, Any], validation: Rows) -> None:
-        say("fitting TF-IDF with logistic regression on the same rows")
-        try:
-            results["baseline"] = {"accuracy": baseline.accuracy(self.parts.train, validation)}
-        except ValueError as error:  # texts in which scikit-learn finds no word
-            say(f"warning: no baseline: {str(error).splitlines()[0]}")
-        folder.write_json(self.output / "metrics.json", results)
+    def _programs(self, rows: TrainingRows) -> set[Program]:
+        config, processes = self.config, self.strategy.processes
+        return programs.expected(
+            (epoch_batches(rows, config, processes, epoch) for epoch in range(config.training.epochs)),
+            config.batch.accumulate,
+            (
+                batches_by_length(tokens, self.evaluation_size * processes, self.layout, config.data.max_length)
+                for tokens in (self.validation_tokens, self.test_tokens)
+                if tokens
+            ),
+            processes,
+            len(self.job.parts.train.label_names),
+        )
 
     def _record(self, line: dict[str, Any]) -> None:
         if self.strategy.is_main:
@@ -158,15 +151,15 @@ class _Run:
             model,
             tokens,
             self.strategy,
-            size=self.config.batch.size * EVALUATION_ROWS,
+            size=self.evaluation_size,
             layout=self.layout,
-            max_length=self.length,
-            pad_id=self.pad_id,
+            max_length=self.config.data.max_length,
+            pad_id=self.job.pad_id,
         )
 
     def _validate(self, model: nn.Module, step: int) -> bool:
         """Whether the model as it is is the best so far; the first process's answer counts."""
-        rows, tokens = self.parts.validation, self.validation_tokens
+        rows, tokens = self.job.parts.validation, self.validation_tokens
         assert rows and tokens, "only called with validation rows"
         found = self._logits(model, tokens)
         if not self.strategy.is_main:

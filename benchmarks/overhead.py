@@ -16,7 +16,7 @@ from torch import nn
 
 from accel_clf.config import Data, Model, load
 from accel_clf.data import order
-from accel_clf.data.layouts import collate, places
+from accel_clf.data.layouts import GlobalBatches, collate
 from accel_clf.data.sources import read
 from accel_clf.data.tokens import encode
 from accel_clf.loop import TrainingRows, fit
@@ -42,7 +42,7 @@ def main() -> None:
     tokens = encode(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
     model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
-    prepared, optimizer = strategy.prepare(model, make_optimizer(model, 0.01))
+    prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(tokens, rows.labels.codes, "padded", tokenizer.pad_token_id)
 
     def ours() -> None:
@@ -52,8 +52,8 @@ def main() -> None:
     make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id)
     shuffled = order.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
-        {name: tensor.to(strategy.device) for name, tensor in make(places(step, tokens.lengths, "padded", 64)).items()}
-        for step in order.steps(shuffled, given.size)
+        {name: tensor.to(strategy.device) for name, tensor in make(places).items()}
+        for places in GlobalBatches(order.batches(shuffled, given.size), tokens.lengths, "padded", 64)
     ]
     bare_optimizer = make_optimizer(model, 0.01)
     set_rate(bare_optimizer, 1e-5)

@@ -16,6 +16,8 @@ settings.load_profile("busy")
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any library of the Hub is imported
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tests start processes
 
+# torch_xla has an environment of its own (`make test-xla`).
+collect_ignore = [] if importlib.util.find_spec("torch_xla") else ["xla"]
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.layouts import IGNORED, WIDTHS, bucket, collate, places
+from accel_clf.data.layouts import IGNORED, WIDTHS, GlobalBatches, buckets, collate
 from accel_clf.data.order import FILLER
 from accel_clf.data.tokens import Tokens
 
@@ -24,8 +24,9 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
     tokens = some_tokens(lengths)
     labels = np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
-    batch = collate(tokens, labels, PAD)(places(rows, tokens.lengths, layout, 40))
-    width = max(lengths) if layout == "padded" else bucket(np.array(lengths), 40)
+    (places,) = GlobalBatches(rows[None], tokens.lengths, layout, 40)
+    batch = collate(tokens, labels, PAD)(places)
+    width = max(lengths) if layout == "padded" else buckets(np.array([max(lengths)]), 40)[0]
     kept = len(lengths) + (fillers if layout == "bucketed" else 0)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
     for place, row in enumerate(batch["rows"].tolist()):
@@ -41,7 +42,8 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
 def test_a_share_of_fillers_keeps_one() -> None:
     """DDP waits for every process, so one with no rows left still has a batch, which adds nothing."""
     tokens = some_tokens([3])
-    batch = collate(tokens, np.array([1]), PAD)(places(np.full(4, FILLER), tokens.lengths, "padded", 8))
+    (places,) = GlobalBatches(np.full((1, 4), FILLER), tokens.lengths, "padded", 8)
+    batch = collate(tokens, np.array([1]), PAD)(places)
     assert batch["rows"].tolist() == [FILLER]
     loss = torch.nn.functional.cross_entropy(torch.randn(1, 2), batch["labels"], ignore_index=IGNORED, reduction="sum")
     assert loss == 0.0
@@ -50,12 +52,13 @@ def test_a_share_of_fillers_keeps_one() -> None:
 @given(st.integers(1, 512), st.sampled_from([64, 100, 128, 512]))
 def test_buckets_are_few_and_wide_enough(length: int, max_length: int) -> None:
     length = min(length, max_length)
-    width = bucket(np.array([length]), max_length)
+    (width,) = buckets(np.array([length]), max_length)
     assert length <= width <= max_length
     assert width in (*WIDTHS, max_length)
 
 
 def test_all_processes_share_a_bucket() -> None:
     tokens = some_tokens([3, 40])
-    width = {place.width for place in places(np.array([0, 1]), tokens.lengths, "bucketed", 64)}
-    assert width == {64}
+    batches = GlobalBatches(np.array([[0, 1], [0, FILLER]]), tokens.lengths, "bucketed", 64)
+    assert [[place.width for place in batch] for batch in batches] == [[64, 64], [16, 16]]
+    assert [batches.place(number) for number in range(4)] == [place for batch in batches for place in batch]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.order import FILLER, count_steps, micro_batches, permutation, step_seed, steps
+from accel_clf.data.order import FILLER, batches, count_steps, permutation, step_seed, steps
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 9), st.integers(0, 9))
@@ -17,11 +17,11 @@ def test_every_row_once(rows: int, rows_per_step: int, seed: int, epoch: int) ->
 
 
 @given(st.integers(1, 100), st.integers(1, 40))
-def test_micro_batches_hold_the_step(rows: int, size: int) -> None:
+def test_batches_hold_the_step(rows: int, size: int) -> None:
     step = np.arange(rows) + 7
-    batches = micro_batches(step, size)
-    assert all(len(batch) == size for batch in batches)
-    flat = np.concatenate(batches)
+    made = batches(step, size)
+    assert made.shape[1] == size
+    flat = made.ravel()
     assert np.array_equal(flat[flat != FILLER], step)
     assert (flat == FILLER).sum() < size
 

@@ -1,6 +1,7 @@
 """The house: imports go upward only, nothing heavy is imported early, every file of settings parses."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ from tests.conftest import REPOSITORY
 HOUSE = [
     "errors", "config", "arguments", "console", "hub",
     "data.demo", "data.files", "data.sources", "data.splits", "data.parts", "data.tokens", "data.order", "data.layouts",
-    "model", "optim", "strategies.base", "strategies.accelerate",
-    "metrics", "evaluate_module", "evaluation", "loop", "baseline", "folder", "report", "run",
-    "serving.predictor", "doctor", "train", "cli",
+    "model", "optim",
+    "strategies.base", "strategies.accelerate", "strategies.virtual_xla", "strategies.cores", "strategies.xla",
+    "strategies.accelerate_xla", "strategies.launch",
+    "metrics", "evaluate_module", "evaluation", "loop", "programs", "job", "baseline", "folder", "report", "run",
+    "parity", "serving.predictor", "doctor", "train", "cli",
 ]  # fmt: skip
 PACKAGE = REPOSITORY / "accel_clf"
 
@@ -45,7 +48,9 @@ def imported(name: str) -> set[str]:
 def test_the_house_is_complete() -> None:
     assert modules() == sorted(HOUSE)
     readme = (REPOSITORY / "README.md").read_text().partition("## Architecture")[2]
-    places = [readme.index(f"{name.split('.')[-1]}.py ") for name in HOUSE]
+    listed = [re.search(rf"^ *{name.split('.')[-1]}\.py ", readme, re.MULTILINE) for name in HOUSE]
+    places = [found.start() for found in listed if found]
+    assert len(places) == len(HOUSE), "README leaves files out"
     assert places == sorted(places), "README lists the files in another order"
 
 
@@ -55,11 +60,14 @@ def test_imports_go_upward(name: str) -> None:
     assert imported(name) <= above, f"{name} imports {sorted(imported(name) - above)} from below"
 
 
-def test_nobody_imports_torch_xla() -> None:
+def test_torch_xla_is_imported_where_it_is_selected() -> None:
+    """At their tops only by the files of its strategies, which others import inside functions only."""
+    own = {"cores", "xla", "accelerate_xla"}
     for path in PACKAGE.rglob("*.py"):
-        names = {getattr(node, "module", None) or "" for node in ast.walk(ast.parse(path.read_text()))}
-        names |= {a.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Import) for a in n.names}
-        assert not any(name.startswith("torch_xla") for name in names), path
+        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {getattr(node, "module", None) or "" for node in top} | {a.name for node in top for a in node.names}
+        wanted = {name for name in names if name.split(".")[0] == "torch_xla" or name.split(".")[-1] in own}
+        assert not wanted or path.stem in own, f"{path} imports {wanted}"
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["doctor"]])

@@ -71,11 +71,11 @@ def test_a_damaged_cache_is_made_anew(rows: Rows, tokenizer: Any, tmp_path: Path
 
 
 def test_several_at_once_get_the_same(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
-    """As when two runs start together: the first to be done names the folder, the others use it."""
+    """As when two runs start together: the first makes the folder, the others find it."""
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: np.array(encode(rows, tokenizer, 16, tmp_path).ids), range(8)))
     assert all(np.array_equal(found[0], other) for other in found)
-    assert len(list((tmp_path / "tokens").iterdir())) == 1
+    assert len([path for path in (tmp_path / "tokens").iterdir() if path.is_dir()]) == 1
 
 
 def test_an_interrupted_tokenizing_leaves_nothing(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
@@ -87,4 +87,4 @@ def test_an_interrupted_tokenizing_leaves_nothing(rows: Rows, tokenizer: Any, tm
 
     with pytest.raises(KeyboardInterrupt):
         encode(replace(rows, stream=stop), tokenizer, 16, tmp_path)
-    assert list((tmp_path / "tokens").iterdir()) == []
+    assert not any(path.is_dir() for path in (tmp_path / "tokens").iterdir())

@@ -1,6 +1,6 @@
 """Rows to tensors: padded to what the batch needs, or to one of few widths (bucketed), for compilers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,23 +23,49 @@ class Place(NamedTuple):
 Collate = Callable[[Sequence[Place]], dict[str, torch.Tensor]]
 
 
-def bucket(lengths: np.ndarray, max_length: int) -> int:
-    """The narrowest of WIDTHS that holds rows of these lengths; max_length itself is the last."""
-    longest = int(lengths.max(initial=1))
-    return min([width for width in WIDTHS if longest <= width < max_length] or [max_length])
+def buckets(lengths: np.ndarray, max_length: int) -> np.ndarray:
+    """For each length the narrowest of WIDTHS that holds it; max_length itself is the last."""
+    widths = np.array([width for width in WIDTHS if width < max_length] + [max_length])
+    found: np.ndarray = widths[np.searchsorted(widths, lengths)]
+    return found
 
 
-def places(rows: np.ndarray, lengths: np.ndarray, layout: str, max_length: int) -> list[Place]:
-    """A global batch with what each process must know of the others' rows.
+class GlobalBatches:
+    """Batches, each for all processes together; iterated, the batch sampler of a DataLoader.
 
     Args:
-        rows: int64 [B], FILLER where there is none.
-        lengths: int64 [all rows].
+        rows: int64 [batches, places], FILLER where there is no row.
+        lengths: int64 [all rows], in tokens.
         layout: "padded" (every process pads to its own longest row) or "bucketed" (one width for all).
         max_length: the longest a row can be.
+
+    Attributes:
+        rows: as given.
+        widths: int64 [batches]; None where processes pad on their own.
+        batch_size: places in each batch.
     """
-    width = bucket(lengths[rows[rows != FILLER]], max_length) if layout == "bucketed" else None
-    return [Place(row, width) for row in rows.tolist()]
+
+    drop_last = False
+
+    def __init__(self, rows: np.ndarray, lengths: np.ndarray, layout: str, max_length: int) -> None:
+        self.rows, self.batch_size = rows, rows.shape[1]
+        longest = np.where(rows == FILLER, 1, lengths[rows]).max(axis=1)
+        self.widths = buckets(longest, max_length) if layout == "bucketed" else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        for batch, rows in enumerate(self.rows):
+            width = self._width(batch)
+            yield [Place(row, width) for row in rows.tolist()]
+
+    def place(self, number: int) -> Place:
+        """One place, counted through all batches."""
+        return Place(int(self.rows.flat[number]), self._width(number // self.batch_size))
+
+    def _width(self, batch: int) -> int | None:
+        return None if self.widths is None else int(self.widths[batch])
 
 
 def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int) -> Collate:

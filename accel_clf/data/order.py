@@ -28,12 +28,15 @@ def steps(order: np.ndarray, rows_per_step: int) -> Iterator[np.ndarray]:
         yield order[start : start + rows_per_step]
 
 
-def micro_batches(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """The rows of a step in batches of `size` (all processes together), the last one filled up with FILLER."""
+def batches(rows: np.ndarray, size: int) -> np.ndarray:
+    """Rows in batches of `size` (all processes together), the last one filled up with FILLER: int64 [batches, size].
+
+    A step is a whole number of batches, so an epoch's batches are its steps' batches, one after another.
+    """
     count = ceil(len(rows) / size)
     filled = np.full(count * size, FILLER, np.int64)
     filled[: len(rows)] = rows
-    return list(filled.reshape(count, size))
+    return filled.reshape(count, size)
 
 
 def step_seed(seed: int, step: int, process: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from accel_clf.console import bar
 from accel_clf.data.sources import Rows
@@ -66,9 +67,10 @@ def encode(rows: Rows, tokenizer: Any, max_length: int, cache: Path | None = Non
     """
     identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}"
     folder = (cache or cache_folder()) / "tokens" / hashlib.sha256(identity.encode()).hexdigest()[:32]
-    tokens = _load(folder)
-    if tokens is None or len(tokens) != len(rows):
-        tokens = _write(folder, rows, tokenizer, max_length, shown)
+    with alone(folder):
+        tokens = _load(folder)
+        if tokens is None or len(tokens) != len(rows):
+            tokens = _write(folder, rows, tokenizer, max_length, shown)
     return tokens
 
 
@@ -112,8 +114,6 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
     kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
-    if folder.is_dir() and _load(folder) is None:  # damaged, and not just made by another
-        shutil.rmtree(folder, ignore_errors=True)
     with made_aside(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, bar("tokenizing", len(rows), shown) as progress:
             for texts in _chunks(rows.texts()):
@@ -131,20 +131,21 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
 
 
 @contextmanager
-def made_aside(folder: Path) -> Iterator[Path]:
-    """A folder of the cache that appears under its name when it is whole.
-
-    Of several processes that make the same at once, the first to be done gives it its name.
-    """
+def alone(folder: Path) -> Iterator[None]:
+    """Of all processes that want this folder of the cache, one at a time: the first makes it, the others find it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        yield
+
+
+@contextmanager
+def made_aside(folder: Path) -> Iterator[Path]:
+    """A folder of the cache that appears under its name when it is whole; made under `alone`."""
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
     try:
         yield unfinished
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another was first
-                raise
+        shutil.rmtree(folder, ignore_errors=True)  # what is there is damaged
+        unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

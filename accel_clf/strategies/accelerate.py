@@ -1,22 +1,26 @@
 """The hardware by Hugging Face Accelerate: CPU, one GPU, several (DDP, FSDP), under `accelerate launch` or without."""
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import torch
+
+# Where torch_xla is installed, Accelerate takes XLA for its device, unless it is told not to before it is imported.
+os.environ.setdefault("USE_TORCH_XLA", "false")
+
 from accelerate import Accelerator
 from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs, broadcast
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from accel_clf.data.layouts import Collate, Place
+from accel_clf.data.layouts import Collate, GlobalBatches, Place
 from accel_clf.errors import ConfigError
-from accel_clf.strategies.base import GlobalBatches, Strategy
+from accel_clf.strategies.base import OptimizerOf, Strategy, cpu_wanted
 
 # The first process tokenizes, measures and saves alone while the others wait; libraries give up after ten minutes.
 PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=2))
@@ -40,9 +44,7 @@ class AccelerateStrategy(Strategy):
     def __init__(self, precision: str) -> None:
         # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
         # Accelerator takes gloo only if it is told that the CPU is meant.
-        on_cpu = (
-            os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") or not torch.accelerator.is_available()
-        )
+        on_cpu = cpu_wanted() or not torch.accelerator.is_available()
         mixed, why = _precision(precision, on_cpu)
         # Accelerate keeps the first precision of a process for good; each run has its own.
         AcceleratorState._reset_state()
@@ -50,6 +52,7 @@ class AccelerateStrategy(Strategy):
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.layout = "padded"
+        self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         many = f" x {self.processes} processes" if self.processes > 1 else ""
         self.chosen = f"{_device_name(self.device)}{many}{threads}, {'fp32' if mixed == 'no' else mixed} ({why})"
@@ -61,12 +64,13 @@ class AccelerateStrategy(Strategy):
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
 
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+        self.accelerator.free_memory()  # of an earlier run
         model.to(self.device)
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
         self.check_equal(model)
-        prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer)
+        prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
         return prepared_model, prepared_optimizer if self.accelerator.scaler else prepared_optimizer.optimizer
@@ -77,26 +81,15 @@ class AccelerateStrategy(Strategy):
         return prepared
 
     def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[dict[str, torch.Tensor]]:
-        loader: DataLoader[Place] = DataLoader(
-            _Places(),
-            batch_sampler=batches,
-            collate_fn=collate,
-            generator=torch.Generator(),  # otherwise each epoch draws from the one that decides dropout
-            pin_memory=self.device.type == "cuda",
-        )
-        # split_batches: each process takes its part of every global batch, instead of every n-th batch whole.
-        prepared: Iterable[dict[str, torch.Tensor]] = prepare_data_loader(
-            loader, self.device, split_batches=True, put_on_device=True, non_blocking=True
-        )
-        return prepared
+        return make_loader(batches, collate, self.device)
 
     def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = nullcontext() if last else self.accelerator.no_sync(model)
         return context
 
-    def backward(self, loss: torch.Tensor) -> None:
-        # DDP and FSDP average gradients over processes; the loop's loss is a part of a sum.
-        self.accelerator.backward(loss * self.processes)
+    def backward(self, loss: torch.Tensor, rows: int) -> None:
+        # DDP and FSDP average gradients over processes; the loss is a part of a sum.
+        self.accelerator.backward(loss / rows * self.processes)
 
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         norm: torch.Tensor | None = None
@@ -107,8 +100,8 @@ class AccelerateStrategy(Strategy):
         return norm
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        gathered: torch.Tensor = self.accelerator.gather(tensor)
-        return gathered
+        gathered: torch.Tensor = self.accelerator.gather(tensor.to(self.device))
+        return gathered.cpu()
 
     def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         state = self.accelerator.get_state_dict(model)
@@ -117,13 +110,24 @@ class AccelerateStrategy(Strategy):
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
 
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
-        with self.accelerator.main_process_first():
-            yield
-
     def close(self) -> None:
         self.accelerator.end_training()
+
+
+def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) -> Iterable[dict[str, torch.Tensor]]:
+    """Accelerate's loader of this process's share, on its device."""
+    loader: DataLoader[Place] = DataLoader(
+        _Places(),
+        batch_sampler=batches,
+        collate_fn=collate,
+        generator=torch.Generator(),  # otherwise each epoch draws from the one that decides dropout
+        pin_memory=device.type == "cuda",
+    )
+    # split_batches: each process takes its part of every global batch, instead of every n-th batch whole.
+    prepared: Iterable[dict[str, torch.Tensor]] = prepare_data_loader(
+        loader, device, split_batches=True, put_on_device=True, non_blocking=True
+    )
+    return prepared
 
 
 def _device_name(device: torch.device) -> str:

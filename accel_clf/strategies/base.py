@@ -1,32 +1,44 @@
 """The seam between the training loop and the hardware: what a strategy must do, and what follows from that."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from accel_clf.data.layouts import Collate, Place
+from accel_clf.data.layouts import Collate, GlobalBatches
 from accel_clf.errors import UserError
 
 
-class GlobalBatches:
-    """An epoch's batches, each for all processes together, as the batch sampler of a DataLoader.
+class Program(NamedTuple):
+    """What a compiler makes once and uses again.
 
     Attributes:
-        batch_size: places in each of them.
+        kind: "training", "evaluation", "gather" and a type, "moments" or "broadcast".
+        shape: of the batch, or of what is gathered.
+        first, last: which of a step's micro-batches it is for.
     """
 
-    def __init__(self, batches: Iterable[list[Place]], count: int, batch_size: int) -> None:
-        self.batches, self.count, self.batch_size, self.drop_last = batches, count, batch_size, False
+    kind: str
+    shape: tuple[int, ...] = ()
+    first: bool = True
+    last: bool = True
 
-    def __iter__(self) -> Iterator[list[Place]]:
-        return iter(self.batches)
+    def __str__(self) -> str:
+        place = {(True, True): "", (True, False): ", first", (False, True): ", last", (False, False): ", inner"}
+        return f"{self.kind} {list(self.shape) or ''}{place[self.first, self.last]}"
 
-    def __len__(self) -> int:
-        return self.count
+
+OptimizerOf = Callable[[nn.Module], torch.optim.Optimizer]  # of the model once it is on the device
+
+
+def cpu_wanted() -> bool:
+    """Whether the launcher's file or the user says to leave accelerators alone."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 
 
 class Strategy(ABC):
@@ -37,6 +49,7 @@ class Strategy(ABC):
         process, processes: which one of how many this is.
         layout: "padded" or "bucketed", what suits the device when the setting is "auto".
         chosen: what was chosen for this machine, and why, for the first line of the log.
+        sharded: whether each process holds a part of the weights only.
     """
 
     device: torch.device
@@ -44,6 +57,7 @@ class Strategy(ABC):
     processes: int
     layout: str
     chosen: str
+    sharded = False
 
     @property
     def is_main(self) -> bool:
@@ -54,8 +68,12 @@ class Strategy(ABC):
         """Seed this process's generator of dropout."""
 
     @abstractmethod
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Put both on the device, with equal weights on all processes; raise where they are not equal."""
+    def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """The model on the device, with equal weights on all processes, and its optimizer.
+
+        Raises:
+            UserError: the weights are not equal.
+        """
 
     @abstractmethod
     def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
@@ -70,8 +88,8 @@ class Strategy(ABC):
         """Around forward and backward of a micro-batch: gradients are reduced after the step's last one only."""
 
     @abstractmethod
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of `loss`, this process's part of a sum over all processes."""
+    def backward(self, loss: torch.Tensor, rows: int) -> None:
+        """Add the gradients of `loss` / `rows`: a sum over this micro-batch, of a mean over the whole step's rows."""
 
     @abstractmethod
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
@@ -79,7 +97,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensors [N, ...] of all processes, in their order: [processes * N, ...], on all of them."""
+        """The host's tensors [N, ...] of all processes, in their order: [processes * N, ...], on all hosts."""
 
     @abstractmethod
     def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
@@ -90,37 +108,41 @@ class Strategy(ABC):
         """Wait until all processes are here."""
 
     @abstractmethod
-    def main_first(self) -> AbstractContextManager[None]:
-        """Inside, the first process runs before the others, which then find what it made."""
-
-    @abstractmethod
     def close(self) -> None:
         """Let go of the other processes."""
 
-    def sum(self, value: torch.Tensor) -> float:
-        """The sum of a number over all processes."""
-        return float(self.gather(value.reshape(1)).sum())
+    def announce(self, programs: set[Program]) -> None:  # noqa: B027 - a strategy that does not compile has nothing to say
+        """Tell which programs will be compiled, where any are."""
+
+    def counts(self) -> dict[str, int]:
+        """What the hardware counted during the run, for metrics.json."""
+        return {}
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The host's numbers [N], summed over all processes."""
+        return self.gather(values).reshape(self.processes, -1).sum(dim=0)
 
     def main_says(self, yes: bool) -> bool:
         """The first process's answer, on all of them."""
-        return bool(self.gather(torch.tensor([int(yes)], device=self.device))[0])
+        return bool(self.gather(torch.tensor([int(yes)]))[0])
 
-    def check_equal(self, model: nn.Module) -> None:
-        """Raise unless all processes hold the same weights, bit for bit."""
+    def check_equal(self, model: nn.Module) -> str:
+        """Raise unless all processes hold the same weights, bit for bit; their digest."""
         digest = int.from_bytes(weights_digest(model.state_dict())[:6])
-        digests = self.gather(torch.tensor([digest], device=self.device)).tolist()
+        digests = self.gather(torch.tensor([digest])).tolist()
         if len(set(digests)) > 1:
             raise UserError(
                 f"{len(set(digests))} different models on {self.processes} processes",
                 "the same weights on all of them",
                 "check that all machines have the same versions and the same model files",
             )
+        return f"{digest:012x}"
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> bytes:
     """A digest of named weights: names, shapes and bytes."""
     digest = hashlib.blake2b()
     for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(f"{name.removeprefix('module.')} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()

@@ -44,7 +44,7 @@ class Case:
         config: Config = load(None, flags)
         strategy = AccelerateStrategy("fp32")
         model = self.model()
-        prepared, optimizer = strategy.prepare(model, make_optimizer(model, config.training.weight_decay))
+        prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
         rows = TrainingRows(self.tokens, self.labels, "padded", self.tokenizer.pad_token_id)
         fit(prepared, optimizer, rows, config, strategy, measure=None, keep=lambda: None, record=lambda line: None)
         return model

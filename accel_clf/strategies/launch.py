@@ -1,0 +1,96 @@
+"""Which strategy runs here, on how many cores, and who starts them."""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from accel_clf.config import Config
+from accel_clf.errors import ConfigError, in_a_core, is_first_process
+from accel_clf.strategies.base import Strategy, cpu_wanted
+from accel_clf.strategies.virtual_xla import enable, from_environment, require_torch_xla, tpu_chips
+
+Made = TypeVar("Made")
+_made: dict[Config, Any] = {}
+_one_at_a_time = threading.Lock()
+
+
+def once_a_process(config: Config, make: Callable[[Config], Made]) -> Made:
+    """What `make` makes of a configuration, shared by the cores of a process where they run already."""
+    if not in_a_core():
+        return make(config)
+    with _one_at_a_time:
+        if config not in _made:
+            _made[config] = make(config)
+        made: Made = _made[config]
+    return made
+
+
+Work = Callable[[Strategy], None]
+
+
+def choose(config: Config) -> Callable[[Work], bool]:
+    """What will run a job here. To be called before anything imports Accelerate or forks.
+
+    GPUs' and CPUs' processes have been started by `accelerate launch`, where there are several. XLA's cores start when
+    the job is there, unless `accelerate launch` has started them, too.
+
+    Returns:
+        A function that runs the job with a strategy on each core or process that is this one's to start, and tells
+        whether this is the process that speaks.
+
+    Raises:
+        ConfigError: the settings ask for what this machine does not have.
+    """
+    cores = config.virtual_cores or from_environment()
+    if cores:
+        enable(cores)
+    on_cores = bool(cores or in_a_core() or (tpu_chips() and not cpu_wanted()))
+    if config.strategy == "xla":
+        require_torch_xla()
+        if not on_cores:
+            raise ConfigError(
+                "strategy is xla, and there is no TPU here", "a TPU, or virtual cores", "--virtual_cores 8"
+            )
+    # Accelerate takes XLA for its device wherever torch_xla is installed, unless it is told not to.
+    os.environ["USE_TORCH_XLA"] = str(on_cores).lower()
+    return partial(_on_cores if on_cores else _on_device, config)
+
+
+def _on_device(config: Config, work: Work) -> bool:
+    from accel_clf.strategies.accelerate import AccelerateStrategy
+
+    strategy = AccelerateStrategy(config.training.precision)
+    try:
+        work(strategy)
+    finally:
+        strategy.close()
+    return strategy.is_main
+
+
+def _on_cores(config: Config, work: Work) -> bool:
+    require_torch_xla()
+    from accel_clf.strategies import cores
+
+    def on_core() -> bool:
+        strategy = _xla_strategy(config)
+        work(strategy)
+        strategy.close()  # not in a `finally`: it waits for the other cores
+        return strategy.is_main
+
+    cores.keep_programs()
+    if in_a_core():
+        return on_core()
+    cores.spawn(on_core)
+    return is_first_process()
+
+
+def _xla_strategy(config: Config) -> Strategy:
+    if config.strategy == "xla":
+        from accel_clf.strategies.xla import XlaStrategy
+
+        return XlaStrategy(config.training.precision)
+    from accel_clf.strategies.accelerate_xla import AccelerateXlaStrategy
+
+    return AccelerateXlaStrategy(config.training.precision)

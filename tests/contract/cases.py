@@ -1,0 +1,120 @@
+"""What the loop relies on: the same cases for every strategy, on whatever number of processes it has."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from accel_clf.data.layouts import GlobalBatches, collate
+from accel_clf.data.order import FILLER, batches
+from accel_clf.data.tokens import Tokens
+from accel_clf.errors import UserError
+from accel_clf.optim import make_optimizer
+from accel_clf.strategies.base import Strategy, weights_digest
+
+TOKENS = Tokens(np.arange(100, dtype=np.int32), np.arange(0, 101, 5), 99)  # 20 rows of 5
+
+
+def linear() -> nn.Module:
+    """The same on every process, whatever their generators say."""
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.weight.copy_(torch.arange(6.0).reshape(2, 3) / 10)
+        model.bias.copy_(torch.tensor([0.5, -0.5]))
+    return model
+
+
+def some_batches() -> GlobalBatches:
+    """20 rows in three batches of 8 places: the last has four fillers."""
+    return GlobalBatches(batches(np.arange(20), 8), TOKENS.lengths, "bucketed", 8)
+
+
+def batches_hold_every_row_once(strategy: Strategy) -> None:
+    share = list(strategy.batches(some_batches(), collate(TOKENS, None, 0)))
+    assert all(batch["input_ids"].device == strategy.device for batch in share)
+    assert all(batch["input_ids"].shape == (8 // strategy.processes, 8) for batch in share)
+    for number, batch in enumerate(share):
+        rows = strategy.gather(batch["rows"].cpu())
+        wanted = list(range(8 * number, min(20, 8 * number + 8)))
+        assert sorted(row for row in rows.tolist() if row != FILLER) == wanted
+
+
+def step(strategy: Strategy, micro_batches: int, max_norm: float | None) -> None:
+    """Plain descent: the gradient is the sum over processes and micro-batches, clipped as a whole."""
+    before = linear().state_dict()["weight"]
+    model, optimizer = strategy.prepare(linear(), lambda moved: torch.optim.SGD(moved.parameters(), lr=0.5))
+    for number in range(micro_batches):
+        with strategy.micro_batch(model, last=number == micro_batches - 1):
+            # each process a gradient of its own: 100 times 1, 2, 3 ...
+            inputs = torch.full((4, 3), float(strategy.process + 1)).to(strategy.device)
+            strategy.backward(model(inputs).sum() * 100, rows=4)
+    norm = strategy.step(optimizer, max_norm)
+    of_weight = 100.0 * micro_batches * sum(range(1, strategy.processes + 1))
+    of_bias = 100.0 * micro_batches * strategy.processes
+    whole = (6 * of_weight**2 + 2 * of_bias**2) ** 0.5
+    assert (norm is None) == (max_norm is None)
+    if norm is not None and max_norm is not None:
+        assert float(norm) == pytest.approx(whole)
+        of_weight *= max_norm / whole
+    state = strategy.host_state(model)
+    if strategy.is_main:
+        assert torch.allclose(before - state["weight"], torch.full((2, 3), 0.5 * of_weight), rtol=1e-4)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    strategy.check_equal(model)
+
+
+def a_step_reduces_and_clears(strategy: Strategy) -> None:
+    step(strategy, micro_batches=1, max_norm=None)
+
+
+def a_step_clips_what_is_reduced(strategy: Strategy) -> None:
+    step(strategy, micro_batches=1, max_norm=0.1)
+
+
+def a_step_clips_what_is_accumulated_and_reduced(strategy: Strategy) -> None:
+    step(strategy, micro_batches=3, max_norm=0.1)
+
+
+def gather_sum_and_main_says(strategy: Strategy) -> None:
+    mine = torch.tensor([[1.0, float(strategy.process)]])
+    assert strategy.gather(mine).tolist() == [[1.0, float(process)] for process in range(strategy.processes)]
+    assert strategy.sum(torch.tensor([3.0, 0.5])).tolist() == [3.0 * strategy.processes, 0.5 * strategy.processes]
+    assert strategy.main_says(strategy.is_main)
+    assert not strategy.main_says(not strategy.is_main)
+
+
+def gather_keeps_what_is_not_a_number_in_its_place(strategy: Strategy) -> None:
+    mine = torch.tensor([float("inf") if strategy.is_main else 1.0])
+    assert strategy.gather(mine).isfinite().tolist() == [False] + [True] * (strategy.processes - 1)
+
+
+def host_state_is_the_bare_models(strategy: Strategy) -> None:
+    model, _ = strategy.prepare(linear(), lambda moved: make_optimizer(moved, 0.0))
+    state = strategy.host_state(model)
+    if strategy.is_main:
+        assert list(state) == ["weight", "bias"]
+        assert weights_digest(state) == weights_digest(linear().state_dict())
+
+
+def different_models_are_refused(strategy: Strategy) -> None:
+    model = linear()
+    strategy.check_equal(model)
+    gather = strategy.gather
+    try:
+        strategy.gather = lambda digest: torch.cat([digest, digest + 1])  # type: ignore[method-assign]
+        with pytest.raises(UserError, match="2 different models"):
+            strategy.check_equal(model)
+    finally:
+        strategy.gather = gather  # type: ignore[method-assign]
+
+
+CASES = [
+    batches_hold_every_row_once,
+    a_step_reduces_and_clears,
+    a_step_clips_what_is_reduced,
+    a_step_clips_what_is_accumulated_and_reduced,
+    gather_sum_and_main_says,
+    gather_keeps_what_is_not_a_number_in_its_place,
+    host_state_is_the_bare_models,
+    different_models_are_refused,
+]

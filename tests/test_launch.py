@@ -1,0 +1,71 @@
+"""Which hardware a run gets, and how it is refused what is not there."""
+
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from accel_clf.config import load
+from accel_clf.errors import ConfigError
+from accel_clf.strategies import launch, virtual_xla
+from accel_clf.strategies.base import Strategy
+
+Refused = Callable[..., str]
+without_xla = pytest.mark.skipif(find_spec("torch_xla") is not None, reason="torch_xla is installed")
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_accelerate_is_told_to_leave_xla_alone() -> None:
+    seen: list[Strategy] = []
+    assert launch.choose(load(None, {}))(seen.append)
+    assert os.environ["USE_TORCH_XLA"] == "false"
+    assert [strategy.device.type for strategy in seen] == ["cpu"] or seen[0].device.type == "cuda"
+
+
+@without_xla
+@pytest.mark.parametrize("flags", [["--strategy", "xla"], ["--virtual_cores", "8"]])
+def test_without_torch_xla(flags: list[str], refused: Refused, tmp_path: Path) -> None:
+    message = refused(2, "train", *flags, "--output", tmp_path / "run")
+    assert "torch_xla is not installed" in message
+    assert "pip install 'accel_clf[xla]'" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_virtual_cores_beside_a_tpu(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(virtual_xla, "tpu_chips", lambda: 4)
+    message = refused(2, "train", "--virtual_cores", 8, "--output", tmp_path / "run")
+    assert "virtual cores asked for on a machine with 4 TPU chips" in message
+
+
+@pytest.mark.parametrize("given", ["eight", "0", "-1", "8.0"])
+def test_the_environment_must_name_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(virtual_xla.VARIABLE, given)
+    with pytest.raises(ConfigError, match=f"ACCEL_CLF_VIRTUAL_CORES is '{given}'"):
+        launch.choose(load(None, {}))
+
+
+def test_no_tpu_here_is_found_by_its_chips() -> None:
+    assert virtual_xla.tpu_chips() == 0
+
+
+def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def make(_: object) -> object:
+        made.append(object())
+        return made[-1]
+
+    first, second = load(None, {}), load(None, {"training": {"seed": 1}})
+    assert launch.once_a_process(first, make) is not launch.once_a_process(first, make)  # a process of its own each
+    monkeypatch.setenv("FORK_LAUNCHED", "1")
+    assert launch.once_a_process(first, make) is launch.once_a_process(first, make)
+    assert launch.once_a_process(first, make) is not launch.once_a_process(second, make)

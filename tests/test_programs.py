@@ -1,0 +1,45 @@
+"""The programs announced are those that the batches need, no more and no fewer."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accel_clf.data.layouts import GlobalBatches
+from accel_clf.data.order import batches, count_steps, permutation, steps
+from accel_clf.programs import expected
+from accel_clf.strategies.base import Program
+
+
+@given(st.integers(1, 80), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 2, 4]), st.integers(1, 3))
+def test_training_programs(rows: int, size: int, accumulate: int, processes: int, epochs: int) -> None:
+    lengths = np.random.default_rng(rows).integers(1, 64, rows)
+    together = size * processes
+    orders = [permutation(rows, 0, epoch) for epoch in range(epochs)]
+    made = [GlobalBatches(batches(order, together), lengths, "bucketed", 64) for order in orders]
+    announced = {program for program in expected(made, accumulate, [], processes, 2) if program.kind == "training"}
+    needed = set()
+    for order, epoch in zip(orders, made, strict=True):
+        given_out = iter(epoch)
+        assert count_steps(rows, together * accumulate) == len(list(steps(order, together * accumulate)))
+        for step in steps(order, together * accumulate):  # as the loop takes them
+            count = -(-len(step) // together)
+            for number in range(count):
+                width = next(given_out)[0].width
+                assert width is not None
+                needed.add(Program("training", (size, width), number == 0, number == count - 1))
+        assert next(given_out, None) is None
+    assert announced == needed
+
+
+def test_evaluation_programs() -> None:
+    lengths = np.array([3, 20, 20, 50])
+    found = GlobalBatches(np.array([[3, 1], [2, 0]]), lengths, "bucketed", 64)
+    programs = expected([], 1, [found], 2, 3)
+    assert {program.shape for program in programs if program.kind == "evaluation"} == {(1, 64), (1, 32)}
+    assert Program("gather torch.float32", (2, 3)) in programs
+    assert Program("gather torch.int64", (2,)) in programs
+
+
+def test_a_program_is_named_by_its_shape() -> None:
+    assert str(Program("training", (4, 64), True, False)) == "training [4, 64], first"
+    assert str(Program("evaluation", (4, 64))) == "evaluation [4, 64]"

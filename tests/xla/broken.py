@@ -1,0 +1,89 @@
+"""`python -m tests.xla.broken SETTINGS PATH` with BREAK in the environment: parity's worker, with one fault put in."""
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from accel_clf import parity
+from accel_clf.data import order
+from accel_clf.strategies import launch
+
+
+def skip_the_reduction() -> None:
+    import torch_xla.core.xla_model as xm
+
+    xm.reduce_gradients = lambda optimizer: None
+
+
+def scale_the_rate() -> None:
+    from accel_clf import loop
+
+    right = loop.rate
+    loop.rate = lambda *arguments: 1.1 * right(*arguments)
+
+
+def drop_the_tail() -> None:
+    """An epoch's last batch is left out, as by drop_last without fillers."""
+    right = order.batches
+
+    def batches(rows: np.ndarray, size: int) -> np.ndarray:
+        made = right(rows, size)
+        made[len(rows) // size :] = order.FILLER
+        return made
+
+    order.batches = batches
+
+
+def feed_a_core_the_wrong_shard() -> None:
+    """Core 1 gets what core 0 gets."""
+    from accel_clf.strategies import xla
+
+    right = xla.DistributedSampler
+
+    def sampler(*arguments: Any, rank: int, **options: Any) -> Any:
+        return right(*arguments, rank=0 if rank == 1 else rank, **options)
+
+    xla.DistributedSampler = sampler
+
+
+def fail_on_one_core() -> None:
+    from accel_clf.strategies.cores import OnCores
+
+    right = OnCores.step
+
+    def step(self: OnCores, *arguments: Any) -> Any:
+        if self.process == 1 and self.steps == 1:
+            raise ValueError("planted on one core")
+        return right(self, *arguments)
+
+    OnCores.step = step  # type: ignore[method-assign]
+
+
+def kill_the_cores() -> None:
+    import signal
+
+    from accel_clf.strategies.cores import OnCores
+
+    right = OnCores.step
+
+    def step(self: OnCores, *arguments: Any) -> Any:
+        if self.process == 1 and self.steps == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return right(self, *arguments)
+
+    OnCores.step = step  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    choose = launch.choose
+
+    def choose_and_break(config: Any) -> Any:
+        # Cores and environment first, as always; what is broken then is forked with the rest.
+        hardware = choose(config)
+        globals()[os.environ["BREAK"]]()
+        return hardware
+
+    launch.choose = choose_and_break
+    sys.exit(parity.main())
