@@ -37,7 +37,7 @@ test: .venv/ready
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 test-xla: .venv-xla/ready
-	HF_HUB_OFFLINE=1 $(XLA)/python -m pytest tests/xla
+	HF_HUB_OFFLINE=1 $(XLA)/python -m pytest tests/xla --numprocesses 2 --dist loadfile
 
 soak: .venv-xla/ready
 	$(XLA)/python -m tests.xla.soak 100

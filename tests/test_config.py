@@ -64,14 +64,14 @@ def test_flags_come_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("data:\n  train: a.csv\n  text: review\ntraining:\n  learning_rate: 2e-5\n")
     flags = ["--data.text", "body", "--data.validation", "null", "--data.limit", "50", "--evaluation.every", "10"]
-    config, debug = parse([str(path), *flags, "--debug"], "accel-clf train", "")
+    config, given = parse([str(path), *flags, "--debug"], "accel-clf train", "")
     assert (config.data.train, config.data.text, config.data.validation, config.data.limit) == (
         "a.csv",
         "body",
         None,
         50,
     )
-    assert (config.training.learning_rate, config.evaluation.every, debug) == (2e-5, 10, True)
+    assert (config.training.learning_rate, config.evaluation.every, given.debug) == (2e-5, 10, True)
 
 
 def test_shares_and_files_are_told_apart() -> None:

@@ -19,7 +19,7 @@ from accel_clf.console import bar
 from accel_clf.data.sources import Rows
 from accel_clf.errors import ConfigError
 
-TEXTS_AT_ONCE = 1000  # a batch that keeps the tokenizer's threads busy and takes about a megabyte
+TEXTS_AT_ONCE = 256  # what the tokenizer makes of a text on the way takes a hundred times its memory
 FORMAT = 1  # goes up when the files' meaning changes
 
 
