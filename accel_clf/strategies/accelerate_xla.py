@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 import torch_xla.core.xla_model as xm
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from accel_clf.data.layouts import Collate, GlobalBatches
@@ -31,7 +31,7 @@ class AccelerateXlaStrategy(OnCores):
         self.own_programs = (BROADCAST,) if self.processes > 1 else ()
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(mixed_precision="no")
-        assert self.accelerator.num_processes == self.processes, PartialState().__dict__
+        assert self.accelerator.num_processes == self.processes
 
     def _prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
         # It reduces the gradients of the first optimizer that it was given, which would be an earlier run's.

@@ -91,7 +91,7 @@ def end_together(work: Callable[[], Result]) -> Result:
 
 def keep_programs() -> None:
     """Keep compiled programs between runs, where the library can write them down. Before the first program."""
-    if xr.device_type() == "TPU":
+    if xr.device_type() == "TPU" and "XLA_PERSISTENT_CACHE_PATH" not in os.environ:
         folder = cache_folder() / "xla"
         folder.mkdir(parents=True, exist_ok=True)
         xr.initialize_cache(str(folder), readonly=False)
