@@ -41,7 +41,7 @@ def train(config: Config) -> dict[str, Any]:
     hardware = launch.choose(config)
     job = launch.once_a_process(config, prepare)
     speaks = hardware(lambda strategy: _Run(job, output, strategy).go(starts_again=state == "unfinished"))
-    if not speaks:
+    if not speaks or not (output / "metrics.json").is_file():  # which may lie on a pod's first machine
         return {}
     results = folder.read_json(output / "metrics.json")
     if config.evaluation.baseline and job.parts.validation:

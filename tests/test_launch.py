@@ -53,6 +53,12 @@ def test_the_environment_must_name_a_number(given: str, monkeypatch: pytest.Monk
         launch.choose(load(None, {}))
 
 
+def test_cores_need_few_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORK_LAUNCHED", "1")
+    with pytest.raises(ConfigError, match=r"batch\.layout is padded, on XLA"):
+        launch.choose(load(None, {"batch": {"layout": "padded"}}))
+
+
 def test_no_tpu_here_is_found_by_its_chips() -> None:
     assert virtual_xla.tpu_chips() == 0
 

@@ -278,13 +278,13 @@ class OnCores(Strategy):
             say(f"warning: {warning}")
 
 
-def _keep_mask(padding_mask: torch.Tensor | None, *_: Any, **__: Any) -> bool:
-    """Whether a mask can be left out: without looking at it.
+def _keep_mask(*_: Any, **__: Any) -> bool:
+    """Whether a mask can be left out: never, so that nobody has to look.
 
     transformers looks whether a batch has any padding. The device would have to answer before the host goes on, in
     every step, and batches with and without padding would get different programs.
     """
-    return padding_mask is None
+    return False
 
 
 masking_utils._ignore_bidirectional_mask_sdpa = _keep_mask

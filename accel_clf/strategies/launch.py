@@ -53,6 +53,12 @@ def choose(config: Config) -> Callable[[Work], bool]:
             raise ConfigError(
                 "strategy is xla, and there is no TPU here", "a TPU, or virtual cores", "--virtual_cores 8"
             )
+    if on_cores and config.batch.layout == "padded":
+        raise ConfigError(
+            "batch.layout is padded, on XLA, which compiles a program for each width",
+            "few widths",
+            "--batch.layout auto, or bucketed",
+        )
     # Accelerate takes XLA for its device wherever torch_xla is installed, unless it is told not to.
     os.environ["USE_TORCH_XLA"] = str(on_cores).lower()
     return partial(_on_cores if on_cores else _on_device, config)
