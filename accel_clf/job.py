@@ -66,7 +66,8 @@ def prepare(config: Config, quiet: bool = False) -> Job:
     train, validation, test = (len(rows) if rows else 0 for rows in found)
     for warning in parts.warnings(found):
         tell(f"warning: {warning}")
-    tell(f"{train} training, {validation} validation and {test} test rows; {len(names)} labels")
+    what = f"{config.model.name} on {config.data.train}"
+    tell(f"{what}: {train} training, {validation} validation and {test} test rows; {len(names)} labels")
     tokenizer = load_tokenizer(config.model, found.train, length)
     model = load_model(config.model, names, tokenizer, length, config.training.seed)
     check_fits(model, config.model.name, largest_token=0, max_length=length)
