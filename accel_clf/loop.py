@@ -96,11 +96,11 @@ def fit(
     window = _Window(strategy, log_every)
     fruitless = 0
 
+    tensors = collate(rows.tokens, rows.labels, rows.pad_id)
     model.train()
     with bar("training", total, shown and strategy.is_main) as progress:
         for epoch in range(training.epochs):
-            made = collate(rows.tokens, rows.labels, rows.pad_id)
-            batches = iter(strategy.batches(epoch_batches(rows, config, strategy.processes, epoch), made))
+            batches = iter(strategy.batches(epoch_batches(rows, config, strategy.processes, epoch), tensors))
             for step_rows in order.steps(order.permutation(len(rows.labels), training.seed, epoch), rows_per_step):
                 strategy.seed(order.step_seed(training.seed, outcome.steps, strategy.process))
                 step_rate = rate(outcome.steps, total, peak, training.warmup, training.schedule)

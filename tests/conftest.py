@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -53,9 +54,8 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", list(reviews(403)))
 
 
-@pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
-    """A BERT folder in the Hub's format: random weights, dropout on, with a tokenizer trained on `reviews`."""
+def make_bert(folder: Path, texts: Path, length: int, **shape: Any) -> Path:
+    """A BERT folder in the Hub's format: random weights, the same each time, with a tokenizer trained on `texts`."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -63,22 +63,21 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
     from accel_clf.data.sources import read
     from accel_clf.model import load_tokenizer
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    rows = read(str(reviews), Data(), split="train")
-    tokenizer = load_tokenizer(Model(name="demo"), rows, 64)
+    tokenizer = load_tokenizer(Model(name="demo"), read(str(texts), Data(), split="train"), length)
     torch.manual_seed(0)
-    shape = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
+    config = BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=length, pad_token_id=tokenizer.pad_token_id, **shape
     )
-    BertModel(shape).save_pretrained(folder)
+    BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
+    """Two layers, dropout on."""
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    return make_bert(tmp_path_factory.mktemp("tiny-bert"), reviews, 64, **shape)
 
 
 @pytest.fixture(scope="session")

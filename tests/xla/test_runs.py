@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY, write_csv
+from tests.conftest import REPOSITORY, make_bert, write_csv
 
 Launch = Callable[[Path, list[str]], "subprocess.CompletedProcess[str]"]
 
@@ -31,29 +31,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, rows: tuple[Path, Path]) -> Path:
     """One layer, so that its many programs compile soon; no dropout."""
-    from transformers import BertConfig, BertModel
-
-    from accel_clf.config import Data, Model
-    from accel_clf.data.sources import read
-    from accel_clf.model import load_tokenizer
-
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = load_tokenizer(Model(name="demo"), read(str(rows[0]), Data(), split="train"), 128)
-    BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=128,
-            pad_token_id=tokenizer.pad_token_id,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    without_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return make_bert(tmp_path_factory.mktemp("encoder"), rows[0], 128, **shape, **without_dropout)
 
 
 def train(command: list[str], output: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
