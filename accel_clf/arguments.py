@@ -55,6 +55,8 @@ def parse(
             # pydantic's words for types and defaults are Python's: {{float,str},null} and None.
             kinds = str(action.metavar).translate(str.maketrans("", "", "{}"))
             action.metavar = "{" + kinds + "}" if "," in kinds and "[" not in kinds else kinds
+            if field.annotation is bool:  # `--flag` alone switches on
+                action.nargs, action.const = "?", "true"
             action.help = f"{field.description} (default: {default_shown(field)})".replace("%", "%%")
     arguments = parser.parse_args(argv)
     flags = source(parsed_args=arguments)()

@@ -1,6 +1,8 @@
 """Every setting, once: YAML keys, flags, `--help`, defaults, checks and the README's table come from here."""
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -26,6 +28,14 @@ def _share(value: float | str) -> float | str:
     return value
 
 
+def _steps_or_minutes(value: object) -> object:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", str(value))
+    if not found or not float(found[1]) or ("." in found[1] and not found[2]):
+        raise ValueError("so many steps (500), or minutes (10m)")
+    return str(value) if found[2] else int(found[1])
+
+
+StepsOrMinutes = Annotated[int | str, BeforeValidator(_steps_or_minutes)]
 ShareOrSource = Annotated[float | str, BeforeValidator(_number_if_it_is_one), AfterValidator(_share)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -84,6 +94,10 @@ class Batch(Section):
     layout: Literal["auto", "padded", "bucketed"] = "auto"
     """padded to the longest row of the batch; bucketed to one of few widths, for compilers; auto: by device."""
 
+    def rows_per_step(self, processes: int) -> int:
+        """Rows of an optimizer step on all processes."""
+        return self.size * self.accumulate * processes
+
 
 class Training(Section):
     """The loop."""
@@ -106,6 +120,27 @@ class Training(Section):
     """The precision of matrix products; weights stay fp32. auto: by device."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Decides the split, the order, the new head's weights and dropout."""
+    timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Minutes to wait for a process that does not answer, before the job ends; not on XLA."""
+
+
+class Checkpoint(Section):
+    """Saving a run's state, so that it can be interrupted anywhere and go on."""
+
+    every: StepsOrMinutes = "10m"
+    """So many optimizer steps, or minutes ("10m"). The best model's, the last and that of a signal come on top."""
+    keep: Count = 2
+    """How many stay, the newest ones; the best model's stays, too."""
+
+    @property
+    def steps(self) -> float:
+        """Steps between checkpoints; infinite where minutes count."""
+        return self.every if isinstance(self.every, int) else math.inf
+
+    @property
+    def minutes(self) -> float:
+        """Minutes between checkpoints; infinite where steps count."""
+        return math.inf if isinstance(self.every, int) else float(self.every.removesuffix("m"))
 
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss")
@@ -149,12 +184,17 @@ class Config(Section):
     batch: Batch = Batch()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    checkpoint: Checkpoint = Checkpoint()
     strategy: Literal["accelerate", "xla"] = "accelerate"
     """What drives the hardware: Hugging Face Accelerate, or raw torch_xla on a TPU's cores (or virtual ones)."""
     virtual_cores: Count | None = None
     """Train on so many virtual XLA cores of the CPU, to test a TPU job without a TPU; null for the real hardware."""
     output: str = ""
     """The run folder; when left out, runs/ and the name of the training data."""
+    resume: str = "auto"
+    """"auto" goes on with what the run folder holds, "never" sets that aside; or a checkpoint to go on from."""
+    allow_changes: bool = False
+    """Go on although settings or data that change the result have changed."""
 
     @model_validator(mode="before")
     @classmethod

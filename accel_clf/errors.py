@@ -52,8 +52,17 @@ class CoreFailedError(UserError):
     """A process or core that this one has started has failed, and has told why."""
 
 
-class Terminated(BaseException):
-    """SIGTERM was received. Not an Exception, so that no handler on the way swallows it."""
+class Interrupted(BaseException):
+    """A signal was received. Not an Exception, so that no handler on the way swallows it.
+
+    Args:
+        signum: SIGTERM or SIGINT.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+        self.exit_code = TERMINATED if signum == signal.SIGTERM else INTERRUPTED
 
 
 _OS_FIXES = {
@@ -83,11 +92,23 @@ def in_a_core() -> bool:
     return os.environ.get("FORK_LAUNCHED") == "1"
 
 
+def _is_lost_contact(error: Exception) -> bool:
+    """Whether a collective has failed, which another process is the reason of, and tells."""
+    message = str(error).lower()
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(
+        word in message for word in ("gloo", "nccl", "connection")
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+
+
 def run_command(command: Callable[[], int], debug: bool = False) -> int:
     """Run `command` and turn whatever ends it into an exit code and one screen on standard error."""
 
     def terminate(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
+        raise Interrupted(signum)
 
     signal.signal(signal.SIGTERM, terminate)
     try:
@@ -103,9 +124,9 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Terminated:
-        print("terminated", file=sys.stderr)
-        return TERMINATED
+    except Interrupted as error:
+        print("terminated" if error.exit_code == TERMINATED else "interrupted", file=sys.stderr)
+        return error.exit_code
     except BrokenPipeError:  # `accel-clf predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -121,12 +142,16 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
         )
         return FAILED
     except Exception as error:
-        if debug:
+        if _is_lost_contact(error):
+            told = f"process {os.environ['RANK']}: another process has ended or does not answer ({_first_line(error)})"
+            print(told, file=sys.stderr)
+            return FAILED
+        if debug or "WORLD_SIZE" in os.environ:  # of several processes, which fail for the first one's reason
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
         print(
             UserError(
-                f"{type(error).__name__}: {str(error).strip() or 'no message'}",
+                f"{type(error).__name__}: {_first_line(error)}",
                 fix=f"run again with --debug for the traceback (it ends in {place.filename}:{place.lineno})",
             ),
             file=sys.stderr,

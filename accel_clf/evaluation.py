@@ -19,6 +19,8 @@ from accel_clf.errors import ConfigError, UserError
 from accel_clf.metrics import LOWER_IS_BETTER, classification, further
 from accel_clf.strategies.base import Strategy
 
+BATCHES_BETWEEN_MEETINGS = 10  # of several processes
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -57,6 +59,7 @@ def logits(
         shown: whether to show progress.
 
     Raises:
+        Interrupted: a signal has asked for it.
         UserError: a row is missing or came twice.
     """
     batches = batches_by_length(tokens, size * strategy.processes, layout, max_length)
@@ -65,6 +68,8 @@ def logits(
     ids: list[torch.Tensor] = []
     with torch.no_grad(), bar("evaluating", len(batches), shown and strategy.is_main) as progress:
         for batch in strategy.batches(batches, collate(tokens, None, pad_id)):
+            if len(ids) % (1 if strategy.processes == 1 else BATCHES_BETWEEN_MEETINGS) == 0:
+                strategy.end_if_asked()
             answers = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             found.append(answers.float())
             ids.append(batch["rows"])

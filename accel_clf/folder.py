@@ -6,17 +6,21 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from accel_clf import __version__
 from accel_clf.config import Config, load, settings
-from accel_clf.errors import ConfigError
+from accel_clf.console import say
+from accel_clf.errors import ConfigError, is_first_process
 
+LOCK = ".lock"
 LIBRARIES = (
     "torch",
     "torch_xla",
@@ -56,27 +60,80 @@ def read_json(path: Path) -> dict[str, Any]:
     return read
 
 
-def state(folder: Path, config: Config) -> str:
-    """Whether a run folder is "new", "unfinished" or "finished".
+class Claim:
+    """A run folder that no other run may use until it is released.
+
+    Attributes:
+        state: of the folder: "new", "unfinished" or "finished".
 
     Raises:
-        ConfigError: the folder holds something else, or a finished run with other settings.
+        ConfigError: another run is at work there, the folder holds something else, or a finished run with other
+            settings.
     """
+
+    def __init__(self, config: Config) -> None:
+        self.folder = Path(config.output)
+        self.lock: FileLock | None = None
+        self.state = _state(self.folder, config)
+        if not is_first_process():  # the first one has the folder for all
+            return
+        self._take()
+        try:
+            self.state = _state(self.folder, config)  # what it is now that nobody else changes it
+            if config.resume == "never" and self.state != "new":
+                self._set_aside()
+                self.state = "new"
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(self.folder / LOCK)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            self.lock = None
+            raise ConfigError(
+                f"output {self.folder} is in use by another run",
+                "one run a folder",
+                "wait for it, or choose another --output",
+            ) from None
+
+    def _set_aside(self) -> None:
+        aside = next(p for n in count(1) if not (p := self.folder.with_name(f"{self.folder.name}.{n}")).exists())
+        self.release()
+        self.folder.rename(aside)
+        say(f"what {self.folder} held is in {aside} now (--resume never)")
+        self._take()
+
+    def release(self) -> None:
+        """Let others in; a folder in which nothing was made goes."""
+        if self.lock:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            self.lock.release()
+            self.lock = None
+            with suppress(OSError):
+                self.folder.rmdir()
+
+
+def _state(folder: Path, config: Config) -> str:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output {folder} is a file", "a folder for the run", "choose another --output")
-    if not folder.exists() or not any(folder.iterdir()):
+    inside = sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.exists() else []
+    if not inside:
         return "new"
     if not (folder / "config.yaml").is_file():
         raise ConfigError(
-            f"output {folder} holds files that are not a run's: {sorted(p.name for p in folder.iterdir())[0]}",
+            f"output {folder} holds files that are not a run's: {inside[0]}",
             "a new or empty folder, or a run's",
             "choose another --output",
         )
     finished = (folder / "metrics.json").is_file()
-    if not finished and not (folder / "model").exists():
-        return "unfinished"  # and nothing in it that took time to make
-    changes = differences(load(folder / "config.yaml", {}), config)
-    if changes:
+    # An unfinished run is compared with its checkpoint, where it has one.
+    compared = finished or ((folder / "model").exists() and not (folder / "checkpoints").exists())
+    changes = differences(load(folder / "config.yaml", {}), config) if compared else []
+    if changes and config.resume != "never":
         raise ConfigError(
             f"output {folder} holds {'a finished' if finished else 'an unfinished'} run with other settings: "
             + "; ".join(changes),
@@ -86,8 +143,16 @@ def state(folder: Path, config: Config) -> str:
     return "finished" if finished else "unfinished"
 
 
+# What may change when a run goes on. Batch, accumulation and processes may, together: see `resume`.
+FREE = {
+    "model.allow_code", "model.allow_pickle", "batch.size", "batch.accumulate", "batch.layout", "training.timeout",
+    "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy", "virtual_cores", "output", "resume",
+    "allow_changes",
+}  # fmt: skip
+
+
 def differences(before: Config, after: Config) -> list[str]:
-    """The settings in which two configurations differ."""
+    """The settings in which two configurations differ, of those that decide the result."""
 
     def value(config: Config, name: str) -> Any:
         for part in name.split("."):
@@ -97,7 +162,7 @@ def differences(before: Config, after: Config) -> list[str]:
     return [
         f"{name} {value(before, name)} -> {value(after, name)}"
         for name, _ in settings()
-        if value(before, name) != value(after, name)
+        if name not in FREE and value(before, name) != value(after, name)
     ]
 
 
@@ -120,10 +185,22 @@ def read_config(folder: Path) -> Config:
     return load(folder / "config.yaml", {})
 
 
-def environment(chosen: str, processes: int) -> dict[str, Any]:
-    """What a run ran on."""
+def cut_log(folder: Path, step: int) -> None:
+    """Leave in metrics.jsonl what was known after a step; a line that was cut off goes, too."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        lines = [line for line in file if line.endswith(b"\n") and json.loads(line)["step"] <= step]
+    with whole(path) as new:
+        new.write(b"".join(lines).decode())
+
+
+def environment(chosen: str, processes: int, step: int) -> dict[str, Any]:
+    """What a run runs on, from a step on."""
     return {
         "command": sys.argv,
+        "from_step": step,
         "device": chosen,
         "processes": processes,
         "python": platform.python_version(),

@@ -39,6 +39,10 @@ class Job:
     def pad_id(self) -> int:
         return self.tokenizer.pad_token_id or 0
 
+    def digests(self) -> dict[str, str]:
+        """What the rows are, by part: texts and labels in their order."""
+        return {f"{part} rows": rows.digest() if rows else "" for part, rows in self.parts._asdict().items()}
+
 
 def prepare(config: Config, quiet: bool = False) -> Job:
     """Read, load, tokenize. Of several processes one tokenizes, the others find it in the cache.

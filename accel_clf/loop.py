@@ -2,27 +2,32 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
-from math import ceil
-from typing import Any
+from signal import SIGINT, SIGTERM
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from accel_clf import interruption
 from accel_clf.config import Config
 from accel_clf.console import bar
 from accel_clf.data import order
 from accel_clf.data.layouts import IGNORED, GlobalBatches, collate
+from accel_clf.data.order import FILLER
 from accel_clf.data.tokens import Tokens
-from accel_clf.errors import UserError
-from accel_clf.optim import peak_rate, rate, set_rate
+from accel_clf.errors import Interrupted, UserError
+from accel_clf.optim import rate, set_rate
 from accel_clf.strategies.base import Strategy
 
 LOG_EVERY = 10
+SECONDS_BETWEEN_MEETINGS = 2.0  # of several processes, where a step does not take longer
+BESIDE_LOSSES = 4  # numbers that go with them: two signals, whether it is late, seconds
+IDS_SHOWN = 64
 
 
 @dataclass(frozen=True)
@@ -32,31 +37,44 @@ class TrainingRows:
     Attributes:
         tokens: of each row.
         labels: int [rows].
+        ids: int64 [rows], each row's place in its source, for messages.
         layout: "padded" or "bucketed".
         pad_id: the tokenizer's padding token.
     """
 
     tokens: Tokens
     labels: np.ndarray
+    ids: np.ndarray
     layout: str
     pad_id: int
 
 
 @dataclass
-class Outcome:
-    """How training went.
+class Progress:
+    """How far training has come: all that the next step depends on, beside weights, moments and settings.
 
     Attributes:
-        steps: optimizer steps made.
-        best_step: after which the best model was kept; the last where nothing was measured.
-        seconds: of training, without evaluation and saving.
+        peak: the learning rate after the warm-up.
+        step: optimizer steps made.
+        measured: the step after which the model was measured last.
+        best_step: the step after which the best model was kept; the last where nothing is measured; 0 for none yet.
+        fruitless: evaluations since the best one.
         stopped_early: whether patience ran out.
+        seconds: of training, without evaluation and saving.
+        logged_seconds: how many of them the log knows of.
+        losses, rows: of each step since the last line of the log, summed over its rows, and how many these are.
     """
 
-    steps: int = 0
+    peak: float
+    step: int = 0
+    measured: int = 0
     best_step: int = 0
-    seconds: float = 0.0
+    fruitless: int = 0
     stopped_early: bool = False
+    seconds: float = 0.0
+    logged_seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
 
 
 def fit(
@@ -66,72 +84,90 @@ def fit(
     config: Config,
     strategy: Strategy,
     *,
+    progress: Progress,
     measure: Callable[[int], bool] | None,
     keep: Callable[[], None],
+    save: Callable[[], None],
     record: Callable[[dict[str, Any]], None],
     log_every: int = LOG_EVERY,
     shown: bool = True,
-) -> Outcome:
-    """Train, and keep the best model.
+) -> None:
+    """Train from where `progress` is to the end, and keep the best model.
 
     Args:
         model, optimizer: as `strategy` prepared them.
         rows: what to learn from.
         config: the run's settings.
         strategy: the hardware.
+        progress: goes on from there.
         measure: whether the model after so many steps is the best so far (the first process's answer counts); None
             without validation rows.
-        keep: saves the model as it is.
+        keep: writes down the model, which is the best so far.
+        save: writes down the state of the run, `progress` included.
         record: receives a line of the log.
         log_every: steps a line; reading a loss makes the host wait for the device.
         shown: whether to show progress.
-    """
-    training, together = config.training, config.batch.size * strategy.processes
-    rows_per_step = together * config.batch.accumulate
-    steps_per_epoch = order.count_steps(len(rows.labels), rows_per_step)
-    total = training.epochs * steps_per_epoch
-    peak = peak_rate(training, strategy.processes)
-    every = steps_per_epoch if config.evaluation.every == "epoch" else config.evaluation.every
-    outcome = Outcome()
-    window = _Window(strategy, log_every)
-    fruitless = 0
 
-    tensors = collate(rows.tokens, rows.labels, rows.pad_id)
+    Raises:
+        Interrupted: a signal has asked for it, and `save` was called.
+        UserError: the loss is not a number.
+    """
+    training, at = config.training, progress
+    steps_per_epoch = order.count_steps(len(rows.labels), config.batch.rows_per_step(strategy.processes))
+    total = training.epochs * steps_per_epoch
+    every = steps_per_epoch if config.evaluation.every == "epoch" else config.evaluation.every
+    meeting = _Meeting(strategy, at, rows.ids, log_every, config.checkpoint.minutes)
+    steps = _steps(rows, config, strategy, at.step, steps_per_epoch)
+    saved = at.step
+
     model.train()
-    with bar("training", total, shown and strategy.is_main) as progress:
-        for epoch in range(training.epochs):
-            batches = iter(strategy.batches(epoch_batches(rows, config, strategy.processes, epoch), tensors))
-            for step_rows in order.steps(order.permutation(len(rows.labels), training.seed, epoch), rows_per_step):
-                strategy.seed(order.step_seed(training.seed, outcome.steps, strategy.process))
-                step_rate = rate(outcome.steps, total, peak, training.warmup, training.schedule)
-                set_rate(optimizer, step_rate)
-                count = ceil(len(step_rows) / together)
-                loss, norm = train_step(
-                    model, optimizer, islice(batches, count), count, len(step_rows), strategy, training.max_grad_norm
-                )
-                outcome.steps += 1
-                window.add(loss, norm, len(step_rows))
-                progress.advance()
-                due = outcome.steps % every == 0 or outcome.steps == total
-                if due or outcome.steps % log_every == 0:
-                    line = window.read(outcome.steps)
-                    outcome.seconds += line.pop("seconds")
-                    record({"event": "train", "epoch": epoch + 1, "step": outcome.steps, "rate": step_rate, **line})
-                    progress.advance(0, note=f"loss {line['loss']:.4f}  {line['rows_per_second']:.0f} rows/s")
-                if measure and due:
-                    fruitless += 1
-                    if strategy.main_says(measure(outcome.steps)):
-                        outcome.best_step, fruitless = outcome.steps, 0
+    with bar("training", total, shown and strategy.is_main) as progress_bar:
+        progress_bar.advance(at.step)
+        while True:
+            better, asked = False, meeting.signal
+            if not asked and at.measured < at.step and (at.step == total or (measure and at.step % every == 0)):
+                try:
+                    better = strategy.main_says(measure(at.step)) if measure else True
+                except Interrupted as interrupted:
+                    asked = interrupted.signum  # measured when the run goes on
+                else:
+                    at.measured = at.step
+                    at.fruitless += 1
+                    if better:
+                        at.best_step, at.fruitless = at.step, 0
                         keep()
-                    if config.evaluation.patience and fruitless >= config.evaluation.patience:
-                        outcome.stopped_early = True
-                        return outcome
-                    model.train()
-                    window.restart()  # an evaluation's time is not training's
-    if not measure:
-        outcome.best_step = outcome.steps
-        keep()
-    return outcome
+                    at.stopped_early = at.fruitless == config.evaluation.patience
+                model.train()
+                meeting.restart()  # an evaluation's time is not training's
+            ended = at.step == total or at.stopped_early
+            if at.step > saved and (better or ended or asked or meeting.late or at.step % config.checkpoint.steps == 0):
+                meeting.read()
+                save()
+                saved = at.step
+                meeting.after_save()
+            if asked:
+                raise Interrupted(asked)
+            if ended:
+                return
+
+            step = next(steps)
+            strategy.seed(order.step_seed(training.seed, at.step, strategy.process))
+            step_rate = rate(at.step, total, at.peak, training.warmup, training.schedule)
+            set_rate(optimizer, step_rate)
+            loss, norm = train_step(
+                model, optimizer, step.share, step.micro_batches, len(step.rows), strategy, training.max_grad_norm
+            )
+            at.step += 1
+            progress_bar.advance()
+            logs = at.step % log_every == 0 or at.step % every == 0 or at.step == total
+            meeting.after(loss, step.rows, read=logs)
+            if logs:
+                line = {"epoch": step.epoch + 1, "step": at.step, "rate": step_rate, **_summary(at)}
+                # fp16's scaler finds its scale by steps that overflow and are left out: their norm is infinite.
+                if norm is not None and math.isfinite(norm_now := float(norm)):
+                    line["grad_norm"] = norm_now
+                record({"event": "train", **line})
+                progress_bar.advance(0, note=f"loss {line['loss']:.4f}  {line['rows_per_second']:.0f} rows/s")
 
 
 def train_step(
@@ -169,51 +205,117 @@ def train_step(
     return total, strategy.step(optimizer, max_norm)
 
 
-def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int) -> GlobalBatches:
-    """An epoch's micro-batches, one step's after another's."""
+def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, done: int = 0) -> GlobalBatches:
+    """An epoch's micro-batches, one step's after another's, without the first `done`."""
     epoch_order = order.permutation(len(rows.labels), config.training.seed, epoch)
-    together = config.batch.size * processes
-    return GlobalBatches(order.batches(epoch_order, together), rows.tokens.lengths, rows.layout, config.data.max_length)
+    batches = order.batches(epoch_order, config.batch.size * processes)[done:]
+    return GlobalBatches(batches, rows.tokens.lengths, rows.layout, config.data.max_length)
 
 
-class _Window:
-    """Losses since the last line of the log, left on the device until it is due."""
+class _Step(NamedTuple):
+    """What an optimizer step is made from: its rows, and this process's share of so many micro-batches."""
 
-    def __init__(self, strategy: Strategy, most: int) -> None:
-        self.strategy, self.most = strategy, most
+    epoch: int
+    rows: np.ndarray
+    micro_batches: int
+    share: Iterable[dict[str, torch.Tensor]]
+
+
+def _steps(rows: TrainingRows, config: Config, strategy: Strategy, first: int, steps_per_epoch: int) -> Iterator[_Step]:
+    """The steps from `first` on, which may lie in the middle of an epoch: what was before is not read again."""
+    accumulate = config.batch.accumulate
+    tensors = collate(rows.tokens, rows.labels, rows.pad_id)
+    for epoch in range(first // steps_per_epoch, config.training.epochs):
+        done = max(0, first - epoch * steps_per_epoch) * accumulate
+        batches = epoch_batches(rows, config, strategy.processes, epoch, done)
+        share = iter(strategy.batches(batches, tensors))
+        for start in range(0, len(batches), accumulate):
+            places = batches.rows[start : start + accumulate]
+            yield _Step(epoch, places[places != FILLER], len(places), islice(share, len(places)))
+
+
+def _summary(at: Progress) -> dict[str, Any]:
+    """What a line of the log says of the steps since the last one."""
+    means = [loss / rows for loss, rows in zip(at.losses, at.rows, strict=True)]
+    line = {
+        "loss": math.fsum(means) / len(means),
+        "rows_per_second": sum(at.rows) / (at.seconds - at.logged_seconds),
+    }
+    at.losses, at.rows, at.logged_seconds = [], [], at.seconds
+    return line
+
+
+class _Meeting:
+    """Where processes hear of each other: of losses, which stay on the device until then, of signals, and of the time.
+
+    Attributes:
+        signal: what one of them was sent; 0 for none.
+        late: whether the last save was too long ago, by the first process's clock.
+    """
+
+    def __init__(self, strategy: Strategy, at: Progress, ids: np.ndarray, most: int, save_minutes: float) -> None:
+        self.strategy, self.at, self.ids, self.most, self.save_minutes = strategy, at, ids, most, save_minutes
+        self.signal = 0
+        self.pace = 1  # steps between meetings
+        self.losses: list[torch.Tensor] = []
+        self.rows: list[np.ndarray] = []
+        self.after_save()
+
+    def after_save(self) -> None:
+        self.saved, self.late = time.perf_counter(), False
         self.restart()
 
     def restart(self) -> None:
-        self.losses: list[torch.Tensor] = []
-        self.rows: list[int] = []
-        self.norm: torch.Tensor | None = None
+        """Leave out the time since the last meeting."""
         self.began = time.perf_counter()
 
-    def add(self, loss: torch.Tensor, norm: torch.Tensor | None, rows: int) -> None:
-        self.losses.append(loss)
-        self.norm = norm
-        self.rows.append(rows)
+    def after(self, loss: torch.Tensor, rows: np.ndarray, read: bool) -> None:
+        """After a step, and with the losses where they are wanted.
 
-    def read(self, step: int) -> dict[str, float]:
-        """Mean loss, the last gradient norm where it is a number, seconds and rows a second; then start anew.
+        Left alone, a process looks at every step, which costs nothing. Several meet every `pace` steps.
+        """
+        self.losses.append(loss)
+        self.rows.append(rows)
+        alone = self.strategy.processes == 1
+        if alone:
+            self.signal, self.late = interruption.asked(), self._is_late()
+        if read or (not alone and self.at.step % self.pace == 0):
+            self.read()
+
+    def read(self) -> None:
+        """Read the losses since the last meeting, on all processes.
 
         Raises:
-            UserError: the loss is not a number.
+            UserError: one is not a number.
         """
-        mine = torch.zeros(self.most)  # of one shape however many there are, for compilers
-        mine[: len(self.losses)] = torch.stack([loss.cpu() for loss in self.losses])
-        losses = self.strategy.sum(mine)[: len(self.losses)] / torch.tensor(self.rows)
-        if not losses.isfinite().all():
-            first = int((~losses.isfinite()).nonzero()[0])
-            raise UserError(
-                f"the loss is {float(losses[first])} at step {step - len(losses) + 1 + first}",
-                "a number",
-                "lower --training.learning_rate, or --training.precision fp32; the best model so far is kept",
-            )
+        if not self.losses:
+            return
         seconds = time.perf_counter() - self.began
-        line = {"loss": float(losses.mean()), "rows_per_second": sum(self.rows) / seconds, "seconds": seconds}
-        # fp16's scaler finds its scale by steps that overflow and are left out: their norm is infinite.
-        if self.norm is not None and math.isfinite(norm := float(self.norm)):
-            line["grad_norm"] = norm
+        asked = interruption.asked()
+        mine = torch.zeros(self.most + BESIDE_LOSSES)  # of one shape however many there are, for compilers
+        mine[: len(self.losses)] = torch.stack([loss.cpu() for loss in self.losses])
+        mine[self.most :] = torch.tensor([asked == SIGTERM, asked == SIGINT, self._is_late(), seconds])
+        *losses, terminate, interrupt, late, seconds_of_all = self.strategy.sum(mine).tolist()
+        for number, rows in enumerate(self.rows):
+            if not math.isfinite(losses[number]):
+                raise self._not_finite(losses[number], self.at.step - len(self.rows) + 1 + number, rows)
+        self.signal, self.late = SIGTERM if terminate else SIGINT if interrupt else 0, bool(late)
+        seconds_a_step = seconds_of_all / self.strategy.processes / len(self.rows)
+        self.pace = max(1, min(self.most, int(SECONDS_BETWEEN_MEETINGS / seconds_a_step)))
+        self.at.losses += losses[: len(self.rows)]
+        self.at.rows += [len(rows) for rows in self.rows]
+        self.at.seconds += seconds
+        self.losses, self.rows = [], []
         self.restart()
-        return line
+
+    def _is_late(self) -> bool:
+        return self.strategy.is_main and time.perf_counter() - self.saved > 60 * self.save_minutes
+
+    def _not_finite(self, loss: float, step: int, rows: np.ndarray) -> UserError:
+        shown = ", ".join(map(str, sorted(self.ids[rows])[:IDS_SHOWN])) + (", ..." if len(rows) > IDS_SHOWN else "")
+        return UserError(
+            f"the loss is {loss} at step {step}, of these rows of the training data (from 0): {shown}",
+            "a number",
+            "look at these rows, lower --training.learning_rate, or take --training.precision fp32; "
+            "the last checkpoint and the best model are as they were",
+        )

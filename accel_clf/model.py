@@ -156,17 +156,24 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
     unfinished, former = folder.with_name(f".{folder.name}-new"), folder.with_name(f".{folder.name}-former")
     for leftover in (unfinished, former):  # of a process that was killed here
         shutil.rmtree(leftover, ignore_errors=True)
-    try:
+    with disk_errors(unfinished):
         model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
-    except SafetensorError as error:  # its own kind of OSError
-        found = re.search(r"os error (\d+)", str(error))
-        code = int(found[1]) if found else errno.EIO
-        raise OSError(code, os.strerror(code), str(unfinished)) from error
     tokenizer.save_pretrained(unfinished)
     if folder.exists():
         folder.rename(former)
     unfinished.rename(folder)
     shutil.rmtree(former, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn safetensors' own kind of OSError into one."""
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        code = int(found[1]) if found else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def load_trained(folder: Path, settings: Model) -> tuple[nn.Module, Any]:

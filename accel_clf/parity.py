@@ -181,17 +181,19 @@ def _stay(model: Any, mode: bool = True) -> Any:
 
 
 def _trace(strategy: Any, job: Any, path: Path) -> None:
-    from accel_clf.loop import TrainingRows, fit
-    from accel_clf.optim import make_optimizer
+    from accel_clf.loop import Progress, TrainingRows, fit
+    from accel_clf.optim import make_optimizer, peak_rate
 
     config = job.config
     decay = config.training.weight_decay
     model, optimizer = strategy.prepare(job.model, lambda moved: make_optimizer(moved, decay))
-    rows = TrainingRows(job.tokens[0], job.parts.train.labels.codes, config.batch.layout, job.pad_id)
+    train = job.parts.train
+    rows = TrainingRows(job.tokens[0], train.labels.codes, train.ids, config.batch.layout, job.pad_id)
     lines: list[dict[str, Any]] = []
     fit(
         model, optimizer, rows, config, strategy,
-        measure=None, keep=lambda: None, record=lines.append, log_every=1, shown=False,
+        progress=Progress(peak_rate(config.training, strategy.processes)),
+        measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, shown=False,
     )  # fmt: skip
     strategy.check_equal(model)
     state = strategy.host_state(model)

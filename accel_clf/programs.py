@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from accel_clf.data.layouts import GlobalBatches
-from accel_clf.loop import LOG_EVERY
+from accel_clf.loop import BESIDE_LOSSES, LOG_EVERY
 from accel_clf.strategies.base import Program
 
 
@@ -26,7 +26,7 @@ def expected(
         classes: the model's outputs.
     """
     # Whatever the rows: an answer or digest of each process, and the losses of a line of the log.
-    programs = {Program("gather torch.int64", (1,)), Program("gather torch.float32", (LOG_EVERY,))}
+    programs = {Program("gather torch.int64", (1,)), Program("gather torch.float32", (LOG_EVERY + BESIDE_LOSSES,))}
     for batches in epochs:
         number = np.arange(len(batches))
         first = number % accumulate == 0

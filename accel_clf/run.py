@@ -6,17 +6,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from accel_clf import baseline, folder, programs, report
+from accel_clf import baseline, checkpoint, folder, programs, report, resume
+from accel_clf.checkpoint import Checkpoint, Writer
 from accel_clf.config import Config
 from accel_clf.console import say
 from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens
-from accel_clf.errors import in_a_core, is_first_process
+from accel_clf.errors import Interrupted, UserError, in_a_core, is_first_process
 from accel_clf.evaluation import Measured, batches_by_length, logits, measure, probabilities
+from accel_clf.folder import Claim
 from accel_clf.job import Job, prepare
-from accel_clf.loop import TrainingRows, epoch_batches, fit
+from accel_clf.loop import Progress, TrainingRows, epoch_batches, fit
 from accel_clf.model import load_trained, save
 from accel_clf.optim import make_optimizer
 from accel_clf.strategies import launch
@@ -30,23 +33,43 @@ def train(config: Config) -> dict[str, Any]:
 
     Raises:
         UserError: whatever the user can mend.
+        Interrupted: a signal has asked for it; the state is saved.
     """
+    claim = launch.once_a_process("claim", config, lambda: Claim(config))
+    try:
+        return _train(config, claim.state)
+    finally:
+        if not in_a_core():  # where others may not be done yet; the lock goes with the process
+            claim.release()
+
+
+def _train(config: Config, state: str) -> dict[str, Any]:
     output = Path(config.output)
-    state = folder.state(output, config)
     if state == "finished":
         if not is_first_process():
             return {}
-        launch.once_a_process(config, lambda _: say(f"{output} is finished; for another run choose another --output"))
+        told = f"{output} is finished; for another run choose another --output"
+        launch.once_a_process("finished", config, lambda: say(told))
         return {} if in_a_core() else folder.read_json(output / "metrics.json")
     hardware = launch.choose(config)
-    job = launch.once_a_process(config, prepare)
-    speaks = hardware(lambda strategy: _Run(job, output, strategy).go(starts_again=state == "unfinished"))
+    job, found = launch.once_a_process("job", config, lambda: _prepare(config, state))
+    speaks = hardware(lambda strategy: _Run(job, output, strategy, found).go(unfinished=state == "unfinished"))
     if not speaks or not (output / "metrics.json").is_file():  # which may lie on a pod's first machine
         return {}
     results = folder.read_json(output / "metrics.json")
     if config.evaluation.baseline and job.parts.validation:
         _add_baseline(results, job, output)
     return results
+
+
+def _prepare(config: Config, state: str) -> tuple[Job, Checkpoint | None]:
+    """The job, and the checkpoint to go on from, whose weights its model has then."""
+    found = resume.find(config, state)
+    job = prepare(config)
+    if found:
+        resume.check_data(found, job)
+        job.model.load_state_dict(found.weights())
+    return job, found
 
 
 def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
@@ -62,70 +85,139 @@ def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
 class _Run:
     """A run in progress on one process or core."""
 
-    def __init__(self, job: Job, output: Path, strategy: Strategy) -> None:
-        self.job, self.config, self.output, self.strategy = job, job.config, output, strategy
+    def __init__(self, job: Job, output: Path, strategy: Strategy, found: Checkpoint | None) -> None:
+        self.job, self.config, self.output, self.strategy, self.found = job, job.config, output, strategy, found
         self.layout = strategy.layout if self.config.batch.layout == "auto" else self.config.batch.layout
         self.tokens, self.validation_tokens, self.test_tokens = job.tokens
         self.evaluation_size = self.config.batch.size * EVALUATION_ROWS
-        self.best: Measured | None = None
+        peak = resume.peak(found, self.config, strategy.processes)
+        self.progress = Progress(**found.state["progress"] | {"peak": peak}) if found else Progress(peak)
+        self.best: dict[str, Any] | None = found.state["best"] if found else None
 
     def _tell(self, line: str) -> None:
         if self.strategy.is_main:
             say(line)
 
-    def _open_folder(self, starts_again: bool) -> None:
+    def _open_folder(self, unfinished: bool) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
-        if starts_again:
-            say(f"{self.output} holds an unfinished run, which starts again")
-            (self.output / "metrics.jsonl").unlink(missing_ok=True)
+        checkpoints = resume.checkpoints(self.config)
+        checkpoint.clean(checkpoints)
+        if self.found:
+            say(f"going on after step {self.progress.step}, from {self.found.folder}")
+            if self.found.folder.resolve().parent != checkpoints.resolve():
+                checkpoint.bring(self.found, checkpoints)
+            if best := self.found.best_weights():  # what lies there may be of a later one
+                save(self.output / "model", self.job.model, best, self.job.tokenizer)
+        elif unfinished:
+            say(f"{self.output} holds an unfinished run without a checkpoint, which starts again")
+        folder.cut_log(self.output, self.progress.step)
         folder.write_config(self.output, self.config)
-        environment = folder.environment(self.strategy.chosen, self.strategy.processes)
+        environment = folder.environment(self.strategy.chosen, self.strategy.processes, self.progress.step)
         folder.write_json(self.output / "environment.json", environment)
 
-    def go(self, starts_again: bool) -> None:
+    def go(self, unfinished: bool) -> None:
         """Train, measure, and write it all down."""
         self._tell(self.strategy.chosen)
-        self.strategy.barrier()  # all have looked at the folder before the first process writes there
-        if self.strategy.is_main:
-            self._open_folder(starts_again)
+        same = self.strategy.gather(torch.tensor([self.progress.step])).tolist()
+        if len(set(same)) > 1:
+            raise UserError(
+                f"the processes would go on after different steps: {sorted(set(same))}",
+                "one output folder that all machines share",
+                "put --output on a shared disk",
+            )
+        if self.found:
+            resume.check_step(self.found, self.config, self.strategy.processes)
+        if self.strategy.is_main:  # all have looked at the folder
+            self._open_folder(unfinished)
         bare, parts = self.job.model, self.job.parts
         model, optimizer = self.strategy.prepare(
             bare, lambda moved: make_optimizer(moved, self.config.training.weight_decay)
         )
-        rows = TrainingRows(self.tokens, parts.train.labels.codes, self.layout, self.job.pad_id)
+        if self.found:
+            self.strategy.restore(model, optimizer, self.found.moments())
+            self.strategy.restore_scaler(self.found.state["scaler"])
+        rows = TrainingRows(self.tokens, parts.train.labels.codes, parts.train.ids, self.layout, self.job.pad_id)
         if self.layout == "bucketed":
             self.strategy.announce(self._programs(rows))
+        with checkpoint.Writer(resume.checkpoints(self.config), self.config.checkpoint.keep) as writer:
+            try:
+                self._fit(model, optimizer, rows, writer)
+                writer.wait()
+                self.strategy.barrier()  # the model is on disk
+                results = self._results(model)
+            except Interrupted:
+                writer.wait()
+                self._tell(f"stopped after step {self.progress.step}, whose state is saved in {writer.folder}")
+                raise
+        if self.strategy.is_main:
+            folder.write_json(self.output / "metrics.json", results)
+        self.strategy.barrier()  # nobody leaves while another still speaks
+
+    def _fit(self, model: nn.Module, optimizer: torch.optim.Optimizer, rows: TrainingRows, writer: Writer) -> None:
+        versions, digests = folder.versions(), self.job.digests()
+        rows_per_step = self.config.batch.rows_per_step(self.strategy.processes)
 
         def keep() -> None:
             state = self.strategy.host_state(model)
             if self.strategy.is_main:
-                save(self.output / "model", bare, state, self.job.tokenizer)
+                save(self.output / "model", self.job.model, state, self.job.tokenizer)
 
-        outcome = fit(
-            model,
-            optimizer,
-            rows,
-            self.config,
-            self.strategy,
-            measure=(lambda step: self._validate(model, step)) if parts.validation else None,
-            keep=keep,
-            record=self._record,
+        def save_state() -> None:
+            weights, moments = self.strategy.host_state(model), self.strategy.host_moments(model, optimizer)
+            if not self.strategy.is_main:
+                return
+            state = {
+                "progress": asdict(self.progress),
+                "best": self.best,
+                "rows_per_step": rows_per_step,
+                "scaler": self.strategy.scaler_state(),
+                "data": digests,
+                "config": self.config.model_dump(mode="json"),
+                "versions": versions,
+            }
+            writer.write(state, weights, moments)
+
+        try:
+            fit(
+                model,
+                optimizer,
+                rows,
+                self.config,
+                self.strategy,
+                progress=self.progress,
+                measure=(lambda step: self._validate(model, step)) if self.job.parts.validation else None,
+                keep=keep,
+                save=save_state,
+                record=self._record,
+            )
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory() from error
+
+    def _out_of_memory(self) -> UserError:
+        size, accumulate = self.config.batch.size, self.config.batch.accumulate
+        fix = "a smaller encoder or data.max_length"
+        if size > 1:
+            half = next(divisor for divisor in range(2, size + 1) if size % divisor == 0)
+            fix = f"--batch.size {size // half} --batch.accumulate {accumulate * half}, with the same result"
+        return UserError(
+            f"the device's memory is full, at step {self.progress.step + 1} with batches of {size} rows",
+            fix=f"{fix}; the last checkpoint is intact, and the run goes on from it",
         )
-        self.strategy.barrier()  # the model is on disk
-        results: dict[str, Any] = {"training": {"rows": len(parts.train), **asdict(outcome)}}
+
+    def _results(self, model: nn.Module) -> dict[str, Any]:
+        parts, at = self.job.parts, self.progress
+        training = {"rows": len(parts.train), "steps": at.step, "best_step": at.best_step, "seconds": at.seconds}
+        results: dict[str, Any] = {"training": {**training, "stopped_early": at.stopped_early}}
         if not self.strategy.sharded:
             digest = self.strategy.check_equal(model)
             results["training"]["weights_at_the_end"] = digest
             if self.strategy.processes > 1:
                 self._tell(f"all {self.strategy.processes} ended with the same weights ({digest})")
         if self.best:
-            results["validation"] = self.best.metrics
+            results["validation"] = self.best["metrics"]
         if parts.test and self.test_tokens:
             results["test"] = self._test(parts.test, self.test_tokens)
-        results |= {"hardware": counts} if (counts := self.strategy.counts()) else {}
-        if self.strategy.is_main:
-            folder.write_json(self.output / "metrics.json", results)
-        self.strategy.barrier()  # nobody leaves while another still speaks
+        return results | ({"hardware": counts} if (counts := self.strategy.counts()) else {})
 
     def _programs(self, rows: TrainingRows) -> set[Program]:
         config, processes = self.config, self.strategy.processes
@@ -168,9 +260,9 @@ class _Run:
         averages = {name: value for name, value in measured.metrics.items() if isinstance(value, float)}
         self._record({"event": "validation", "step": step, **averages})
         self._tell(f"step {step}: " + "  ".join(f"{name} {value:.4f}" for name, value in averages.items()))
-        better = self.best is None or measured.score > self.best.score
+        better = self.best is None or measured.score > self.best["score"]
         if better:
-            self.best = measured
+            self.best = {"score": measured.score, "metrics": measured.metrics}
         return better
 
     def _test(self, rows: Rows, tokens: Tokens) -> dict[str, Any]:

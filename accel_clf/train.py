@@ -1,6 +1,7 @@
 """What `accelerate launch accel_clf/train.py CONFIG.yaml --section.key value` starts; `accel-clf train` is the same."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +11,13 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from accel_clf.arguments import parse
-from accel_clf.errors import DONE, in_a_core, run_command
+from accel_clf.config import Config
+from accel_clf.errors import DONE, Interrupted, in_a_core, is_first_process, run_command
+from accel_clf.strategies.virtual_xla import VARIABLE, enable_from_environment
 
-if os.environ.get("ACCEL_CLF_VIRTUAL_CORES"):
-    # Under `accelerate launch` the cores start before `main`, so what makes them happens when this file is imported.
-    from accel_clf.strategies.virtual_xla import enable_from_environment
-
-    if code := run_command(enable_from_environment):
-        sys.exit(code)
+# Under `accelerate launch` the cores start before `main`, so what makes them happens when this file is imported.
+if os.environ.get(VARIABLE) and (code := run_command(enable_from_environment)):
+    sys.exit(code)
 
 DESCRIPTION = "Fine-tune an encoder into a text classifier. With no argument: the built-in demo."
 
@@ -28,9 +28,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
 
     def command() -> int:
         config, _ = parse(given, prog, DESCRIPTION)
-        from accel_clf.run import summary, train  # torch is not needed for --help
+        try:
+            from accel_clf.run import summary, train  # torch is not needed for --help
 
-        results = train(config)
+            results = train(config)
+        except Interrupted as interrupted:
+            if is_first_process():
+                print(f"to go on:\n{again(prog, given, config)}", file=sys.stderr)
+            return interrupted.exit_code
         if results:
             print(summary(results, config.output))
         return DONE
@@ -40,6 +45,33 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
 
         return end_together(command)
     return run_command(command, debug="--debug" in given)
+
+
+def again(prog: str, given: Sequence[str], config: Config) -> str:
+    """What to type to go on.
+
+    Args:
+        prog: the command.
+        given: its arguments.
+        config: what they meant.
+    """
+    words = [*prog.split(), *given]
+    if "TORCHELASTIC_RUN_ID" in os.environ or in_a_core():
+        launcher = _parent()
+        if "launch" in launcher:
+            words = ["accelerate", *launcher[launcher.index("launch") :]]
+    if config.resume != "auto":  # what was set aside stays there, and the folder has checkpoints of its own now
+        words += ["--resume", "auto"]
+    cores = os.environ.get(VARIABLE)
+    return (f"{VARIABLE}={cores} " if cores else "") + shlex.join(words)
+
+
+def _parent() -> list[str]:
+    """The command line of the process that has started this one, where the system tells."""
+    try:
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    except OSError:
+        return []
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from accel_clf.data import order
 from accel_clf.data.layouts import GlobalBatches, collate
 from accel_clf.data.sources import read
 from accel_clf.data.tokens import encode
-from accel_clf.loop import TrainingRows, fit
+from accel_clf.loop import Progress, TrainingRows, fit
 from accel_clf.model import load_model, load_tokenizer
 from accel_clf.optim import make_optimizer, set_rate
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -43,11 +43,11 @@ def main() -> None:
     strategy = AccelerateStrategy("fp32")
     model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
-    training_rows = TrainingRows(tokens, rows.labels.codes, "padded", tokenizer.pad_token_id)
+    training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, "padded", tokenizer.pad_token_id)
 
     def ours() -> None:
-        fit(prepared, optimizer, training_rows, config, strategy,
-            measure=None, keep=lambda: None, record=lambda line: None)  # fmt: skip
+        fit(prepared, optimizer, training_rows, config, strategy, progress=Progress(config.training.learning_rate),
+            measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None)  # fmt: skip
 
     make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id)
     shuffled = order.permutation(len(rows), 0, 0)

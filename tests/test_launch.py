@@ -66,12 +66,15 @@ def test_no_tpu_here_is_found_by_its_chips() -> None:
 def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
 
-    def make(_: object) -> object:
+    def make() -> object:
         made.append(object())
         return made[-1]
 
+    # outside a core: a process of its own each
     first, second = load(None, {}), load(None, {"training": {"seed": 1}})
-    assert launch.once_a_process(first, make) is not launch.once_a_process(first, make)  # a process of its own each
+    assert launch.once_a_process("job", first, make) is not launch.once_a_process(
+        "job", first, make
+    )  # a process of its own each
     monkeypatch.setenv("FORK_LAUNCHED", "1")
-    assert launch.once_a_process(first, make) is launch.once_a_process(first, make)
-    assert launch.once_a_process(first, make) is not launch.once_a_process(second, make)
+    assert launch.once_a_process("job", first, make) is launch.once_a_process("job", first, make)
+    assert launch.once_a_process("job", first, make) is not launch.once_a_process("job", second, make)

@@ -4,16 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.order import FILLER, batches, count_steps, permutation, step_seed, steps
+from accel_clf.data.order import FILLER, batches, count_steps, permutation, step_seed
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 9), st.integers(0, 9))
 def test_every_row_once(rows: int, rows_per_step: int, seed: int, epoch: int) -> None:
     order = permutation(rows, seed, epoch)
-    taken = list(steps(order, rows_per_step))
-    assert len(taken) == count_steps(rows, rows_per_step)
-    assert np.array_equal(np.sort(np.concatenate(taken)), np.arange(rows))
-    assert all(len(step) == rows_per_step for step in taken[:-1])
+    assert np.array_equal(np.sort(order), np.arange(rows))
+    assert count_steps(rows, rows_per_step) == len(batches(order, rows_per_step))
 
 
 @given(st.integers(1, 100), st.integers(1, 40))
@@ -28,9 +26,12 @@ def test_batches_hold_the_step(rows: int, size: int) -> None:
 
 def test_steps_do_not_depend_on_how_they_are_shared() -> None:
     order = permutation(403, 0, 0)
-    for processes, size, accumulate in ((1, 32, 1), (8, 4, 1), (1, 8, 4), (2, 8, 2)):
-        taken = list(steps(order, processes * size * accumulate))
-        assert [list(step) for step in taken] == [list(step) for step in steps(order, 32)]
+    whole = batches(order, 32)
+    for together, accumulate in ((32, 1), (8, 4), (16, 2)):
+        made = batches(order, together)
+        for number, step in enumerate(whole):
+            shared = made[number * accumulate : (number + 1) * accumulate].ravel()
+            assert list(shared[shared != FILLER]) == list(step[step != FILLER])
 
 
 def test_epochs_and_seeds_differ() -> None:

@@ -39,7 +39,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_the_folder_has_all_that_is_promised(run: Path) -> None:
     found = sorted(path.name for path in run.iterdir())
     assert found == [
-        "config.yaml", "environment.json", "metrics.json", "metrics.jsonl", "model", "predictions.csv",
+        "checkpoints", "config.yaml", "environment.json", "metrics.json", "metrics.jsonl", "model", "predictions.csv",
     ]  # fmt: skip
     results = json.loads((run / "metrics.json").read_text())
     assert results["validation"]["rows"] == 101
@@ -96,14 +96,19 @@ def test_a_finished_run_says_so_and_does_nothing(
 
 def test_an_unfinished_run_keeps_its_settings(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     """One with a model is continued by its own settings only; one without is nothing to lose."""
+    checkpoints = tmp_path / "run" / "checkpoints"
     train(config(reviews, tiny_bert, tmp_path / "run"))
     (tmp_path / "run" / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"is of a run with other settings or data: training\.epochs 1 -> 2"):
+        train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))
+    shutil.rmtree(checkpoints)
     with pytest.raises(UserError, match=r"unfinished run with other settings: training\.epochs 1 -> 2"):
         train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))
     train(config(reviews, tiny_bert, tmp_path / "run"))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [10, 19, 19]
-    shutil.rmtree(tmp_path / "run" / "model")
+    for made in (tmp_path / "run" / "model", checkpoints):
+        shutil.rmtree(made)
     (tmp_path / "run" / "metrics.json").unlink()
     assert train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))["training"]["steps"] == 38
 

@@ -14,12 +14,13 @@ from tests.conftest import REPOSITORY
 
 # Top to bottom, as README's architecture section lists them: each may import those above it.
 HOUSE = [
-    "errors", "config", "arguments", "console", "hub",
+    "errors", "config", "arguments", "console", "interruption", "hub",
     "data.demo", "data.files", "data.sources", "data.splits", "data.parts", "data.tokens", "data.order", "data.layouts",
     "model", "optim",
     "strategies.base", "strategies.accelerate", "strategies.virtual_xla", "strategies.cores", "strategies.xla",
     "strategies.accelerate_xla", "strategies.launch",
-    "metrics", "evaluate_module", "evaluation", "loop", "programs", "job", "baseline", "folder", "report", "run",
+    "metrics", "evaluate_module", "evaluation", "loop", "programs", "job", "baseline", "checkpoint",
+    "folder", "resume", "report", "run",
     "parity", "serving.predictor", "doctor", "train", "cli",
 ]  # fmt: skip
 PACKAGE = REPOSITORY / "accel_clf"

@@ -4,7 +4,6 @@ The rows of an optimizer step do not depend on how many processes share them or 
 taken: 1 process with batch 32, 8 processes with batch 4 and 1 process with 4 batches of 8 follow the same steps.
 """
 
-from collections.abc import Iterator
 from math import ceil
 
 import numpy as np
@@ -20,12 +19,6 @@ def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
 def count_steps(rows: int, rows_per_step: int) -> int:
     """Optimizer steps an epoch; the last may have fewer rows."""
     return ceil(rows / rows_per_step)
-
-
-def steps(order: np.ndarray, rows_per_step: int) -> Iterator[np.ndarray]:
-    """The rows of each optimizer step, in turn: int64 [at most rows_per_step]."""
-    for start in range(0, len(order), rows_per_step):
-        yield order[start : start + rows_per_step]
 
 
 def batches(rows: np.ndarray, size: int) -> np.ndarray:

@@ -5,6 +5,7 @@ bytes of each text are held in memory.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,11 @@ class Rows:
     def fingerprint(self) -> str:
         """A digest of the texts and their order."""
         return hashlib.sha256(self.digests.tobytes()).hexdigest()
+
+    def digest(self) -> str:
+        """A digest of texts and labels, and their order."""
+        labels = json.dumps(self.label_names).encode() + self.labels.codes.tobytes()
+        return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
 
 
 def digest(text: str) -> bytes:

@@ -1,6 +1,7 @@
 """The hardware by Hugging Face Accelerate: CPU, one GPU, several (DDP, FSDP), under `accelerate launch` or without."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -16,14 +17,21 @@ from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast
 from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.utils.data import DataLoader, Dataset
 
 from accel_clf.data.layouts import Collate, GlobalBatches, Place
 from accel_clf.errors import ConfigError
 from accel_clf.strategies.base import OptimizerOf, Strategy, cpu_wanted
 
-# The first process tokenizes, measures and saves alone while the others wait; libraries give up after ten minutes.
-PATIENCE = InitProcessGroupKwargs(timeout=timedelta(hours=2))
+# What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
+# waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
+_closed: list[object] = []
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # of a sharded model
 
 
 class _Places(Dataset[Place]):
@@ -39,16 +47,18 @@ class AccelerateStrategy(Strategy):
 
     Args:
         precision: "auto", "fp32", "bf16" or "fp16".
+        timeout: minutes to wait for a process that does not answer.
     """
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, timeout: float = 10.0) -> None:
         # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
         # Accelerator takes gloo only if it is told that the CPU is meant.
         on_cpu = cpu_wanted() or not torch.accelerator.is_available()
         mixed, why = _precision(precision, on_cpu)
         # Accelerate keeps the first precision of a process for good; each run has its own.
         AcceleratorState._reset_state()
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[PATIENCE])
+        patience = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[patience])
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.layout = "padded"
@@ -104,14 +114,47 @@ class AccelerateStrategy(Strategy):
         return gathered.cpu()
 
     def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        state = self.accelerator.get_state_dict(model)
-        return {name: tensor.detach().cpu() for name, tensor in state.items()}
+        state = self.accelerator.get_state_dict(model) if self.is_main or self.sharded else {}
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+    def host_moments(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+        if not self.sharded:
+            return super().host_moments(model, _bare(optimizer))
+        whole: Any = get_optimizer_state_dict(model, _bare(optimizer), options=WHOLE)
+        moments = whole["state"].items()
+        return {f"{name}.{key}": torch.as_tensor(value) for name, of in moments for key, value in of.items()}
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
+        if not self.sharded:
+            super().restore(model, _bare(optimizer), moments)
+            return
+        whole: Any = get_optimizer_state_dict(model, _bare(optimizer), options=WHOLE)
+        whole["state"] = defaultdict(dict)
+        for full_name, value in moments.items():
+            name, _, key = full_name.rpartition(".")
+            whole["state"][name][key] = value
+        set_optimizer_state_dict(model, _bare(optimizer), whole, options=WHOLE)
+
+    def scaler_state(self) -> dict[str, Any]:
+        return self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
+
+    def restore_scaler(self, state: dict[str, Any]) -> None:
+        if self.accelerator.scaler and state:
+            self.accelerator.scaler.load_state_dict(state)
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
+        if self.processes > 1:
+            _closed.append((self, torch.distributed.group.WORLD))
         self.accelerator.end_training()
+
+
+def _bare(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Without Accelerate's wrapper."""
+    bare: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return bare
 
 
 def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) -> Iterable[dict[str, torch.Tensor]]:

@@ -5,13 +5,14 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from accel_clf import interruption
 from accel_clf.data.layouts import Collate, GlobalBatches
-from accel_clf.errors import UserError
+from accel_clf.errors import Interrupted, UserError
 
 
 class Program(NamedTuple):
@@ -101,7 +102,35 @@ class Strategy(ABC):
 
     @abstractmethod
     def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        """The whole model's weights on the host; called on all processes, complete on the first."""
+        """A copy of the whole model's weights on the host; called on all processes, complete on the first."""
+
+    def host_moments(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+        """What the optimizer knows of each weight, on the host, as "weight.key"; complete on the first process."""
+        if not self.is_main:
+            return {}
+        names = parameter_names(model)
+        return {
+            f"{names[parameter]}.{key}": torch.as_tensor(value).detach().to("cpu", copy=True)
+            for parameter, moments in optimizer.state.items()
+            for key, value in moments.items()
+        }
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
+        """Give a prepared optimizer what `host_moments` has kept."""
+        parameters = {name: parameter for parameter, name in parameter_names(model).items()}
+        for full_name, value in moments.items():
+            name, _, key = full_name.rpartition(".")
+            parameter = parameters[name]
+            # A fused kernel counts steps on the device.
+            place = parameter.device if key != "step" or optimizer.defaults.get("fused") else "cpu"
+            optimizer.state[parameter][key] = value.to(place, copy=True)
+
+    def scaler_state(self) -> dict[str, Any]:
+        """The state of fp16's scaler; empty without one."""
+        return {}
+
+    def restore_scaler(self, state: dict[str, Any]) -> None:  # noqa: B027 - most strategies have none
+        """Give fp16's scaler what `scaler_state` has kept."""
 
     @abstractmethod
     def barrier(self) -> None:
@@ -126,6 +155,14 @@ class Strategy(ABC):
         """The first process's answer, on all of them."""
         return bool(self.gather(torch.tensor([int(yes)]))[0])
 
+    def end_if_asked(self) -> None:
+        """Raise Interrupted on all processes, where a signal has asked one of them to stop."""
+        asked = interruption.asked()
+        if self.processes > 1:
+            asked = int(self.gather(torch.tensor([asked])).max())
+        if asked:
+            raise Interrupted(asked)
+
     def check_equal(self, model: nn.Module) -> str:
         """Raise unless all processes hold the same weights, bit for bit; their digest."""
         digest = int.from_bytes(weights_digest(model.state_dict())[:6])
@@ -137,6 +174,11 @@ class Strategy(ABC):
                 "check that all machines have the same versions and the same model files",
             )
         return f"{digest:012x}"
+
+
+def parameter_names(model: nn.Module) -> dict[torch.Tensor, str]:
+    """Each parameter's name in the bare model, which wrappers may have lengthened."""
+    return {parameter: name.removeprefix("module.") for name, parameter in model.named_parameters()}
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> bytes:

@@ -2,16 +2,13 @@
 
 import copy
 import os
-import signal
 import sys
 import threading
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import active_children
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -26,7 +23,8 @@ from transformers import masking_utils
 from accel_clf.console import say
 from accel_clf.data.layouts import Collate, GlobalBatches
 from accel_clf.data.tokens import cache_folder
-from accel_clf.errors import FAILED, INTERRUPTED, TERMINATED, ConfigError, CoreFailedError, Terminated, UserError
+from accel_clf.errors import FAILED, ConfigError, CoreFailedError, Interrupted, UserError
+from accel_clf.interruption import end_with
 from accel_clf.strategies.base import OptimizerOf, Program, Strategy
 
 
@@ -36,33 +34,24 @@ def spawn(work: Callable[[], Any]) -> None:
     Raises:
         CoreFailedError: a core has failed, and has said why.
     """
-    parent = os.getpid()
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        if os.getpid() != parent:  # the cores' process, whose threads no exception would reach
-            os._exit(TERMINATED if signum == signal.SIGTERM else INTERRUPTED)
-        for child in active_children():
-            child.terminate()
-        raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    # By fork: rows, tokens and weights are in memory already, once. Arguments would be pickled, and copied.
+    _forked.append((work, os.getpid()))
     try:
-        # By fork: rows, tokens and weights are in memory already, once. Arguments would be pickled, and copied.
-        _forked.append(work)
         xmp.spawn(_on_core, args=(), start_method="fork")
     except BrokenProcessPool:
         raise CoreFailedError("a process with XLA cores has ended before its work was done") from None
     finally:
         _forked.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-_forked: list[Callable[[], Any]] = []
+_forked: list[tuple[Callable[[], Any], int]] = []
 
 
 def _on_core(ordinal: int) -> None:
-    end_together(_forked[0])
+    work, parent = _forked[0]
+    end_with(parent)
+    with suppress(Interrupted):  # which the parent has heard, too
+        end_together(work)
 
 
 Result = TypeVar("Result")
@@ -77,6 +66,8 @@ def end_together(work: Callable[[], Result]) -> Result:
     """
     try:
         return work()
+    except Interrupted:  # all cores at the same place
+        raise
     except BaseException as error:
         _failing.acquire()  # for good: one core speaks, the others' complaints follow from its own
         if isinstance(error, UserError) and "--debug" not in sys.argv:

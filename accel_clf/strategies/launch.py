@@ -8,22 +8,23 @@ from typing import Any, TypeVar
 
 from accel_clf.config import Config
 from accel_clf.errors import ConfigError, in_a_core, is_first_process
+from accel_clf.interruption import deferred, end_with
 from accel_clf.strategies.base import Strategy, cpu_wanted
 from accel_clf.strategies.virtual_xla import enable, from_environment, require_torch_xla, tpu_chips
 
 Made = TypeVar("Made")
-_made: dict[Config, Any] = {}
+_made: dict[tuple[str, Config], Any] = {}
 _one_at_a_time = threading.Lock()
 
 
-def once_a_process(config: Config, make: Callable[[Config], Made]) -> Made:
-    """What `make` makes of a configuration, shared by the cores of a process where they run already."""
+def once_a_process(what: str, config: Config, make: Callable[[], Made]) -> Made:
+    """What `make` makes, shared by the cores of a process where they run already."""
     if not in_a_core():
-        return make(config)
+        return make()
     with _one_at_a_time:
-        if config not in _made:
-            _made[config] = make(config)
-        made: Made = _made[config]
+        if (what, config) not in _made:
+            _made[what, config] = make()
+        made: Made = _made[what, config]
     return made
 
 
@@ -67,9 +68,12 @@ def choose(config: Config) -> Callable[[Work], bool]:
 def _on_device(config: Config, work: Work) -> bool:
     from accel_clf.strategies.accelerate import AccelerateStrategy
 
-    strategy = AccelerateStrategy(config.training.precision)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with(os.getppid())
+    strategy = AccelerateStrategy(config.training.precision, config.training.timeout)
     try:
-        work(strategy)
+        with deferred():
+            work(strategy)
     finally:
         strategy.close()
     return strategy.is_main
@@ -87,8 +91,10 @@ def _on_cores(config: Config, work: Work) -> bool:
 
     cores.keep_programs()
     if in_a_core():
+        end_with(os.getppid())
         return on_core()
-    cores.spawn(on_core)
+    with deferred():
+        cores.spawn(on_core)
     return is_first_process()
 
 

@@ -12,7 +12,7 @@ from accel_clf.config import Config, Data, Model, load
 from accel_clf.data.order import step_seed
 from accel_clf.data.sources import Rows, read
 from accel_clf.data.tokens import encode
-from accel_clf.loop import TrainingRows, fit
+from accel_clf.loop import Progress, TrainingRows, fit
 from accel_clf.model import load_model, load_tokenizer
 from accel_clf.optim import make_optimizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -26,7 +26,7 @@ class Case:
     def __init__(self, reviews: Path, tiny_bert: Path) -> None:
         self.settings = Model(name=str(tiny_bert))
         rows: Rows = read(str(reviews), Data(), split="train")
-        self.labels = rows.labels.codes
+        self.labels, self.ids = rows.labels.codes, rows.ids
         self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
         self.tokens = encode(rows, self.tokenizer, LENGTH)
 
@@ -45,8 +45,11 @@ class Case:
         strategy = AccelerateStrategy("fp32")
         model = self.model()
         prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
-        rows = TrainingRows(self.tokens, self.labels, "padded", self.tokenizer.pad_token_id)
-        fit(prepared, optimizer, rows, config, strategy, measure=None, keep=lambda: None, record=lambda line: None)
+        rows = TrainingRows(self.tokens, self.labels, self.ids, "padded", self.tokenizer.pad_token_id)
+        fit(
+            prepared, optimizer, rows, config, strategy, progress=Progress(config.training.learning_rate),
+            measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None,
+        )  # fmt: skip
         return model
 
 

@@ -1,0 +1,80 @@
+"""What saving costs: a run that saves every 50 steps against one that saves at its end only.
+
+python -m benchmarks.checkpoint [--model FOLDER] [--every 50] [--saves 4] [--repeats 5]
+
+Both take turns in one process, through fit, strategy, writer and disk, so that a machine whose speed drifts slows both
+alike.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from accel_clf.checkpoint import Writer
+from accel_clf.config import Data, Model, load
+from accel_clf.data.sources import read
+from accel_clf.data.tokens import encode
+from accel_clf.loop import Progress, TrainingRows, fit
+from accel_clf.model import load_model, load_tokenizer
+from accel_clf.optim import make_optimizer
+from accel_clf.strategies.accelerate import AccelerateStrategy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo", help="a folder or Hub id (default: the demo's)")
+    parser.add_argument("--every", type=int, default=50)
+    parser.add_argument("--saves", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--size", type=int, default=32)
+    given = parser.parse_args()
+    source = read("demo", Data(), split="train")
+    rows = source.take(torch.arange(given.every * given.saves * given.size).numpy() % len(source))
+    base = {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size}}
+    config = load(None, {**base, "training": {"epochs": 1}})
+    tokenizer = load_tokenizer(config.model, source, 64)
+    strategy = AccelerateStrategy(config.training.precision)
+    bare = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
+    model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
+    training_rows = TrainingRows(
+        encode(rows, tokenizer, 64), rows.labels.codes, rows.ids, strategy.layout, tokenizer.pad_token_id
+    )
+
+    def seconds(every: int, folder: Path) -> float:
+        progress = Progress(config.training.learning_rate)
+        settings = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"every": every})})
+        began = time.perf_counter()
+        with Writer(folder, keep=2) as writer:
+
+            def save() -> None:
+                moments = strategy.host_moments(model, optimizer)
+                writer.write({"progress": asdict(progress)}, strategy.host_state(model), moments)
+
+            fit(model, optimizer, training_rows, settings, strategy, progress=progress,
+                measure=None, keep=lambda: None, save=save, record=lambda line: None)  # fmt: skip
+        return time.perf_counter() - began
+
+    total = given.every * given.saves
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        seconds(total, Path(folder) / "warm")
+        for repeat in range(given.repeats):
+            order = (total, given.every) if repeat % 2 == 0 else (given.every, total)
+            taken = {every: seconds(every, Path(folder) / f"{repeat}-{every}") for every in order}
+            ratios.append(taken[given.every] / taken[total])
+            print(
+                f"saving at the end {taken[total]:.2f} s  every {given.every} steps {taken[given.every]:.2f} s  "
+                f"ratio {ratios[-1]:.3f}",
+                flush=True,
+            )
+    size = sum(tensor.numel() for tensor in bare.state_dict().values()) * 12 / 2**20
+    print(f"{given.model}, {size:.0f} MiB a checkpoint: median ratio {statistics.median(ratios):.3f}")
+
+
+if __name__ == "__main__":
+    main()

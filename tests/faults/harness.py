@@ -1,0 +1,147 @@
+"""Runs as processes of their own that can be killed, stopped and started again; forked from a server, so fast."""
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.chaos import outcome
+from tests.parity.test_processes import free_port
+
+os.environ.setdefault("PYTHONPATH", str(Path(__file__).parent.parent.parent))
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(["tests.faults.preload"])
+FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
+LONG = 120.0  # seconds that nothing here takes
+
+
+class Job:
+    """A training job of one process or several.
+
+    Args:
+        arguments: of `accel-clf train`.
+        folder: the run folder.
+        processes: how many share the job, as a launcher would start them.
+    """
+
+    def __init__(self, arguments: list[object], folder: Path, processes: int = 1) -> None:
+        self.arguments, self.folder, self.processes = [*map(str, arguments), "--output", str(folder)], folder, processes
+        self.said = folder.with_name(f"{folder.name}.said")
+        self.ranks: list[Any] = []
+
+    def start(self, *more: object, before: Callable[..., None] | None = None, given: object = None) -> "Job":
+        """Start it; `before(rank, given)` runs in each process first."""
+        port, arguments = free_port(), ["train", *self.arguments, *map(str, more)]
+        self.ranks = []
+        for rank in range(self.processes):
+            ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.processes, "LOCAL_WORLD_SIZE": self.processes}
+            place = ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if self.processes > 1 else {}
+            environment = dict(os.environ) | {name: str(value) for name, value in place.items()}
+            said = f"{self.said}{rank or ''}"
+            process = FORKING.Process(target=_run, args=(arguments, said, environment, rank, before, given))
+            process.start()
+            self.ranks.append(process)
+        return self
+
+    def wait(self, seconds: float = LONG) -> list[int]:
+        """The exit codes, once all have ended; negative for a signal.
+
+        Raises:
+            TimeoutError: they have not.
+        """
+        until = time.monotonic() + seconds
+        for process in self.ranks:
+            process.join(max(0.0, until - time.monotonic()))
+        alive = [process for process in self.ranks if process.is_alive()]
+        for process in alive:
+            process.kill()
+            process.join()
+        if alive:
+            raise TimeoutError(f"{len(alive)} processes were still there: {self.told()}")
+        return [process.exitcode for process in self.ranks]
+
+    def told(self, rank: int = 0) -> str:
+        """What a process has written on standard error."""
+        return Path(f"{self.said}{rank or ''}").read_text()
+
+    def until(self, line: str, seconds: float = LONG) -> None:
+        """Wait for a line of the log (of metrics.jsonl), or for the end."""
+        log, until = self.folder / "metrics.jsonl", time.monotonic() + seconds
+        while time.monotonic() < until and any(process.is_alive() for process in self.ranks):
+            if log.is_file() and line in log.read_text():
+                return
+            time.sleep(0.005)
+        raise TimeoutError(f"no {line} in {log}: {self.told()}")
+
+    def kill_after(self, steps: int, seconds: float) -> bool:
+        """Kill it so long after the checkpoint so many steps on, or (0) after training began; False if it ended."""
+        started, first, until = self.folder / "environment.json", self.saved(), math.inf
+        before = started.stat().st_mtime_ns if started.is_file() else 0
+        while all(process.is_alive() for process in self.ranks):
+            reached = (
+                self.saved() - first >= steps if steps else started.is_file() and started.stat().st_mtime_ns > before
+            )
+            if until == math.inf and reached:
+                until = time.monotonic() + seconds
+            if time.monotonic() >= until:
+                for process in self.ranks:
+                    process.kill()
+                return True
+            time.sleep(0.001)
+        return False
+
+    def saved(self) -> int:
+        """The step of the newest checkpoint."""
+        steps = [int(path.name.split("-")[1]) for path in (self.folder / "checkpoints").glob("step-*")]
+        return max(steps, default=0)
+
+    def outcome(self) -> dict[str, Any]:
+        return outcome(self.folder)
+
+
+def _run(
+    arguments: list[str],
+    said: str,
+    environment: dict[str, str],
+    rank: int,
+    before: Callable[..., None] | None,
+    given: Any,
+) -> None:
+    with open(said, "ab" if rank else "wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from accel_clf.cli import main
+
+    if before:
+        before(rank, given)
+    sys.exit(main(arguments))
+
+
+def die_at_file_event(rank: int, number: int) -> None:
+    """Kill this process before it touches files of a checkpoint for the `number`th time."""
+    if rank:
+        return
+    seen = 0
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event in FILE_EVENTS and "/checkpoints/" in str(arguments[0]) and _writes(event, arguments):
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+def _writes(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether this happens in a save: going on reads the same folder before."""
+    return "tmp-" in str(arguments[0]) or event != "open"

@@ -1,0 +1,151 @@
+"""SIGTERM and SIGINT: saved, told how to go on, and gone; on all processes at the same step (cases 7 and 8)."""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_clf.checkpoint import newest
+from tests.faults.harness import Job
+
+Made = Callable[..., Job]
+
+
+@pytest.fixture
+def job(tmp_path: Path, reviews: Path, tiny_bert: Path) -> Made:
+    def make(name: str, *more: object, processes: int = 1) -> Job:
+        arguments: list[object] = ["--model.name", tiny_bert, "--data.train", reviews, "--data.max_length", 64]
+        arguments += ["--data.validation", 0.25, "--training.epochs", 4, "--training.learning_rate", 1e-3]
+        return Job([*arguments, "--batch.size", 16 // processes, *more], tmp_path / name, processes)
+
+    return make
+
+
+def saved_at(run: Job) -> int:
+    found, damaged = newest(run.folder / "checkpoints")
+    assert found
+    assert not damaged
+    return found.step
+
+
+def wait_slowly(rank: int, seconds: float) -> None:
+    """Make every forward pass slow, so that a signal finds the run where it is wanted."""
+    from torch import nn
+
+    forward = nn.Module.__call__
+
+    def slow(module: nn.Module, *arguments: Any, **options: Any) -> Any:
+        if type(module).__name__.endswith("ForSequenceClassification"):
+            time.sleep(seconds)
+        return forward(module, *arguments, **options)
+
+    nn.Module.__call__ = slow  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_in_a_step(job: Made, number: int, code: int) -> None:
+    whole = job("whole")
+    assert whole.start().wait() == [0], whole.told()
+    run = job("run").start(before=wait_slowly, given=0.02)
+    run.until('"step": 10,')
+    os.kill(run.ranks[0].pid, number)
+    assert run.wait(20) == [code]
+    assert f"stopped after step {saved_at(run)}, whose state is saved" in run.told()
+    last = run.told().splitlines()[-1]
+    assert last == shlex.join(["accel-clf", "train", *run.arguments])
+    assert run.start().wait() == [0], run.told()
+    assert run.outcome() == whole.outcome()
+
+
+def test_in_an_evaluation(job: Made) -> None:
+    """It is given up, and made when the run goes on: nothing is lost but its time."""
+    settings = ("--evaluation.every", 20, "--data.validation", 0.9)
+    whole, run = job("whole", *settings), job("run", *settings)
+    assert whole.start().wait() == [0], whole.told()
+    run.start(before=wait_slowly, given=0.1).until('"step": 10,')
+    # 40 rows are 3 steps an epoch, 12 in all; the last is measured.
+    while '"step": 12,' not in (run.folder / "metrics.jsonl").read_text():
+        time.sleep(0.005)
+    os.kill(run.ranks[0].pid, signal.SIGTERM)
+    assert run.wait(20) == [143]
+    assert saved_at(run) == 12
+    assert "validation" not in (run.folder / "metrics.jsonl").read_text()
+    assert run.start().wait() == [0], run.told()
+    assert run.outcome() == whole.outcome()
+
+
+def test_a_second_one_ends_it_at_once(job: Made) -> None:
+    run = job("run").start(before=wait_slowly, given=3)
+    environment = run.folder / "environment.json"
+    while not environment.is_file():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.kill(run.ranks[0].pid, signal.SIGTERM)
+    time.sleep(0.3)
+    began = time.monotonic()
+    os.kill(run.ranks[0].pid, signal.SIGTERM)
+    assert run.wait(20) == [143]
+    assert time.monotonic() - began < 2.5  # a step takes three seconds
+    assert not (run.folder / "checkpoints").exists()
+    assert run.start().wait() == [0], run.told()
+
+
+def test_before_there_is_anything_to_save(job: Made) -> None:
+    run = job("run").start(before=wait_for_the_signal)
+    assert run.wait(20) == [143]
+    assert run.told().splitlines()[-1].startswith("accel-clf train --model.name")
+    assert not run.folder.exists()
+
+
+def wait_for_the_signal(rank: int, _: object) -> None:
+    """SIGTERM in the middle of reading the rows."""
+    from accel_clf.data import parts
+
+    def load(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    parts.load = load  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_processes(job: Made, rank: int) -> None:
+    """Both save the same step, whichever was told."""
+    whole, run = job("whole", processes=2), job("run", processes=2)
+    assert whole.start().wait() == [0, 0], whole.told()
+    run.start(before=wait_slowly, given=0.02).until('"step": 10,')
+    os.kill(run.ranks[rank].pid, signal.SIGTERM)
+    assert run.wait(30) == [143, 143]
+    assert f"stopped after step {saved_at(run)}," in run.told()
+    assert run.start().wait() == [0, 0], run.told()
+    assert run.outcome() == whole.outcome()
+
+
+def test_one_of_two_processes_in_an_evaluation(job: Made) -> None:
+    settings = ("--data.validation", 0.9, "--batch.size", 1)
+    run = job("run", *settings, processes=2).start(before=wait_slowly, given=0.05)
+    while not (log := run.folder / "metrics.jsonl").is_file() or '"step": 20,' not in log.read_text():
+        assert run.ranks[0].is_alive(), run.told()
+        time.sleep(0.005)
+    os.kill(run.ranks[1].pid, signal.SIGINT)
+    assert run.wait(30) == [130, 130]
+    assert saved_at(run) == 20
+    assert "validation" not in log.read_text()
+
+
+def test_the_command_repeats_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from accel_clf.config import load
+    from accel_clf.train import again
+
+    given = ["my run.yaml", "--training.epochs", "3"]
+    assert again("accel-clf train", given, load(None, {})) == "accel-clf train 'my run.yaml' --training.epochs 3"
+    anew = load(None, {"resume": "never"})
+    assert again("accel-clf train", given, anew).endswith(" --training.epochs 3 --resume auto")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setattr("accel_clf.train._parent", lambda: [sys.executable, "accelerate", "launch", "train.py"])
+    assert again("train.py", given, load(None, {})) == "accelerate launch train.py"
