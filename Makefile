@@ -29,9 +29,9 @@ demo: .venv/ready
 	$(BIN)/accel-clf train --output .demo/run
 	$(BIN)/accel-clf evaluate .demo/run --data demo
 	$(BIN)/accel-clf predict .demo/run \
-	    "i never thought the soup was dull" \
-	    "my aunt called the film superb, but i found the plot tedious" \
-	    "the room looked awful but was charming"
+	    "i never thought the soup was dull." \
+	    "my aunt called the film superb, but i found the plot tedious." \
+	    "the room looked awful but was charming."
 
 test: .venv/ready
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

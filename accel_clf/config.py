@@ -171,7 +171,7 @@ class Evaluation(Section):
 DEMO: dict[str, dict[str, Any]] = {
     "data": {"max_length": 64},
     "batch": {"size": 32},
-    "training": {"epochs": 5, "learning_rate": 2e-3, "lr_scaling": "none"},
+    "training": {"epochs": 6, "learning_rate": 2e-3, "lr_scaling": "none"},
     "evaluation": {"baseline": True},
 }
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from types import FrameType
 
+from accel_clf.process import is_first_process, is_one_of_several
+
 DONE, FAILED, USAGE, DATA, INTERRUPTED, TERMINATED = 0, 1, 2, 65, 130, 143
 
 
@@ -82,22 +84,10 @@ def closest(word: str, choices: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that speaks, before and after there is a strategy that knows."""
-    return os.environ.get("RANK", os.environ.get("PJRT_LOCAL_PROCESS_RANK", "0")) == "0"
-
-
-def in_a_core() -> bool:
-    """Whether `accelerate launch` has started XLA cores, and this is one of them."""
-    return os.environ.get("FORK_LAUNCHED") == "1"
-
-
 def _is_lost_contact(error: Exception) -> bool:
     """Whether a collective has failed, which another process is the reason of, and tells."""
     message = str(error).lower()
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(
-        word in message for word in ("gloo", "nccl", "connection")
-    )
+    return is_one_of_several() and any(word in message for word in ("gloo", "nccl", "connection"))
 
 
 def _first_line(error: Exception) -> str:
@@ -146,7 +136,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
             told = f"process {os.environ['RANK']}: another process has ended or does not answer ({_first_line(error)})"
             print(told, file=sys.stderr)
             return FAILED
-        if debug or "WORLD_SIZE" in os.environ:  # of several processes, which fail for the first one's reason
+        if debug or is_one_of_several():  # of several processes, which fail for the first one's reason
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
         print(

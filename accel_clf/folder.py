@@ -18,9 +18,11 @@ from filelock import FileLock, Timeout
 from accel_clf import __version__
 from accel_clf.config import Config, load, settings
 from accel_clf.console import say
-from accel_clf.errors import ConfigError, is_first_process
+from accel_clf.errors import ConfigError
+from accel_clf.process import is_first_process
 
 LOCK = ".lock"
+MOMENT = 2.0  # seconds in which the processes of a job that was killed have ended
 LIBRARIES = (
     "torch",
     "torch_xla",
@@ -91,7 +93,7 @@ class Claim:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(self.folder / LOCK)
         try:
-            self.lock.acquire(timeout=0)
+            self.lock.acquire(timeout=MOMENT)
         except Timeout:
             self.lock = None
             raise ConfigError(

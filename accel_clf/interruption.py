@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT while a run is in progress: the first asks it to save and stop, the second ends it at once."""
 
+import atexit
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from types import FrameType
 
 from accel_clf.console import say
 from accel_clf.errors import Interrupted
+from accel_clf.process import in_a_core, is_elastic
 
 ECHO = 1.0  # seconds in which a launcher may pass on what the terminal has sent to all already
 
@@ -46,19 +48,35 @@ def deferred() -> Iterator[None]:
         _asked = RawValue("i", 0)
 
 
+def defer_for_good() -> None:
+    """As `deferred`, for a launcher's process that knows nothing of its job: it exits as the signal says."""
+    noting, own = deferred(), os.getpid()
+    noting.__enter__()
+
+    def leave() -> None:
+        if asked() and os.getpid() == own:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(Interrupted(asked()).exit_code)
+
+    atexit.register(leave)
+    atexit.register(lambda: noting)  # lives as long
+
+
 def _handler() -> "signal._HANDLER":
-    parent, launched = os.getpid(), "TORCHELASTIC_RUN_ID" in os.environ
+    parent, launched = os.getpid(), is_elastic()
     noted: list[float] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if noted and not (launched and now < noted[0] + ECHO):
-            for child in active_children():
-                child.kill()
+        now, is_child = time.monotonic(), in_a_core() or os.getpid() != parent
+        again = noted and not is_child and not (launched and now < noted[0] + ECHO)
+        for child in active_children():
+            child.kill() if again else os.kill(child.pid or 0, signum)
+        if again:
             os._exit(Interrupted(signum).exit_code)
         noted.append(now)
         _asked.value = signum
-        if os.getpid() == parent and not launched:
+        if not is_child and not launched:
             say(f"{signal.Signals(signum).name}: saving, then ending; once more to end at once")
 
     return note

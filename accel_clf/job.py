@@ -12,9 +12,9 @@ from accel_clf.data import parts
 from accel_clf.data.parts import Parts
 from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens, encode
-from accel_clf.errors import is_first_process
 from accel_clf.metrics import further
 from accel_clf.model import check_fits, load_model, load_tokenizer, trained_labels
+from accel_clf.process import is_first_process
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from accel_clf import checkpoint
 from accel_clf.checkpoint import Checkpoint
 from accel_clf.config import Config
 from accel_clf.console import say
-from accel_clf.errors import ConfigError, is_first_process
+from accel_clf.errors import ConfigError
 from accel_clf.folder import differences
 from accel_clf.job import Job
 from accel_clf.optim import peak_rate
+from accel_clf.process import is_first_process
 
 
 def checkpoints(config: Config) -> Path:

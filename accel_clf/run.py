@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from accel_clf.config import Config
 from accel_clf.console import say
 from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens
-from accel_clf.errors import Interrupted, UserError, in_a_core, is_first_process
+from accel_clf.errors import Interrupted, UserError
 from accel_clf.evaluation import Measured, batches_by_length, logits, measure, probabilities
 from accel_clf.folder import Claim
 from accel_clf.job import Job, prepare
 from accel_clf.loop import Progress, TrainingRows, epoch_batches, fit
 from accel_clf.model import load_trained, save
 from accel_clf.optim import make_optimizer
+from accel_clf.process import in_a_core, is_first_process, once_a_process
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Program, Strategy
 
@@ -35,7 +37,7 @@ def train(config: Config) -> dict[str, Any]:
         UserError: whatever the user can mend.
         Interrupted: a signal has asked for it; the state is saved.
     """
-    claim = launch.once_a_process("claim", config, lambda: Claim(config))
+    claim = once_a_process(("claim", config), lambda: Claim(config))
     try:
         return _train(config, claim.state)
     finally:
@@ -49,10 +51,10 @@ def _train(config: Config, state: str) -> dict[str, Any]:
         if not is_first_process():
             return {}
         told = f"{output} is finished; for another run choose another --output"
-        launch.once_a_process("finished", config, lambda: say(told))
+        once_a_process(("finished", config), lambda: say(told))
         return {} if in_a_core() else folder.read_json(output / "metrics.json")
     hardware = launch.choose(config)
-    job, found = launch.once_a_process("job", config, lambda: _prepare(config, state))
+    job, found = once_a_process(("job", config), lambda: _prepare(config, state))
     speaks = hardware(lambda strategy: _Run(job, output, strategy, found).go(unfinished=state == "unfinished"))
     if not speaks or not (output / "metrics.json").is_file():  # which may lie on a pod's first machine
         return {}
@@ -91,7 +93,8 @@ class _Run:
         self.tokens, self.validation_tokens, self.test_tokens = job.tokens
         self.evaluation_size = self.config.batch.size * EVALUATION_ROWS
         peak = resume.peak(found, self.config, strategy.processes)
-        self.progress = Progress(**found.state["progress"] | {"peak": peak}) if found else Progress(peak)
+        before = deepcopy(found.state["progress"]) if found else {}  # cores share what was read, and each goes on
+        self.progress = Progress(**{**before, "peak": peak})
         self.best: dict[str, Any] | None = found.state["best"] if found else None
 
     def _tell(self, line: str) -> None:
@@ -148,6 +151,7 @@ class _Run:
             except Interrupted:
                 writer.wait()
                 self._tell(f"stopped after step {self.progress.step}, whose state is saved in {writer.folder}")
+                self.strategy.barrier()  # a launcher whose process has ended ends the others
                 raise
         if self.strategy.is_main:
             folder.write_json(self.output / "metrics.json", results)

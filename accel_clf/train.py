@@ -12,12 +12,17 @@ if __name__ == "__main__":
 
 from accel_clf.arguments import parse
 from accel_clf.config import Config
-from accel_clf.errors import DONE, Interrupted, in_a_core, is_first_process, run_command
+from accel_clf.console import say
+from accel_clf.errors import DONE, Interrupted, run_command
+from accel_clf.interruption import defer_for_good
+from accel_clf.process import in_a_core, is_elastic, is_first_process, once_a_process
 from accel_clf.strategies.virtual_xla import VARIABLE, enable_from_environment
 
-# Under `accelerate launch` the cores start before `main`, so what makes them happens when this file is imported.
+# Under `accelerate launch` XLA's cores start before `main`, so what must come first happens when it imports this file.
 if os.environ.get(VARIABLE) and (code := run_command(enable_from_environment)):
     sys.exit(code)
+if __name__ == "train":  # by its path, as that launcher does
+    defer_for_good()
 
 DESCRIPTION = "Fine-tune an encoder into a text classifier. With no argument: the built-in demo."
 
@@ -34,7 +39,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
             results = train(config)
         except Interrupted as interrupted:
             if is_first_process():
-                print(f"to go on:\n{again(prog, given, config)}", file=sys.stderr)
+                told = f"to go on:\n{again(prog, given, config)}"
+                once_a_process(("to go on", config), lambda: say(told))
             return interrupted.exit_code
         if results:
             print(summary(results, config.output))
@@ -56,10 +62,10 @@ def again(prog: str, given: Sequence[str], config: Config) -> str:
         config: what they meant.
     """
     words = [*prog.split(), *given]
-    if "TORCHELASTIC_RUN_ID" in os.environ or in_a_core():
+    if is_elastic() or in_a_core():
         launcher = _parent()
-        if "launch" in launcher:
-            words = ["accelerate", *launcher[launcher.index("launch") :]]
+        if any("accelerate" in word for word in launcher[:3]):
+            words = ["accelerate", *launcher[2:]] if launcher[1].endswith("accelerate") else launcher
     if config.resume != "auto":  # what was set aside stays there, and the folder has checkpoints of its own now
         words += ["--resume", "auto"]
     cores = os.environ.get(VARIABLE)

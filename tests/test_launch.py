@@ -9,6 +9,7 @@ import pytest
 
 from accel_clf.config import load
 from accel_clf.errors import ConfigError
+from accel_clf.process import once_a_process
 from accel_clf.strategies import launch, virtual_xla
 from accel_clf.strategies.base import Strategy
 
@@ -72,9 +73,7 @@ def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None
 
     # outside a core: a process of its own each
     first, second = load(None, {}), load(None, {"training": {"seed": 1}})
-    assert launch.once_a_process("job", first, make) is not launch.once_a_process(
-        "job", first, make
-    )  # a process of its own each
+    assert once_a_process(first, make) is not once_a_process(first, make)
     monkeypatch.setenv("FORK_LAUNCHED", "1")
-    assert launch.once_a_process("job", first, make) is launch.once_a_process("job", first, make)
-    assert launch.once_a_process("job", first, make) is not launch.once_a_process("job", second, make)
+    assert once_a_process(first, make) is once_a_process(first, make)
+    assert once_a_process(first, make) is not once_a_process(second, make)

@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 
 # Top to bottom, as README's architecture section lists them: each may import those above it.
 HOUSE = [
-    "errors", "config", "arguments", "console", "interruption", "hub",
+    "process", "errors", "config", "arguments", "console", "interruption", "hub",
     "data.demo", "data.files", "data.sources", "data.splits", "data.parts", "data.tokens", "data.order", "data.layouts",
     "model", "optim",
     "strategies.base", "strategies.accelerate", "strategies.virtual_xla", "strategies.cores", "strategies.xla",

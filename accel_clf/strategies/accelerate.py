@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from accel_clf.data.layouts import Collate, GlobalBatches, Place
 from accel_clf.errors import ConfigError
-from accel_clf.strategies.base import OptimizerOf, Strategy, cpu_wanted
+from accel_clf.process import cpu_wanted
+from accel_clf.strategies.base import OptimizerOf, Strategy
 
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
 # waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.

@@ -1,7 +1,6 @@
 """The seam between the training loop and the hardware: what a strategy must do, and what follows from that."""
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -35,11 +34,6 @@ class Program(NamedTuple):
 
 
 OptimizerOf = Callable[[nn.Module], torch.optim.Optimizer]  # of the model once it is on the device
-
-
-def cpu_wanted() -> bool:
-    """Whether the launcher's file or the user says to leave accelerators alone."""
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 
 
 class Strategy(ABC):

@@ -1,32 +1,15 @@
 """Which strategy runs here, on how many cores, and who starts them."""
 
 import os
-import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
 
 from accel_clf.config import Config
-from accel_clf.errors import ConfigError, in_a_core, is_first_process
+from accel_clf.errors import ConfigError
 from accel_clf.interruption import deferred, end_with
-from accel_clf.strategies.base import Strategy, cpu_wanted
+from accel_clf.process import cpu_wanted, in_a_core, is_elastic, is_first_process
+from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.virtual_xla import enable, from_environment, require_torch_xla, tpu_chips
-
-Made = TypeVar("Made")
-_made: dict[tuple[str, Config], Any] = {}
-_one_at_a_time = threading.Lock()
-
-
-def once_a_process(what: str, config: Config, make: Callable[[], Made]) -> Made:
-    """What `make` makes, shared by the cores of a process where they run already."""
-    if not in_a_core():
-        return make()
-    with _one_at_a_time:
-        if (what, config) not in _made:
-            _made[what, config] = make()
-        made: Made = _made[what, config]
-    return made
-
 
 Work = Callable[[Strategy], None]
 
@@ -68,7 +51,7 @@ def choose(config: Config) -> Callable[[Work], bool]:
 def _on_device(config: Config, work: Work) -> bool:
     from accel_clf.strategies.accelerate import AccelerateStrategy
 
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if is_elastic():
         end_with(os.getppid())
     strategy = AccelerateStrategy(config.training.precision, config.training.timeout)
     try:

@@ -147,5 +147,5 @@ def test_the_command_repeats_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> 
     anew = load(None, {"resume": "never"})
     assert again("accel-clf train", given, anew).endswith(" --training.epochs 3 --resume auto")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setattr("accel_clf.train._parent", lambda: [sys.executable, "accelerate", "launch", "train.py"])
+    monkeypatch.setattr("accel_clf.train._parent", lambda: [sys.executable, "bin/accelerate", "launch", "train.py"])
     assert again("train.py", given, load(None, {})) == "accelerate launch train.py"

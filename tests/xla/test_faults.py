@@ -1,0 +1,120 @@
+"""Eight virtual cores killed and stopped: the end is the one that the run would have had, bit for bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from accel_clf.checkpoint import newest
+from benchmarks.chaos import outcome
+from tests.conftest import REPOSITORY, make_bert, write_csv
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module", params=["xla", "accelerate"])
+def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """32 steps of one width, dropout on, a checkpoint every other step."""
+    from accel_clf.data.demo import reviews
+
+    folder = tmp_path_factory.mktemp("rows")
+    rows = write_csv(folder / "train.csv", [(text[:60], label) for text, label in reviews(128)])
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    encoder = make_bert(tmp_path_factory.mktemp("encoder"), rows, 16, **shape)
+    flags = ["--model.name", str(encoder), "--data.train", str(rows), "--data.validation", "null"]
+    flags += ["--data.max_length", "16", "--batch.size", "1", "--training.epochs", "2", "--strategy", request.param]
+    flags += ["--training.learning_rate", "1e-3", "--checkpoint.every", "2"]
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/tpu.yaml"]
+
+    def call(output: Path, launched: bool = False) -> "subprocess.Popen[str]":
+        command = [*launcher, "accel_clf/train.py"] if launched else ["-m", "accel_clf.cli", "train"]
+        cores = [] if launched else ["--virtual_cores", "8"]
+        with Path(f"{output}.said").open("w") as said:
+            return subprocess.Popen(
+                [sys.executable, *command, *flags, *cores, "--output", str(output)],
+                stdout=said, stderr=said, text=True, cwd=REPOSITORY, start_new_session=True,
+                env={**os.environ, **({"ACCEL_CLF_VIRTUAL_CORES": "8"} if launched else {})},
+            )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("whole") / "run"
+    assert start(output).wait(300) == 0, told(output)
+    return output
+
+
+def told(output: Path) -> str:
+    return Path(f"{output}.said").read_text()
+
+
+def saved(output: Path) -> int:
+    return max((int(path.name.split("-")[1]) for path in (output / "checkpoints").glob("step-*")), default=0)
+
+
+def wait_for_steps(process: "subprocess.Popen[str]", output: Path, steps: int) -> None:
+    until, first = time.monotonic() + 200, saved(output)
+    while saved(output) < first + steps:
+        assert process.poll() is None, told(output)
+        assert time.monotonic() < until, told(output)
+        time.sleep(0.01)
+
+
+def test_killed_five_times(start: Start, whole: Path, tmp_path: Path) -> None:
+    """All of it, or the process that the user has started, whose cores follow it."""
+    output, draw = tmp_path / "run", random.Random(0)
+    for kill in range(5):
+        process = start(output)
+        wait_for_steps(process, output, 2 * draw.randint(1, 2))
+        time.sleep(draw.uniform(0, 0.5))
+        if kill % 2:
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL, told(output)
+    assert start(output).wait(300) == 0, told(output)
+    assert "going on after step" in told(output)
+    assert outcome(output) | {"metrics": None} == outcome(whole) | {"metrics": None}
+    ends = [outcome(run)["metrics"]["training"] for run in (output, whole)]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal(start: Start, whole: Path, tmp_path: Path, number: int, code: int) -> None:
+    """To the process, as a manager sends it, or to all of them, as a terminal does."""
+    output = tmp_path / "run"
+    process = start(output)
+    wait_for_steps(process, output, 4)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    assert process.wait(60) == code, told(output)
+    found, damaged = newest(output / "checkpoints")
+    assert found
+    assert not damaged
+    assert f"stopped after step {found.step}, whose state is saved" in told(output)
+    assert told(output).splitlines()[-1].startswith("accel-clf train --model.name")
+    assert start(output).wait(300) == 0, told(output)
+    assert outcome(output)["weights"] == outcome(whole)["weights"]
+    assert outcome(output)["optimizer"] == outcome(whole)["optimizer"]
+
+
+def test_a_signal_to_the_launcher(start: Start, tmp_path: Path) -> None:
+    """`accelerate launch` starts the cores in a process of its own, and knows nothing of signals."""
+    output = tmp_path / "run"
+    process = start(output, launched=True)
+    wait_for_steps(process, output, 4)
+    process.terminate()
+    assert process.wait(60) == 143, told(output)
+    *_, before, last = told(output).splitlines()
+    assert before == "to go on:"
+    assert last.startswith("ACCEL_CLF_VIRTUAL_CORES=8 ")
+    assert "accelerate.commands.launch --config_file" in last
+    assert start(output, launched=True).wait(300) == 0, told(output)
+    assert "all 8 ended with the same weights" in told(output)
