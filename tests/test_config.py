@@ -96,7 +96,7 @@ def test_a_run_reads_its_own_settings_back(tmp_path: Path) -> None:
     write_config(tmp_path, config)
     assert load(tmp_path / "config.yaml", {}) == config
     changed = load(tmp_path / "config.yaml", {"training": {"epochs": 9}})
-    assert differences(config, changed) == ["training.epochs 5 -> 9"]
+    assert differences(config, changed) == ["training.epochs 6 -> 9"]
 
 
 def test_merge_keeps_both() -> None:

@@ -2,7 +2,9 @@
 
 Its loader loses the end of an epoch and its `gather_for_metrics` the repeated rows: `loop` counts batches and
 `evaluation` rows by itself. Its optimizer reduces at every call: it is called once a step. Its bf16 rounds the weights:
-`cores` autocasts instead. It starts each core with weights of its own: here they are broadcast, and checked.
+`cores` autocasts instead. It starts each core with weights of its own: here they are broadcast, and checked. It empties
+the environment for a moment while it is made, where other threads read it: some cores would take themselves for a
+TPU's, some runs would end in a crash. So nobody else moves then.
 """
 
 from collections.abc import Iterable
@@ -16,7 +18,7 @@ from torch import nn
 from accel_clf.data.layouts import Collate, GlobalBatches
 from accel_clf.strategies.accelerate import make_loader
 from accel_clf.strategies.base import OptimizerOf, Program
-from accel_clf.strategies.cores import OnCores
+from accel_clf.strategies.cores import OnCores, in_turn
 
 BROADCAST = Program("broadcast")
 
@@ -30,7 +32,7 @@ class AccelerateXlaStrategy(OnCores):
         super().__init__(precision)
         self.own_programs = (BROADCAST,) if self.processes > 1 else ()
         AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(mixed_precision="no")
+        self.accelerator = in_turn(lambda: Accelerator(mixed_precision="no"))
         assert self.accelerator.num_processes == self.processes
 
     def _prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -126,3 +126,21 @@ def test_accelerate_launch_starts_the_cores(tmp_path: Path, rows: tuple[Path, Pa
     assert "8 virtual XLA cores by Accelerate" in done.stderr
     assert "all 8 ended with the same weights" in done.stderr
     assert done.stdout.count("run folder:") == 1  # one core speaks
+
+
+@pytest.mark.parametrize("strategy", ["xla", "accelerate"])
+def test_bf16_is_autocast_over_float32_weights(
+    tmp_path: Path, rows: tuple[Path, Path], encoder: Path, strategy: str
+) -> None:
+    flags = ["--model.name", str(encoder), "--data.train", str(rows[0]), "--data.max_length", "16"]
+    flags += ["--data.validation", "null", "--strategy", strategy, "--virtual_cores", "2", "--batch.size", "8"]
+    ends = {}
+    for precision in ("fp32", "bf16"):
+        output = tmp_path / precision
+        done = train(["-m", "accel_clf.cli", "train", *flags, "--training.precision", precision], output)
+        assert f", {precision} (as set)" in done.stderr
+        assert "all 2 ended with the same weights" in done.stderr
+        ends[precision] = load_file(output / "model" / "model.safetensors")
+    largest = max(float((ends["bf16"][name] - ends["fp32"][name]).abs().max()) for name in ends["fp32"])
+    assert 0 < largest < 1e-3
+    assert {str(tensor.dtype) for tensor in ends["bf16"].values()} == {"torch.float32"}
