@@ -34,7 +34,7 @@ demo: .venv/ready
 	    "the room looked awful but was charming."
 
 test: .venv/ready
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-xla: .venv-xla/ready
 	HF_HUB_OFFLINE=1 $(XLA)/python -m pytest tests/xla --numprocesses 2 --dist loadfile

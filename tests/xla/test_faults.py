@@ -87,34 +87,27 @@ def test_killed_five_times(start: Start, whole: Path, tmp_path: Path) -> None:
     assert ends[0] == ends[1]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal(start: Start, whole: Path, tmp_path: Path, number: int, code: int) -> None:
-    """To the process, as a manager sends it, or to all of them, as a terminal does."""
-    output = tmp_path / "run"
-    process = start(output)
+def test_a_signal(start: Start, whole: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """To `accel-clf train`, as a manager of processes sends it; or as a terminal does to `accelerate launch` and all.
+
+    That launcher starts the cores in a process of its own, and knows nothing of signals.
+    """
+    output, launched = tmp_path / "run", request.node.callspec.params["start"] == "accelerate"
+    process = start(output, launched)
     wait_for_steps(process, output, 4)
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-    assert process.wait(60) == code, told(output)
+    if launched:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    assert process.wait(60) == (130 if launched else 143), told(output)
     found, damaged = newest(output / "checkpoints")
     assert found
     assert not damaged
-    assert f"stopped after step {found.step}, whose state is saved" in told(output)
-    assert told(output).splitlines()[-1].startswith("accel-clf train --model.name")
-    assert start(output).wait(300) == 0, told(output)
+    *_, stopped, to_go_on, last = told(output).splitlines()
+    assert f"stopped after step {found.step}, whose state is saved" in stopped
+    assert to_go_on == "to go on:"
+    assert ("accelerate.commands.launch --config_file" in last) == launched
+    assert last.startswith("ACCEL_CLF_VIRTUAL_CORES=8 " if launched else "accel-clf train --model.name")
+    assert start(output, launched).wait(300) == 0, told(output)
     assert outcome(output)["weights"] == outcome(whole)["weights"]
     assert outcome(output)["optimizer"] == outcome(whole)["optimizer"]
-
-
-def test_a_signal_to_the_launcher(start: Start, tmp_path: Path) -> None:
-    """`accelerate launch` starts the cores in a process of its own, and knows nothing of signals."""
-    output = tmp_path / "run"
-    process = start(output, launched=True)
-    wait_for_steps(process, output, 4)
-    process.terminate()
-    assert process.wait(60) == 143, told(output)
-    *_, before, last = told(output).splitlines()
-    assert before == "to go on:"
-    assert last.startswith("ACCEL_CLF_VIRTUAL_CORES=8 ")
-    assert "accelerate.commands.launch --config_file" in last
-    assert start(output, launched=True).wait(300) == 0, told(output)
-    assert "all 8 ended with the same weights" in told(output)
