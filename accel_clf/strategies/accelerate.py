@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -17,22 +17,40 @@ from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast
 from torch import nn
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 from torch.utils.data import DataLoader, Dataset
 
 from accel_clf.data.layouts import Collate, GlobalBatches, Place
 from accel_clf.errors import ConfigError
-from accel_clf.process import cpu_wanted
+from accel_clf.process import cpu_wanted, is_elastic
 from accel_clf.strategies.base import OptimizerOf, Strategy
 
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
 # waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
 _closed: list[object] = []
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # of a sharded model
+
+
+RESTARTS = "restarts"
+
+
+def _of_this_start(url: str, **options: Any) -> Iterator[tuple[Store, int, int]]:
+    """env://, with names of its own for each start of a job.
+
+    The launcher's static rendezvous keeps its store when it starts processes again, and with it the addresses of those
+    that are gone, where the new ones would look for each other.
+    """
+    for store, process, processes in rendezvous("env://", **options):
+        yield PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store), process, processes
+
+
+register_rendezvous_handler(RESTARTS, _of_this_start)  # type: ignore[no-untyped-call]
 
 
 class _Places(Dataset[Place]):
@@ -58,8 +76,10 @@ class AccelerateStrategy(Strategy):
         mixed, why = _precision(precision, on_cpu)
         # Accelerate keeps the first precision of a process for good; each run has its own.
         AcceleratorState._reset_state()
-        patience = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[patience])
+        group = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
+        if is_elastic():
+            group.init_method = f"{RESTARTS}://"
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[group])
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.layout = "padded"

@@ -97,11 +97,15 @@ class Job:
 
     def saved(self) -> int:
         """The step of the newest checkpoint."""
-        steps = [int(path.name.split("-")[1]) for path in (self.folder / "checkpoints").glob("step-*")]
-        return max(steps, default=0)
+        return saved(self.folder)
 
     def outcome(self) -> dict[str, Any]:
         return outcome(self.folder)
+
+
+def saved(run: Path) -> int:
+    """The step of a run's newest checkpoint, whole or not; 0 for none."""
+    return max((int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")), default=0)
 
 
 def _run(

@@ -14,6 +14,7 @@ import pytest
 from accel_clf.checkpoint import newest
 from benchmarks.chaos import outcome
 from tests.conftest import REPOSITORY, make_bert, write_csv
+from tests.faults.harness import saved
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -54,10 +55,6 @@ def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def told(output: Path) -> str:
     return Path(f"{output}.said").read_text()
-
-
-def saved(output: Path) -> int:
-    return max((int(path.name.split("-")[1]) for path in (output / "checkpoints").glob("step-*")), default=0)
 
 
 def wait_for_steps(process: "subprocess.Popen[str]", output: Path, steps: int) -> None:
