@@ -118,7 +118,7 @@ def read(folder: Path) -> Checkpoint:
         DamagedError: a file is missing, or not what was written.
     """
     found = Checkpoint(folder, _check(folder))
-    if found.best_step:
+    if found.best_step not in (0, found.step):
         _check(folder.with_name(name(found.best_step)))
     return found
 

@@ -33,11 +33,7 @@ def deferred() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # Shared with the processes forked from here on: cores are their threads, which no signal reaches.
-    global _asked
-    _asked = RawValue("i", 0)
-    handle = _handler()
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = _note_signals()
     try:
         yield
         if asked():  # too late for whoever looks
@@ -45,13 +41,13 @@ def deferred() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _asked = RawValue("i", 0)
+        _asked.value = 0
 
 
 def defer_for_good() -> None:
     """As `deferred`, for a launcher's process that knows nothing of its job: it exits as the signal says."""
-    noting, own = deferred(), os.getpid()
-    noting.__enter__()
+    own = os.getpid()
+    _note_signals()
 
     def leave() -> None:
         if asked() and os.getpid() == own:
@@ -60,7 +56,15 @@ def defer_for_good() -> None:
             os._exit(Interrupted(asked()).exit_code)
 
     atexit.register(leave)
-    atexit.register(lambda: noting)  # lives as long
+
+
+def _note_signals() -> "dict[signal.Signals, signal._HANDLER]":
+    """From here on the first signal is noted only; the handlers that were there before."""
+    # Shared with the processes forked from here on: cores are their threads, which no signal reaches.
+    global _asked
+    _asked = RawValue("i", 0)
+    handle = _handler()
+    return {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
 
 
 def _handler() -> "signal._HANDLER":

@@ -158,8 +158,14 @@ class _Run:
         self.strategy.barrier()  # nobody leaves while another still speaks
 
     def _fit(self, model: nn.Module, optimizer: torch.optim.Optimizer, rows: TrainingRows, writer: Writer) -> None:
-        versions, digests = folder.versions(), self.job.digests()
-        rows_per_step = self.config.batch.rows_per_step(self.strategy.processes)
+        always: dict[str, Any] = {}  # what is the same in all checkpoints
+        if self.strategy.is_main:
+            always = {
+                "rows_per_step": self.config.batch.rows_per_step(self.strategy.processes),
+                "data": self.job.digests(),
+                "config": self.config.model_dump(mode="json"),
+                "versions": folder.versions(),
+            }
 
         def keep() -> None:
             state = self.strategy.host_state(model)
@@ -170,16 +176,8 @@ class _Run:
             weights, moments = self.strategy.host_state(model), self.strategy.host_moments(model, optimizer)
             if not self.strategy.is_main:
                 return
-            state = {
-                "progress": asdict(self.progress),
-                "best": self.best,
-                "rows_per_step": rows_per_step,
-                "scaler": self.strategy.scaler_state(),
-                "data": digests,
-                "config": self.config.model_dump(mode="json"),
-                "versions": versions,
-            }
-            writer.write(state, weights, moments)
+            now = {"progress": asdict(self.progress), "best": self.best, "scaler": self.strategy.scaler_state()}
+            writer.write(now | always, weights, moments)
 
         try:
             fit(

@@ -34,9 +34,9 @@ class Job:
         self.said = folder.with_name(f"{folder.name}.said")
         self.ranks: list[Any] = []
 
-    def start(self, *more: object, before: Callable[..., None] | None = None, given: object = None) -> "Job":
+    def start(self, before: Callable[..., None] | None = None, given: object = None) -> "Job":
         """Start it; `before(rank, given)` runs in each process first."""
-        port, arguments = free_port(), ["train", *self.arguments, *map(str, more)]
+        port, arguments = free_port(), ["train", *self.arguments]
         self.ranks = []
         for rank in range(self.processes):
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.processes, "LOCAL_WORLD_SIZE": self.processes}
@@ -69,18 +69,23 @@ class Job:
         """What a process has written on standard error."""
         return Path(f"{self.said}{rank or ''}").read_text()
 
-    def until(self, line: str, seconds: float = LONG) -> None:
-        """Wait for a line of the log (of metrics.jsonl), or for the end."""
-        log, until = self.folder / "metrics.jsonl", time.monotonic() + seconds
+    def until(self, words: str, path: Path | None = None) -> None:
+        """Wait for words in a file, by default the log (metrics.jsonl).
+
+        Raises:
+            TimeoutError: they do not come, or the job has ended before.
+        """
+        file, until = path or self.folder / "metrics.jsonl", time.monotonic() + LONG
         while time.monotonic() < until and any(process.is_alive() for process in self.ranks):
-            if log.is_file() and line in log.read_text():
+            if file.is_file() and words in file.read_text():
                 return
             time.sleep(0.005)
-        raise TimeoutError(f"no {line} in {log}: {self.told()}")
+        raise TimeoutError(f"no {words} in {file}: {self.told()}")
 
     def kill_after(self, steps: int, seconds: float) -> bool:
         """Kill it so long after the checkpoint so many steps on, or (0) after training began; False if it ended."""
         started, first, until = self.folder / "environment.json", self.saved(), math.inf
+        patience = time.monotonic() + LONG
         before = started.stat().st_mtime_ns if started.is_file() else 0
         while all(process.is_alive() for process in self.ranks):
             reached = (
@@ -88,6 +93,8 @@ class Job:
             )
             if until == math.inf and reached:
                 until = time.monotonic() + seconds
+            if time.monotonic() >= patience:
+                raise TimeoutError(f"no checkpoint {steps} steps after {first}: {self.told()}")
             if time.monotonic() >= until:
                 for process in self.ranks:
                     process.kill()
