@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(
-    argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None
+    argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None, kind: str = ""
 ) -> tuple[Config, argparse.Namespace]:
     """`[CONFIG.yaml] [--section.key value ...] [--debug]` as settings, and what else was given.
 
@@ -30,6 +30,7 @@ def parse(
         argv: the words.
         prog, description: for `--help`.
         add: adds arguments of the command's own.
+        kind: see config.load.
     """
     from pydantic_settings import CliSettingsSource
 
@@ -61,4 +62,4 @@ def parse(
     arguments = parser.parse_args(argv)
     flags = source(parsed_args=arguments)()
     known = {name.split(".")[0] for name in fields}
-    return load(arguments.config, {name: value for name, value in flags.items() if name in known}), arguments
+    return load(arguments.config, {name: value for name, value in flags.items() if name in known}, kind), arguments

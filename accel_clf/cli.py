@@ -1,4 +1,4 @@
-"""accel-clf: train, parity, evaluate, predict, doctor."""
+"""accel-clf: train, cv, parity, evaluate, predict, doctor."""
 
 import argparse
 import json
@@ -21,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from accel_clf.train import main as train
 
         return train(given[1:], "accel-clf train")
+    if given[:1] == ["cv"]:
+        from accel_clf.cv import main as cross_validate
+
+        return cross_validate(given[1:], "accel-clf cv")
     if given[:1] == ["parity"]:
         return run_command(lambda: _parity(given[1:]), debug="--debug" in given)
     return run_command(lambda: _dispatch(given), debug="--debug" in given)
@@ -32,10 +36,12 @@ def _dispatch(given: list[str]) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     commands.add_parser("train", help="train by a YAML file and flags; with no argument the demo", add_help=False)
 
+    commands.add_parser("cv", help="cross-validate: train a model a fold, measure on all rows", add_help=False)
+
     commands.add_parser("parity", help="check that all hardware paths here train alike", add_help=False)
 
     evaluate = _command(commands, "evaluate", "measure a trained run on labelled rows", _evaluate)
-    evaluate.add_argument("run", metavar="RUN", type=Path, help="the run folder")
+    evaluate.add_argument("run", metavar="RUN", type=Path, help="the folder of a run or a cross-validation")
     evaluate.add_argument("--data", required=True, metavar="SOURCE", help="a file, or a Hub data set's id or folder")
     evaluate.add_argument("--config", help="the Hub data set's configuration (default: the run's, for the run's own)")
     evaluate.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
@@ -43,7 +49,7 @@ def _dispatch(given: list[str]) -> int:
     evaluate.add_argument("--json", action="store_true", help="print all metrics as JSON")
 
     predict = _command(commands, "predict", "label texts with a trained run", _predict)
-    predict.add_argument("run", metavar="RUN", type=Path, help="the run folder")
+    predict.add_argument("run", metavar="RUN", type=Path, help="the folder of a run or a cross-validation")
     predict.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="default: lines of standard input")
     predict.add_argument("--data", metavar="SOURCE", help="a file, or a Hub data set's id or folder")
     predict.add_argument("--config", help="the Hub data set's configuration")
@@ -104,10 +110,10 @@ def _parity(given: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from accel_clf import report
+    from accel_clf import out_of_fold, report
     from accel_clf.data import sources
     from accel_clf.data.tokens import encode
-    from accel_clf.evaluation import measure
+    from accel_clf.evaluation import measure, probabilities
     from accel_clf.folder import read_config
     from accel_clf.serving.predictor import Predictor
 
@@ -118,8 +124,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     predictor = Predictor(arguments.run)
     rows = sources.read(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
     tokens = encode(rows, predictor.tokenizer, data.max_length)
-    measured = measure(predictor.logits(tokens, shown=True), rows, predictor.config.evaluation)
-    print(json.dumps(measured.metrics, ensure_ascii=False) if arguments.json else report.metrics(measured.metrics))
+    settings = predictor.config.evaluation
+    each = predictor.logits(tokens, shown=True)
+    found = measure(predictor.together(each), rows, settings).metrics
+    if len(each) > 1:
+        alone = [measure(probabilities(logits), rows, settings).metrics for logits in each]
+        found["models"] = out_of_fold.over_folds(alone)
+    print(json.dumps(found, ensure_ascii=False) if arguments.json else report.metrics(found))
     return DONE
 
 
@@ -131,8 +142,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--output {output} exists", "a new file", "choose another name, or remove it first")
     if arguments.texts and arguments.data:
         raise ConfigError("texts and --data", "one of them", "leave one out")
+    from accel_clf.answers import answer, write
     from accel_clf.data import sources
-    from accel_clf.folder import answer, read_config, whole, write_answers
+    from accel_clf.folder import read_config, whole
     from accel_clf.serving.predictor import Predictor
 
     data = read_config(arguments.run).data
@@ -149,9 +161,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     answers = ({"text": text, **answer(predictor.labels, scores)} for text, scores in predictor.predict(texts))
     if output is not None:
         with whole(output) as file:
-            write_answers(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
+            write(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
     elif arguments.json:
-        write_answers(sys.stdout, answers, columns, predictor.labels, as_csv=False)
+        write(sys.stdout, answers, columns, predictor.labels, as_csv=False)
     else:
         for row in answers:
             print(f"{row['label']}  {row['score']:.4f}  {row['text']}")

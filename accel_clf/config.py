@@ -94,6 +94,11 @@ class Batch(Section):
     layout: Literal["auto", "padded", "bucketed"] = "auto"
     """padded to the longest row of the batch; bucketed to one of few widths, for compilers; auto: by device."""
 
+    @property
+    def evaluation_size(self) -> int:
+        """Rows a process and batch of an evaluation: without gradients there is room for more."""
+        return 4 * self.size
+
     def rows_per_step(self, processes: int) -> int:
         """Rows of an optimizer step on all processes."""
         return self.size * self.accumulate * processes
@@ -185,12 +190,14 @@ class Config(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoint = Checkpoint()
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Parts of a cross-validation, each of which is held out once; of no meaning to `train`."""
     strategy: Literal["accelerate", "xla"] = "accelerate"
     """What drives the hardware: Hugging Face Accelerate, or raw torch_xla on a TPU's cores (or virtual ones)."""
     virtual_cores: Count | None = None
     """Train on so many virtual XLA cores of the CPU, to test a TPU job without a TPU; null for the real hardware."""
     output: str = ""
-    """The run folder; when left out, runs/ and the name of the training data."""
+    """The run folder; when left out, runs/ and the name of the training data, with -cv for a cross-validation."""
     resume: str = "auto"
     """"auto" goes on with what the run folder holds, "never" sets that aside; or a checkpoint to go on from."""
     allow_changes: bool = False
@@ -207,8 +214,6 @@ class Config(Section):
             given = merge(given, {"model": {"name": "demo"}})
         if isinstance(given.get("model"), Mapping) and given["model"].get("name") == "demo":
             given = merge(DEMO, given)
-        if not given.get("output") and isinstance(train, str):
-            given = {**given, "output": f"runs/{Path(train).name.split('.')[0] or 'run'}"}
         return given
 
 
@@ -259,17 +264,25 @@ def _literals(annotation: Any) -> Iterator[tuple[str, ...]]:
             yield from _literals(part)
 
 
-def load(path: str | Path | None, flags: Mapping[str, Any]) -> Config:
+def load(path: str | Path | None, flags: Mapping[str, Any], kind: str = "") -> Config:
     """The settings of a YAML file (or of none), with `flags` over them.
+
+    Args:
+        path: the file.
+        flags: sections and settings.
+        kind: the end of the run folder's name, where the settings name none.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is unknown or out of its range.
     """
     given = _read_yaml(Path(path)) if path is not None else {}
     try:
-        return Config.model_validate(merge(given, flags))
+        config = Config.model_validate(merge(given, flags))
     except ValidationError as error:
         raise _explain(error, str(path) if path is not None else "the command line") from None
+    if config.output:
+        return config
+    return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{kind}"})
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Every row counted exactly once: logits by row, whatever the number of processes, and what they are worth."""
 
-import math
 from dataclasses import dataclass
+from math import ceil, inf, isnan
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from accel_clf.metrics import LOWER_IS_BETTER, classification, further
 from accel_clf.strategies.base import Strategy
 
 BATCHES_BETWEEN_MEETINGS = 10  # of several processes
+GATHERED_ROWS = 1024  # of each process at a time: one shape, however many rows there are, for compilers
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,10 @@ class Measured:
     """What an evaluation found.
 
     Attributes:
-        logits: float32 [rows, classes], in the order of the rows.
         metrics: by name.
         score: the metric that the best model is chosen by, larger is better.
     """
 
-    logits: np.ndarray
     metrics: dict[str, Any]
     score: float
 
@@ -76,9 +75,9 @@ def logits(
             progress.advance()
     # A process may have dropped fillers, so all fill up to the same size before they meet.
     mine, my_ids = torch.cat([part.cpu() for part in found]), torch.cat([part.cpu() for part in ids])
-    missing = len(batches) * size - len(my_ids)
-    all_ids = strategy.gather(torch.nn.functional.pad(my_ids, (0, missing), value=FILLER)).numpy()
-    answers_of_all = strategy.gather(torch.nn.functional.pad(mine, (0, 0, 0, missing))).numpy()
+    missing = ceil(len(batches) * size / GATHERED_ROWS) * GATHERED_ROWS - len(my_ids)
+    all_ids = _gather(torch.nn.functional.pad(my_ids, (0, missing), value=FILLER), strategy)
+    answers_of_all = _gather(torch.nn.functional.pad(mine, (0, 0, 0, missing)), strategy)
     real = all_ids != FILLER
     if not np.array_equal(np.sort(all_ids[real]), np.arange(len(tokens))):
         raise UserError(
@@ -91,21 +90,25 @@ def logits(
     return in_order
 
 
+def _gather(rows: torch.Tensor, strategy: Strategy) -> np.ndarray:
+    """Rows of all processes, in some order that is the same for everything that is gathered."""
+    return torch.cat([strategy.gather(part) for part in torch.split(rows, GATHERED_ROWS)]).numpy()
+
+
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax over classes: float64 [rows, classes], so that no class is rounded to zero."""
     return torch.from_numpy(logits).double().softmax(dim=-1).numpy()
 
 
-def measure(found: np.ndarray, rows: Rows, settings: Evaluation) -> Measured:
-    """The metrics of logits [rows, classes] against the rows' labels.
+def measure(sure: np.ndarray, rows: Rows, settings: Evaluation) -> Measured:
+    """The metrics of probabilities [rows, classes] against the rows' labels.
 
     Raises:
         ConfigError: `settings.metric` is not among them.
     """
-    sure = probabilities(found)
     slices = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
     metrics = classification(rows.labels.codes, sure, rows.label_names, *slices)
-    metrics |= further(settings.metrics, rows.labels.codes, found.argmax(axis=1))
+    metrics |= further(settings.metrics, rows.labels.codes, sure.argmax(axis=1))
     if settings.metric not in metrics:  # a module of `evaluate` names its numbers as it likes
         raise ConfigError(
             f"evaluation.metric is {settings.metric}, and no metric answered with that name",
@@ -113,4 +116,4 @@ def measure(found: np.ndarray, rows: Rows, settings: Evaluation) -> Measured:
         )
     value = metrics[settings.metric]
     score = -value if settings.metric in LOWER_IS_BETTER else value
-    return Measured(found, metrics, -math.inf if math.isnan(score) else score)
+    return Measured(metrics, -inf if isnan(score) else score)

@@ -1,11 +1,10 @@
 """Files of a run folder: written whole or not at all, and never over something else."""
 
-import csv
 import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from itertools import count
@@ -22,6 +21,7 @@ from accel_clf.errors import ConfigError
 from accel_clf.process import is_first_process
 
 LOCK = ".lock"
+FOLDS = "folds.json"  # what a cross-validation's folder has, and a run's has not
 MOMENT = 2.0  # seconds in which the processes of a job that was killed have ended
 LIBRARIES = (
     "torch",
@@ -51,15 +51,38 @@ def whole(path: Path) -> Iterator[IO[str]]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     with whole(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
+        json.dump(value, file, indent=indent, ensure_ascii=False)
         file.write("\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return read
+
+
+def lock(folder: Path) -> FileLock:
+    """A lock on a run folder, held by this process until it is released or ends.
+
+    Raises:
+        ConfigError: another holds it.
+    """
+    found = FileLock(folder / LOCK)
+    try:
+        found.acquire(timeout=MOMENT)
+    except Timeout:
+        raise ConfigError(
+            f"output {folder} is in use by another run", "one run a folder", "wait for it, or choose another --output"
+        ) from None
+    return found
+
+
+def set_aside(folder: Path) -> None:
+    """Give a folder's contents another name."""
+    aside = next(path for n in count(1) if not (path := folder.with_name(f"{folder.name}.{n}")).exists())
+    folder.rename(aside)
+    say(f"what {folder} held is in {aside} now (--resume never)")
 
 
 class Claim:
@@ -76,14 +99,20 @@ class Claim:
     def __init__(self, config: Config) -> None:
         self.folder = Path(config.output)
         self.lock: FileLock | None = None
+        anew = config.resume == "never"
+        if not is_first_process():  # the first one has the folder for all, and may be setting its contents aside
+            self.state = "new" if anew else _state(self.folder, config)
+            return
         self.state = _state(self.folder, config)
-        if not is_first_process():  # the first one has the folder for all
+        if self.state == "finished" and not anew:  # and never changed again
             return
         self._take()
         try:
             self.state = _state(self.folder, config)  # what it is now that nobody else changes it
-            if config.resume == "never" and self.state != "new":
-                self._set_aside()
+            if anew and self.state != "new":
+                self.release()
+                set_aside(self.folder)
+                self._take()
                 self.state = "new"
         except BaseException:
             self.release()
@@ -91,23 +120,7 @@ class Claim:
 
     def _take(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(self.folder / LOCK)
-        try:
-            self.lock.acquire(timeout=MOMENT)
-        except Timeout:
-            self.lock = None
-            raise ConfigError(
-                f"output {self.folder} is in use by another run",
-                "one run a folder",
-                "wait for it, or choose another --output",
-            ) from None
-
-    def _set_aside(self) -> None:
-        aside = next(p for n in count(1) if not (p := self.folder.with_name(f"{self.folder.name}.{n}")).exists())
-        self.release()
-        self.folder.rename(aside)
-        say(f"what {self.folder} held is in {aside} now (--resume never)")
-        self._take()
+        self.lock = lock(self.folder)
 
     def release(self) -> None:
         """Let others in; a folder in which nothing was made goes."""
@@ -125,9 +138,9 @@ def _state(folder: Path, config: Config) -> str:
     inside = sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.exists() else []
     if not inside:
         return "new"
-    if not (folder / "config.yaml").is_file():
+    if not (folder / "config.yaml").is_file() or is_cross_validation(folder):
         raise ConfigError(
-            f"output {folder} holds files that are not a run's: {inside[0]}",
+            f"output {folder} holds files that are not a run's: {FOLDS if FOLDS in inside else inside[0]}",
             "a new or empty folder, or a run's",
             "choose another --output",
         )
@@ -149,7 +162,7 @@ def _state(folder: Path, config: Config) -> str:
 FREE = {
     "model.allow_code", "model.allow_pickle", "batch.size", "batch.accumulate", "batch.layout", "training.timeout",
     "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy", "virtual_cores", "output", "resume",
-    "allow_changes",
+    "allow_changes", "folds",
 }  # fmt: skip
 
 
@@ -173,13 +186,27 @@ def write_config(folder: Path, config: Config) -> None:
         yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False, allow_unicode=True)
 
 
+def fold_name(fold: int) -> str:
+    """The run folder of a fold, in a cross-validation's folder."""
+    return f"fold-{fold}"
+
+
+def is_cross_validation(folder: Path) -> bool:
+    return (folder / FOLDS).is_file()
+
+
 def read_config(folder: Path) -> Config:
-    """The settings of a run.
+    """The settings of a run or a cross-validation that can answer.
 
     Raises:
-        ConfigError: the folder is not one of a run that got as far as a model.
+        ConfigError: the folder is not one of a run that got as far as a model, or of a finished cross-validation.
     """
-    if not (folder / "config.yaml").is_file() or not (folder / "model" / "config.json").is_file():
+    if is_cross_validation(folder):
+        if not (folder / "metrics.json").is_file():
+            raise ConfigError(
+                f"{folder}: a cross-validation that is not finished", "all folds, put together", "`accel-clf cv` again"
+            )
+    elif not (folder / "config.yaml").is_file() or not (folder / "model" / "config.json").is_file():
         what = "no such folder" if not folder.is_dir() else "no trained run"
         raise ConfigError(
             f"{folder}: {what}", "the folder that `accel-clf train` wrote", "check the path, or train first"
@@ -221,30 +248,3 @@ def versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
     return found
-
-
-def answer(names: Sequence[str], probabilities: Iterable[float]) -> dict[str, Any]:
-    """A row's label, its score, and every class's: what `predict` writes."""
-    scores = {name: float(value) for name, value in zip(names, probabilities, strict=True)}
-    label = max(scores, key=lambda name: scores[name])
-    return {"label": label, "score": scores[label], "scores": scores}
-
-
-def write_answers(
-    file: IO[str], answers: Iterable[dict[str, Any]], columns: Sequence[str], names: Sequence[str], as_csv: bool
-) -> None:
-    """Answers as CSV, with a column `score:NAME` a class, or as JSON lines.
-
-    Args:
-        file: to write to.
-        answers: with `columns` and "scores".
-        columns: of the CSV, before the scores.
-        names: of the classes.
-        as_csv: or JSON lines.
-    """
-    if not as_csv:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
-        return
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*columns, *(f"score:{name}" for name in names)])
-    writer.writerows([*(row[column] for column in columns), *row["scores"].values()] for row in answers)

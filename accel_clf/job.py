@@ -1,6 +1,6 @@
-"""What a run needs that no hardware changes: rows, tokenizer, weights, tokens; made once, before any core starts."""
+"""What a run needs that no hardware changes: rows, tokenizer, tokens, weights; made once, before any core starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from accel_clf.data import parts
 from accel_clf.data.parts import Parts
 from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens, encode
+from accel_clf.loop import TrainingRows
 from accel_clf.metrics import further
 from accel_clf.model import check_fits, load_model, load_tokenizer, trained_labels
 from accel_clf.process import is_first_process
@@ -25,15 +26,13 @@ class Job:
         config: its settings.
         parts: its rows.
         tokenizer: the model's.
-        model: on the host. Strategies whose cores share a process train copies, others the thing itself.
-        tokens: of the training, validation and test rows; None where there are none.
+        tokens: of each part that has rows, by name.
     """
 
     config: Config
     parts: Parts
     tokenizer: Any
-    model: nn.Module
-    tokens: tuple[Tokens, Tokens | None, Tokens | None]
+    tokens: dict[str, Tokens]
 
     @property
     def pad_id(self) -> int:
@@ -43,12 +42,37 @@ class Job:
         """What the rows are, by part: texts and labels in their order."""
         return {f"{part} rows": rows.digest() if rows else "" for part, rows in self.parts._asdict().items()}
 
+    def training_rows(self, layout: str) -> TrainingRows:
+        train = self.parts.train
+        return TrainingRows(self.tokens["train"], train.labels.codes, train.ids, layout, self.pad_id)
 
-def prepare(config: Config, quiet: bool = False) -> Job:
-    """Read, load, tokenize. Of several processes one tokenizes, the others find it in the cache.
+    def load_model(self) -> nn.Module:
+        """The model that training starts with, on the host; strategies that share it among cores train copies."""
+        config = self.config
+        names, length = self.parts.train.label_names, config.data.max_length
+        return load_model(config.model, names, self.tokenizer, length, config.training.seed)
+
+
+def read(config: Config) -> Parts:
+    """The rows.
+
+    Raises:
+        DataError: any of them cannot be used.
+    """
+    found = parts.load(config.data, config.training.seed)
+    trained = trained_labels(config.model)
+    if trained and trained != found.train.label_names and set(trained) == set(found.train.label_names):
+        # The model is a classifier for these labels already: their order gives its outputs their meaning.
+        return parts.load(config.data, config.training.seed, trained)
+    return found
+
+
+def prepare(config: Config, found: Parts, quiet: bool = False) -> tuple[Job, nn.Module]:
+    """Load the model and tokenize the rows. Of several processes one tokenizes, the others find it in the cache.
 
     Args:
         config: the settings.
+        found: the rows, by `read`.
         quiet: whether to keep what there is to say to oneself.
 
     Raises:
@@ -61,30 +85,26 @@ def prepare(config: Config, quiet: bool = False) -> Job:
 
     speaks = is_first_process() and not quiet
     length = config.data.max_length
-    found = parts.load(config.data, config.training.seed)
-    trained = trained_labels(config.model)
-    if trained and trained != found.train.label_names and set(trained) == set(found.train.label_names):
-        # The model is a classifier for these labels already: their order gives its outputs their meaning.
-        found = parts.load(config.data, config.training.seed, trained)
     names = found.train.label_names
-    train, validation, test = (len(rows) if rows else 0 for rows in found)
+    counts = {part: len(rows) if rows else 0 for part, rows in found._asdict().items()}
     for warning in parts.warnings(found):
         tell(f"warning: {warning}")
-    what = f"{config.model.name} on {config.data.train}"
-    tell(f"{what}: {train} training, {validation} validation and {test} test rows; {len(names)} labels")
-    tokenizer = load_tokenizer(config.model, found.train, length)
-    model = load_model(config.model, names, tokenizer, length, config.training.seed)
+    tell(
+        f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "
+        f"and {counts['test']} test rows; {len(names)} labels"
+    )
+    job = Job(config, found, load_tokenizer(config.model, found.train, length), {})
+    model = job.load_model()
     check_fits(model, config.model.name, largest_token=0, max_length=length)
     further(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
 
     def tokens_of(rows: Rows) -> Tokens:
-        tokens = encode(rows, tokenizer, length, shown=speaks)
+        tokens = encode(rows, job.tokenizer, length, shown=speaks)
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
 
-    tokens = tokens_of(found.train)
-    cut = int((tokens.lengths == length).sum())
+    job = replace(job, tokens={part: tokens_of(rows) for part, rows in found._asdict().items() if rows})
+    cut = int((job.tokens["train"].lengths == length).sum())
     if cut:
-        tell(f"{cut} of {train} training rows reach {length} tokens, where they are cut (data.max_length)")
-    others = (tokens_of(rows) if rows else None for rows in (found.validation, found.test))
-    return Job(config, found, tokenizer, model, (tokens, *others))  # type: ignore[arg-type]
+        tell(f"{cut} of {counts['train']} training rows reach {length} tokens, where they are cut (data.max_length)")
+    return job, model

@@ -158,6 +158,9 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
         shutil.rmtree(leftover, ignore_errors=True)
     with disk_errors(unfinished):
         model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
+    # What the last call has left behind: a folder does not depend on whether the tokens were in the cache.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(unfinished)
     if folder.exists():
         folder.rename(former)

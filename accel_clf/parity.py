@@ -163,16 +163,16 @@ def main() -> int:
 
 
 def _worker() -> int:
-    from accel_clf.job import prepare
+    from accel_clf.job import prepare, read
     from accel_clf.strategies import launch
 
     config = Config.model_validate(json.loads(sys.argv[1]))
     hardware = launch.choose(config)
-    job = prepare(config, quiet=True)
+    job, model = prepare(config, read(config), quiet=True)
     # What is in evaluation mode, and stays there, has no dropout, whatever the family.
-    job.model.eval()
-    job.model.train = partial(_stay, job.model)  # type: ignore[method-assign]
-    hardware(partial(_trace, job=job, path=Path(sys.argv[2])))
+    model.eval()
+    model.train = partial(_stay, model)  # type: ignore[method-assign]
+    hardware(partial(_trace, job=job, start=model, path=Path(sys.argv[2])))
     return DONE
 
 
@@ -180,18 +180,16 @@ def _stay(model: Any, mode: bool = True) -> Any:
     return model
 
 
-def _trace(strategy: Any, job: Any, path: Path) -> None:
-    from accel_clf.loop import Progress, TrainingRows, fit
+def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
+    from accel_clf.loop import Progress, fit
     from accel_clf.optim import make_optimizer, peak_rate
 
     config = job.config
     decay = config.training.weight_decay
-    model, optimizer = strategy.prepare(job.model, lambda moved: make_optimizer(moved, decay))
-    train = job.parts.train
-    rows = TrainingRows(job.tokens[0], train.labels.codes, train.ids, config.batch.layout, job.pad_id)
+    model, optimizer = strategy.prepare(start, lambda moved: make_optimizer(moved, decay))
     lines: list[dict[str, Any]] = []
     fit(
-        model, optimizer, rows, config, strategy,
+        model, optimizer, job.training_rows(config.batch.layout), config, strategy,
         progress=Progress(peak_rate(config.training, strategy.processes)),
         measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, shown=False,
     )  # fmt: skip

@@ -1,12 +1,18 @@
 """Which programs a compiler will have to make for a run: known before its first step, from its batches' shapes."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
+import torch
+from torch import nn
 
-from accel_clf.data.layouts import GlobalBatches
-from accel_clf.loop import BESIDE_LOSSES, LOG_EVERY
-from accel_clf.strategies.base import Program
+from accel_clf.data.layouts import GlobalBatches, buckets, collate
+from accel_clf.data.order import FILLER, step_seed
+from accel_clf.evaluation import GATHERED_ROWS, batches_by_length, logits
+from accel_clf.job import Job
+from accel_clf.loop import BESIDE_LOSSES, LOG_EVERY, epoch_batches, train_step
+from accel_clf.strategies.base import Program, Strategy
 
 
 def expected(
@@ -37,9 +43,71 @@ def expected(
     for batches in evaluations:
         size = batches.batch_size // processes
         programs |= {Program("evaluation", (size, width)) for width in _widths(batches)}
-        answers = len(batches) * size
-        programs |= {Program("gather torch.int64", (answers,)), Program("gather torch.float32", (answers, classes))}
+        programs |= {
+            Program("gather torch.int64", (GATHERED_ROWS,)),
+            Program("gather torch.float32", (GATHERED_ROWS, classes)),
+        }
     return programs
+
+
+def of_job(job: Job, processes: int) -> set[Program]:
+    """Every program of a job."""
+    config, rows = job.config, job.training_rows("bucketed")
+    measured = [tokens for part, tokens in job.tokens.items() if part != "train"]
+    together, length = config.batch.evaluation_size * processes, config.data.max_length
+    return expected(
+        (epoch_batches(rows, config, processes, epoch) for epoch in range(config.training.epochs)),
+        config.batch.accumulate,
+        (batches_by_length(tokens, together, "bucketed", length) for tokens in measured),
+        processes,
+        len(job.parts.train.label_names),
+    )
+
+
+def run_ahead(
+    missing: set[Program],
+    announced: set[Program],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    job: Job,
+    strategy: Strategy,
+) -> None:
+    """Run programs that later jobs will need, so that they are compiled now, once.
+
+    Args:
+        missing: which.
+        announced: all that will be needed.
+        model, optimizer: as `strategy` prepared them for a job that is over; they are not what they were, afterwards.
+        job: has a row of each width.
+        strategy: the hardware.
+    """
+    config, rows = job.config, job.training_rows("bucketed")
+    widths = buckets(rows.tokens.lengths, config.data.max_length)
+    tensors = collate(rows.tokens, rows.labels, rows.pad_id)
+    training = sorted(program for program in announced if program.kind == "training")  # the same on all cores
+
+    def row(width: int) -> int:
+        return int(np.flatnonzero(widths == width)[0])
+
+    def neighbour(first: bool, last: bool) -> Program:
+        return next(program for program in training if (program.first, program.last) == (first, last))
+
+    for program in sorted(missing):
+        if program.kind == "evaluation":
+            one = rows.tokens.take(np.array([row(program.shape[1])]))
+            size, length = config.batch.evaluation_size, config.data.max_length
+            logits(model, one, strategy, size=size, layout="bucketed", max_length=length, pad_id=rows.pad_id)
+        elif program.kind == "training":
+            step = [program] if program.first else [neighbour(True, False), program]
+            step += [] if program.last else [neighbour(False, True)]
+            places = np.full((len(step), config.batch.size * strategy.processes), FILLER)
+            places[:, 0] = [row(micro_batch.shape[1]) for micro_batch in step]
+            batches = GlobalBatches(places, rows.tokens.lengths, "bucketed", config.data.max_length)
+            model.train()
+            strategy.seed(step_seed(config.training.seed, 0, strategy.process))
+            # Not asked for another, which would end the step's program early.
+            share = islice(strategy.batches(batches, tensors), len(step))
+            train_step(model, optimizer, share, len(step), len(step), strategy, config.training.max_grad_norm)
 
 
 def _widths(batches: GlobalBatches) -> list[int]:

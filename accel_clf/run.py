@@ -1,33 +1,31 @@
 """One run, from a configuration to a run folder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Set
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import nn
 
 from accel_clf import baseline, checkpoint, folder, programs, report, resume
+from accel_clf.answers import ANSWERS, write_measured
 from accel_clf.checkpoint import Checkpoint, Writer
 from accel_clf.config import Config
 from accel_clf.console import say
-from accel_clf.data.sources import Rows
-from accel_clf.data.tokens import Tokens
 from accel_clf.errors import Interrupted, UserError
-from accel_clf.evaluation import Measured, batches_by_length, logits, measure, probabilities
+from accel_clf.evaluation import logits, measure, probabilities
 from accel_clf.folder import Claim
-from accel_clf.job import Job, prepare
-from accel_clf.loop import Progress, TrainingRows, epoch_batches, fit
+from accel_clf.job import Job, prepare, read
+from accel_clf.loop import Progress, fit
 from accel_clf.model import load_trained, save
 from accel_clf.optim import make_optimizer
 from accel_clf.process import in_a_core, is_first_process, once_a_process
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Program, Strategy
-
-EVALUATION_ROWS = 4  # times the training batch's: without gradients there is room
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -54,24 +52,49 @@ def _train(config: Config, state: str) -> dict[str, Any]:
         once_a_process(("finished", config), lambda: say(told))
         return {} if in_a_core() else folder.read_json(output / "metrics.json")
     hardware = launch.choose(config)
-    job, found = once_a_process(("job", config), lambda: _prepare(config, state))
-    speaks = hardware(lambda strategy: _Run(job, output, strategy, found).go(unfinished=state == "unfinished"))
+    start = once_a_process(("job", config), lambda: Start.of(config, state, lambda: prepare(config, read(config))))
+    speaks = hardware(lambda strategy: Run(start, strategy).go())
     if not speaks or not (output / "metrics.json").is_file():  # which may lie on a pod's first machine
         return {}
     results = folder.read_json(output / "metrics.json")
-    if config.evaluation.baseline and job.parts.validation:
-        _add_baseline(results, job, output)
+    if config.evaluation.baseline and start.job.parts.validation:
+        _add_baseline(results, start.job, output)
     return results
 
 
-def _prepare(config: Config, state: str) -> tuple[Job, Checkpoint | None]:
-    """The job, and the checkpoint to go on from, whose weights its model has then."""
-    found = resume.find(config, state)
-    job = prepare(config)
-    if found:
-        resume.check_data(found, job)
-        job.model.load_state_dict(found.weights())
-    return job, found
+class Start(NamedTuple):
+    """Where a run begins or goes on.
+
+    Attributes:
+        job: what it is about.
+        model: its weights, on the host.
+        found: the checkpoint that they are from; None at the beginning.
+        unfinished: whether the folder holds a run already.
+    """
+
+    job: Job
+    model: nn.Module
+    found: Checkpoint | None
+    unfinished: bool
+
+    @classmethod
+    def of(cls, config: Config, state: str, make: Callable[[], tuple[Job, nn.Module]]) -> Self:
+        """Where a run is.
+
+        Args:
+            config: its settings.
+            state: of its folder, see folder.Claim.
+            make: its job and first weights.
+
+        Raises:
+            UserError: it cannot go on from what its folder holds.
+        """
+        found = resume.find(config, state)
+        job, model = make()
+        if found:
+            resume.check_data(found, job)
+            model.load_state_dict(found.weights())
+        return cls(job, model, found, state == "unfinished")
 
 
 def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
@@ -84,14 +107,20 @@ def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
     folder.write_json(output / "metrics.json", results)
 
 
-class _Run:
-    """A run in progress on one process or core."""
+class Run:
+    """A run in progress on one process or core.
 
-    def __init__(self, job: Job, output: Path, strategy: Strategy, found: Checkpoint | None) -> None:
-        self.job, self.config, self.output, self.strategy, self.found = job, job.config, output, strategy, found
-        self.layout = strategy.layout if self.config.batch.layout == "auto" else self.config.batch.layout
-        self.tokens, self.validation_tokens, self.test_tokens = job.tokens
-        self.evaluation_size = self.config.batch.size * EVALUATION_ROWS
+    Args:
+        start: where it begins; the model's weights may be trained in place.
+        strategy: the hardware.
+        announced: programs that other runs in this process will need.
+    """
+
+    def __init__(self, start: Start, strategy: Strategy, announced: Set[Program] = frozenset()) -> None:
+        self.job, self.bare, found, self.unfinished = start
+        self.config, self.output, self.strategy = self.job.config, Path(self.job.config.output), strategy
+        self.found, self.announced = found, announced
+        self.layout = strategy.layout_for(self.config)
         peak = resume.peak(found, self.config, strategy.processes)
         before = deepcopy(found.state["progress"]) if found else {}  # cores share what was read, and each goes on
         self.progress = Progress(**{**before, "peak": peak})
@@ -101,7 +130,7 @@ class _Run:
         if self.strategy.is_main:
             say(line)
 
-    def _open_folder(self, unfinished: bool) -> None:
+    def _open_folder(self) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         checkpoints = resume.checkpoints(self.config)
         checkpoint.clean(checkpoints)
@@ -110,16 +139,16 @@ class _Run:
             if self.found.folder.resolve().parent != checkpoints.resolve():
                 checkpoint.bring(self.found, checkpoints)
             if best := self.found.best_weights():  # what lies there may be of a later one
-                save(self.output / "model", self.job.model, best, self.job.tokenizer)
-        elif unfinished:
+                save(self.output / "model", self.bare, best, self.job.tokenizer)
+        elif self.unfinished:
             say(f"{self.output} holds an unfinished run without a checkpoint, which starts again")
         folder.cut_log(self.output, self.progress.step)
         folder.write_config(self.output, self.config)
         environment = folder.environment(self.strategy.chosen, self.strategy.processes, self.progress.step)
         folder.write_json(self.output / "environment.json", environment)
 
-    def go(self, unfinished: bool) -> None:
-        """Train, measure, and write it all down."""
+    def go(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Train, measure, and write it all down; model and optimizer as the strategy has prepared them."""
         self._tell(self.strategy.chosen)
         same = self.strategy.gather(torch.tensor([self.progress.step])).tolist()
         if len(set(same)) > 1:
@@ -131,20 +160,18 @@ class _Run:
         if self.found:
             resume.check_step(self.found, self.config, self.strategy.processes)
         if self.strategy.is_main:  # all have looked at the folder
-            self._open_folder(unfinished)
-        bare, parts = self.job.model, self.job.parts
+            self._open_folder()
         model, optimizer = self.strategy.prepare(
-            bare, lambda moved: make_optimizer(moved, self.config.training.weight_decay)
+            self.bare, lambda moved: make_optimizer(moved, self.config.training.weight_decay)
         )
         if self.found:
             self.strategy.restore(model, optimizer, self.found.moments())
             self.strategy.restore_scaler(self.found.state["scaler"])
-        rows = TrainingRows(self.tokens, parts.train.labels.codes, parts.train.ids, self.layout, self.job.pad_id)
         if self.layout == "bucketed":
-            self.strategy.announce(self._programs(rows))
+            self.strategy.announce(programs.of_job(self.job, self.strategy.processes) | self.announced)
         with checkpoint.Writer(resume.checkpoints(self.config), self.config.checkpoint.keep) as writer:
             try:
-                self._fit(model, optimizer, rows, writer)
+                self._fit(model, optimizer, writer)
                 writer.wait()
                 self.strategy.barrier()  # the model is on disk
                 results = self._results(model)
@@ -156,8 +183,9 @@ class _Run:
         if self.strategy.is_main:
             folder.write_json(self.output / "metrics.json", results)
         self.strategy.barrier()  # nobody leaves while another still speaks
+        return model, optimizer
 
-    def _fit(self, model: nn.Module, optimizer: torch.optim.Optimizer, rows: TrainingRows, writer: Writer) -> None:
+    def _fit(self, model: nn.Module, optimizer: torch.optim.Optimizer, writer: Writer) -> None:
         always: dict[str, Any] = {}  # what is the same in all checkpoints
         if self.strategy.is_main:
             always = {
@@ -170,7 +198,7 @@ class _Run:
         def keep() -> None:
             state = self.strategy.host_state(model)
             if self.strategy.is_main:
-                save(self.output / "model", self.job.model, state, self.job.tokenizer)
+                save(self.output / "model", self.bare, state, self.job.tokenizer)
 
         def save_state() -> None:
             weights, moments = self.strategy.host_state(model), self.strategy.host_moments(model, optimizer)
@@ -183,7 +211,7 @@ class _Run:
             fit(
                 model,
                 optimizer,
-                rows,
+                self.job.training_rows(self.layout),
                 self.config,
                 self.strategy,
                 progress=self.progress,
@@ -217,35 +245,20 @@ class _Run:
                 self._tell(f"all {self.strategy.processes} ended with the same weights ({digest})")
         if self.best:
             results["validation"] = self.best["metrics"]
-        if parts.test and self.test_tokens:
-            results["test"] = self._test(parts.test, self.test_tokens)
+        results |= self._final()
         return results | ({"hardware": counts} if (counts := self.strategy.counts()) else {})
-
-    def _programs(self, rows: TrainingRows) -> set[Program]:
-        config, processes = self.config, self.strategy.processes
-        return programs.expected(
-            (epoch_batches(rows, config, processes, epoch) for epoch in range(config.training.epochs)),
-            config.batch.accumulate,
-            (
-                batches_by_length(tokens, self.evaluation_size * processes, self.layout, config.data.max_length)
-                for tokens in (self.validation_tokens, self.test_tokens)
-                if tokens
-            ),
-            processes,
-            len(self.job.parts.train.label_names),
-        )
 
     def _record(self, line: dict[str, Any]) -> None:
         if self.strategy.is_main:
             with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
 
-    def _logits(self, model: nn.Module, tokens: Tokens) -> Any:
+    def _logits(self, model: nn.Module, part: str) -> np.ndarray:
         return logits(
             model,
-            tokens,
+            self.job.tokens[part],
             self.strategy,
-            size=self.evaluation_size,
+            size=self.config.batch.evaluation_size,
             layout=self.layout,
             max_length=self.config.data.max_length,
             pad_id=self.job.pad_id,
@@ -253,12 +266,12 @@ class _Run:
 
     def _validate(self, model: nn.Module, step: int) -> bool:
         """Whether the model as it is is the best so far; the first process's answer counts."""
-        rows, tokens = self.job.parts.validation, self.validation_tokens
-        assert rows and tokens, "only called with validation rows"
-        found = self._logits(model, tokens)
+        rows = self.job.parts.validation
+        assert rows, "only called with validation rows"
+        found = self._logits(model, "validation")
         if not self.strategy.is_main:
             return False
-        measured = measure(found, rows, self.config.evaluation)
+        measured = measure(probabilities(found), rows, self.config.evaluation)
         averages = {name: value for name, value in measured.metrics.items() if isinstance(value, float)}
         self._record({"event": "validation", "step": step, **averages})
         self._tell(f"step {step}: " + "  ".join(f"{name} {value:.4f}" for name, value in averages.items()))
@@ -267,24 +280,19 @@ class _Run:
             self.best = {"score": measured.score, "metrics": measured.metrics}
         return better
 
-    def _test(self, rows: Rows, tokens: Tokens) -> dict[str, Any]:
+    def _final(self) -> dict[str, Any]:
         """Measure the model that was saved, read back: what is measured is what the user has."""
-        saved = self.strategy.prepare_for_evaluation(load_trained(self.output / "model", self.config.model)[0])
-        found = self._logits(saved, tokens)
-        if not self.strategy.is_main:
+        wanted = {part: rows for part in ANSWERS if (rows := getattr(self.job.parts, part))}
+        if not wanted:
             return {}
-        measured = measure(found, rows, self.config.evaluation)
-        with folder.whole(self.output / "predictions.csv") as file:
-            columns = ("row", "label", "predicted", "score")
-            folder.write_answers(file, _predictions(rows, measured), columns, rows.label_names, as_csv=True)
-        return measured.metrics
-
-
-def _predictions(rows: Rows, measured: Measured) -> Iterator[dict[str, Any]]:
-    """A test set's rows: place in its source, right label, and the model's answer."""
-    for row, label, row_probabilities in zip(rows.ids, rows.labels.codes, probabilities(measured.logits), strict=True):
-        answer = folder.answer(rows.label_names, row_probabilities)
-        yield {"row": int(row), "label": rows.label_names[label], "predicted": answer.pop("label"), **answer}
+        saved = self.strategy.prepare_for_evaluation(load_trained(self.output / "model", self.config.model)[0])
+        results = {}
+        for part, rows in wanted.items():
+            found = self._logits(saved, part)
+            if self.strategy.is_main:
+                results[part] = measure(probabilities(found), rows, self.config.evaluation).metrics
+                write_measured(self.output / ANSWERS[part], rows, found)
+        return results
 
 
 def summary(results: dict[str, Any], output: str) -> str:

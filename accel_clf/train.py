@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -31,19 +31,40 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Train by settings from a file and flags; the exit code."""
     given = sys.argv[1:] if argv is None else argv
 
-    def command() -> int:
+    def read() -> tuple[Config, Callable[[], str]]:
         config, _ = parse(given, prog, DESCRIPTION)
-        try:
+
+        def work() -> str:
             from accel_clf.run import summary, train  # torch is not needed for --help
 
             results = train(config)
+            return summary(results, config.output) if results else ""
+
+        return config, work
+
+    return start(read, prog, given)
+
+
+def start(read: Callable[[], tuple[Config, Callable[[], str]]], prog: str, given: Sequence[str]) -> int:
+    """Run a job that can be interrupted and go on; the exit code.
+
+    Args:
+        read: the settings, and the work, which returns what is to be printed.
+        prog: the command.
+        given: its arguments.
+    """
+
+    def command() -> int:
+        config, work = read()
+        try:
+            told = work()
         except Interrupted as interrupted:
             if is_first_process():
-                told = f"to go on:\n{again(prog, given, config)}"
-                once_a_process(("to go on", config), lambda: say(told))
+                words = again(prog, given, config)
+                once_a_process(("to go on", config), lambda: say(f"to go on:\n{words}"))
             return interrupted.exit_code
-        if results:
-            print(summary(results, config.output))
+        if told:
+            print(told)
         return DONE
 
     if in_a_core():  # where an exit code goes nowhere

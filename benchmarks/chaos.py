@@ -18,7 +18,10 @@ from typing import Any
 
 from accel_clf.report import table
 
-SMALL = ("--data.limit", "1600", "--training.epochs", "2", "--evaluation.baseline", "false", "--checkpoint.every", "3")
+SMALL = ("--data.limit", "1600", "--evaluation.baseline", "false", "--checkpoint.every", "3")
+KILLS_AN_EPOCH = 6  # all of them fit into one run: a start makes five steps of 45 before it is killed, on the average
+SAVES = (0, 3, 6, 12)  # steps, of which every third is saved
+STARTING, STEPPING = 8.0, 0.2  # seconds
 TIMES = {"seconds", "logged_seconds", "rows_per_second"}
 
 
@@ -46,22 +49,24 @@ def outcome(run: Path) -> dict[str, Any]:
     }
 
 
-def is_training(run: Path, process: "subprocess.Popen[bytes]") -> bool:
-    """Wait until the run has been started; False if it ends before."""
-    started, now = run / "environment.json", time.time()
-    while process.poll() is None:
-        if started.is_file() and started.stat().st_mtime > now:
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def ends_within(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+def kill_after(run: Path, process: "subprocess.Popen[bytes]", steps: int, seconds: float) -> bool:
+    """Kill a run so long after the checkpoint so many steps on; False if it ends before."""
+    first = saved(run)
+    while saved(run) < first + steps:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        return False
-    return True
+        process.kill()
+        return True
+    return False
+
+
+def saved(run: Path) -> int:
+    """The step of a run's newest checkpoint, whole or not; 0 for none."""
+    return max((int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")), default=0)
 
 
 def main() -> int:
@@ -72,6 +77,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args(given)
+    flags = ["--training.epochs", str(max(2, wanted.kills // KILLS_AN_EPOCH)), *flags]
     draw = random.Random(wanted.seed)
     with tempfile.TemporaryDirectory() as folder:
         reference, run = Path(folder) / "reference", Path(folder) / "run"
@@ -83,10 +89,9 @@ def main() -> int:
             starts += 1
             with (Path(folder) / "said").open("w+") as said:
                 process = subprocess.Popen(command(run, flags), stdout=subprocess.DEVNULL, stderr=said)
-                # So early on the average that all kills fit into one run.
-                after = draw.uniform(0, 2) * training["seconds"] / wanted.kills
-                if kills < wanted.kills and is_training(run, process) and not ends_within(process, after):
-                    process.kill()
+                steps = draw.choice(SAVES)
+                seconds = draw.uniform(0, STEPPING if steps else STARTING)
+                if kills < wanted.kills and kill_after(run, process, steps, seconds):
                     kills += 1
                 code = process.wait()
                 said.seek(0)

@@ -2,7 +2,9 @@
 
 import csv
 import importlib.util
+import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -44,6 +46,11 @@ def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] =
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
     return path
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +106,58 @@ def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path
         )
     )
     return folder
+
+
+# A sentence's frame in three languages and scripts; what stands in it, by label.
+TRANSLATIONS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
+    "en": ("the {} was {}", {"good": ("lovely", "superb", "charming"), "bad": ("awful", "tedious", "dull")}),
+    "de": ("{} war {}", {"good": ("schön", "großartig", "reizend"), "bad": ("öde", "schlecht", "mühsam")}),
+    "hi": ("{} {} था", {"good": ("सुंदर", "शानदार", "मनमोहक"), "bad": ("भयानक", "उबाऊ", "नीरस")}),
+}
+THINGS = ("film", "Suppe", "कमरा", "book", "Garten", "गाना")
+
+
+@pytest.fixture(scope="session")
+def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """249 rows: 83 sentences in three languages each, with the sentence's id; lengths differ."""
+    draw = random.Random(0)
+    rows = []
+    for number in range(83):
+        label, which, things = draw.choice(("good", "bad")), draw.randrange(3), draw.choices(THINGS, k=1 + number % 4)
+        for language, (frame, words) in TRANSLATIONS.items():
+            rows.append((frame.format(" ".join(things), words[label][which]), label, language, f"s{number}"))
+    draw.shuffle(rows)
+    return write_csv(tmp_path_factory.mktemp("translations") / "rows.csv", rows, ("text", "label", "lang", "id"))
+
+
+def make_xlmr(folder: Path, texts: list[str], vocabulary: int = 250) -> Path:
+    """A tiny XLM-R in the Hub's format: random weights, no dropout, and a Unigram tokenizer trained on `texts`."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import XLMRobertaConfig, XLMRobertaModel, XLMRobertaTokenizer
+
+    pieces = Tokenizer(models.Unigram())
+    pieces.normalizer, pieces.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces.train_from_iterator(
+        texts,
+        trainers.UnigramTrainer(vocab_size=vocabulary, special_tokens=special, unk_token="<unk>", show_progress=False),
+    )
+    tokenizer = XLMRobertaTokenizer(vocab=[tuple(piece) for piece in json.loads(pieces.to_str())["model"]["vocab"]])
+    torch.manual_seed(0)
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        initializer_range=0.12, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    XLMRobertaModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_xlmr(tmp_path_factory: pytest.TempPathFactory, translations: Path) -> Path:
+    return make_xlmr(tmp_path_factory.mktemp("tiny-xlmr"), [row["text"] for row in read_csv(translations)])
 
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -39,7 +39,7 @@ def some_rows(labels: np.ndarray, slices: Codes | None = None) -> Rows:
 def test_every_row_has_its_own_answer(layout: str, count: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 30, count)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = Tokens(np.arange(starts[-1], dtype=np.int32), starts, int(starts[-1]))
+    tokens = Tokens(np.arange(starts[-1], dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
     strategy = AccelerateStrategy("fp32")
     found = logits(FirstToken(), tokens, strategy, size=8, layout=layout, max_length=32, pad_id=0, shown=False)
     assert found[:, 0].tolist() == starts[:-1].tolist()
@@ -48,7 +48,7 @@ def test_every_row_has_its_own_answer(layout: str, count: int) -> None:
 
 def test_a_lost_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = AccelerateStrategy("fp32")
-    tokens = Tokens(np.arange(10, dtype=np.int32), np.arange(11), 9)
+    tokens = Tokens(np.arange(10, dtype=np.int32), np.arange(10), np.arange(1, 11), 9)
     whole = strategy.batches
     monkeypatch.setattr(strategy, "batches", lambda batches, collate: list(whole(batches, collate))[:-1])
     with pytest.raises(UserError, match="answered 8 rows"):
@@ -101,7 +101,7 @@ def test_any_metric_by_path(tmp_path: Path) -> None:
     assert further([str(path)], labels, np.array([0, 1, 0])) == {"hits": 2.0}
     settings = Evaluation(metric="hits", metrics=(str(path), "hits"))
     with pytest.raises(ConfigError, match="hits cannot be used"):  # a name that is nowhere, offline
-        measure(np.eye(3, 2, dtype=np.float32), some_rows(labels), settings)
+        measure(np.full((3, 2), 0.5), some_rows(labels), settings)
 
 
 def test_larger_scores_are_better() -> None:
@@ -109,6 +109,6 @@ def test_larger_scores_are_better() -> None:
     good, bad = np.array([[5, 0], [0, 5]], np.float32), np.array([[0, 5], [5, 0]], np.float32)
     for metric in ("accuracy", "macro_f1", "weighted_f1", "log_loss"):
         settings = Evaluation(metric=metric)
-        scores = [measure(found, some_rows(labels), settings).score for found in (good, bad)]
+        scores = [measure(probabilities(found), some_rows(labels), settings).score for found in (good, bad)]
         assert scores[0] > scores[1]
     assert probabilities(good).sum(axis=1) == pytest.approx([1, 1])

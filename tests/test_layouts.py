@@ -14,7 +14,7 @@ PAD = 0
 
 def some_tokens(lengths: list[int]) -> Tokens:
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(np.arange(1, starts[-1] + 1, dtype=np.int32), starts, int(starts[-1]))
+    return Tokens(np.arange(1, starts[-1] + 1, dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
 
 
 @given(

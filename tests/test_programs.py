@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from accel_clf.data.layouts import GlobalBatches
 from accel_clf.data.order import batches, permutation
+from accel_clf.evaluation import GATHERED_ROWS
 from accel_clf.programs import expected
 from accel_clf.strategies.base import Program
 
@@ -35,8 +36,8 @@ def test_evaluation_programs() -> None:
     found = GlobalBatches(np.array([[3, 1], [2, 0]]), lengths, "bucketed", 64)
     programs = expected([], 1, [found], 2, 3)
     assert {program.shape for program in programs if program.kind == "evaluation"} == {(1, 64), (1, 32)}
-    assert Program("gather torch.float32", (2, 3)) in programs
-    assert Program("gather torch.int64", (2,)) in programs
+    assert Program("gather torch.float32", (GATHERED_ROWS, 3)) in programs
+    assert Program("gather torch.int64", (GATHERED_ROWS,)) in programs
 
 
 def test_a_program_is_named_by_its_shape() -> None:

@@ -14,7 +14,7 @@ from transformers import pipeline
 from accel_clf.config import Config, load
 from accel_clf.errors import DONE, USAGE, UserError
 from accel_clf.run import summary, train
-from tests.conftest import Cli, write_csv
+from tests.conftest import Cli, read_csv, write_csv
 
 Refused = Callable[..., str]
 
@@ -29,11 +29,6 @@ def config(reviews: Path, tiny_bert: Path, output: Path, **sections: dict[str, A
     for section, settings in sections.items():
         flags[section] = {**flags.get(section, {}), **settings}
     return load(None, flags)
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_folder_has_all_that_is_promised(run: Path) -> None:

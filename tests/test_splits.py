@@ -1,10 +1,11 @@
 """Splits as a property: stratified, grouped, reproducible, whatever the rows."""
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from accel_clf.data.splits import holdout, quotas, sample
+from accel_clf.data.splits import folds, holdout, quotas, sample
 from accel_clf.errors import DataError
 
 LABELS = st.lists(st.integers(0, 4), min_size=20, max_size=300).map(lambda codes: np.array(codes, np.int32))
@@ -77,3 +78,54 @@ def test_sample_takes_all_when_there_are_no_more() -> None:
     labels = np.array([0, 0, 1, 1])
     assert np.array_equal(sample(labels, 4, 0), np.arange(4))
     assert len(sample(np.arange(100) % 2, 10, 0)) == 10
+
+
+@given(LABELS, st.integers(2, 5), st.integers(0, 3), st.integers(0, 100))
+def test_folds_are_even(labels: np.ndarray, count: int, slices: int, seed: int) -> None:
+    names = "abcde"
+    languages = np.arange(len(labels)) % slices if slices else None
+    if min(np.bincount(labels)[np.unique(labels)]) < count:
+        with pytest.raises(DataError, match=r"label '[a-e]' has \d rows? for \d folds"):
+            folds(labels, languages, None, count, seed, names)
+        return
+    fold = folds(labels, languages, None, count, seed, names)
+    assert np.ptp(np.bincount(fold, minlength=count)) <= 1
+    for code in np.unique(labels):
+        assert np.ptp(np.bincount(fold[labels == code], minlength=count)) <= 1
+        for language in np.unique(languages) if languages is not None else ():
+            cell = (labels == code) & (languages == language)
+            assert np.ptp(np.bincount(fold[cell], minlength=count)) <= 1
+    assert np.array_equal(fold, folds(labels, languages, None, count, seed, names))
+
+
+@given(LABELS, st.integers(2, 5), st.data())
+def test_folds_of_groups(labels: np.ndarray, count: int, data: st.DataObject) -> None:
+    groups = np.array(data.draw(st.lists(st.integers(0, 30), min_size=len(labels), max_size=len(labels))))
+    try:
+        fold = folds(labels, None, groups, count, 0, "abcde")
+    except DataError:
+        return
+    for group in np.unique(groups):
+        assert len(set(fold[groups == group])) == 1
+    for code in np.unique(labels):
+        assert set(fold[labels == code]) == set(range(count))
+
+
+def test_folds_of_small_groups_are_nearly_even() -> None:
+    """Translations: a group has a row in each of four languages, and one label."""
+    groups = np.arange(2000) // 4
+    labels, slices = groups % 3, np.arange(2000) % 4
+    fold = folds(labels, slices, groups, 5, 1, "abc")
+    assert np.bincount(fold).tolist() == [400] * 5
+    for code in range(3):
+        assert np.ptp(np.bincount(fold[labels == code])) <= 4
+        assert np.ptp(np.bincount(fold[(labels == code) & (slices == 2)])) <= 1
+    assert not np.array_equal(fold, folds(labels, slices, groups, 5, 2, "abc"))
+
+
+def test_folds_that_cannot_be() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    with pytest.raises(DataError, match="3 groups"):
+        folds(labels, None, np.array([0, 0, 1, 1, 2, 2]), 4, 0, "ab")
+    with pytest.raises(DataError, match="label 'b' has 2 groups for 3 folds"):
+        folds(labels, None, np.array([0, 1, 2, 3, 3, 4]), 3, 0, "ab")

@@ -19,9 +19,9 @@ HOUSE = [
     "model", "optim",
     "strategies.base", "strategies.accelerate", "strategies.virtual_xla", "strategies.cores", "strategies.xla",
     "strategies.accelerate_xla", "strategies.launch",
-    "metrics", "evaluate_module", "evaluation", "loop", "programs", "job", "baseline", "checkpoint",
-    "folder", "resume", "report", "run",
-    "parity", "serving.predictor", "doctor", "train", "cli",
+    "metrics", "evaluate_module", "evaluation", "loop", "job", "programs", "baseline", "checkpoint",
+    "folder", "answers", "resume", "report", "run", "calibration", "out_of_fold", "crossval",
+    "parity", "serving.predictor", "doctor", "train", "cv", "cli",
 ]  # fmt: skip
 PACKAGE = REPOSITORY / "accel_clf"
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from accel_clf.config import Data
 from accel_clf.data import sources, splits
 from accel_clf.data.sources import Rows
@@ -11,11 +13,12 @@ from accel_clf.errors import DataError
 
 
 class Parts(NamedTuple):
-    """The rows of a run; validation and test are None where the settings name none."""
+    """The rows of a run; validation and test are None where the settings name none, held_out is a fold's."""
 
     train: Rows
     validation: Rows | None
     test: Rows | None
+    held_out: Rows | None = None
 
 
 def load(data: Data, seed: int, label_names: Sequence[str] | None = None) -> Parts:
@@ -38,12 +41,16 @@ def load(data: Data, seed: int, label_names: Sequence[str] | None = None) -> Par
         train = train.take(splits.sample(train.labels.codes, data.limit, seed))
     validation: Rows | None
     if isinstance(data.validation, float):
-        groups = train.groups.codes if train.groups else None
-        kept, held = splits.holdout(train.labels.codes, groups, data.validation, seed)
+        kept, held = share(train, data.validation, seed)
         train, validation = train.take(kept), train.take(held)
     else:
         validation = _other(data.validation, data, train)
     return Parts(train, validation, _other(data.test, data, train))
+
+
+def share(rows: Rows, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(kept, held out): ascending positions; see splits.holdout."""
+    return splits.holdout(rows.labels.codes, rows.groups.codes if rows.groups else None, held_out, seed)
 
 
 def _other(source: str | None, data: Data, train: Rows) -> Rows | None:

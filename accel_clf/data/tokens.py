@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from accel_clf.data.sources import Rows
 from accel_clf.errors import ConfigError
 
 TEXTS_AT_ONCE = 256  # what the tokenizer makes of a text on the way takes a hundred times its memory
-FORMAT = 1  # goes up when the files' meaning changes
+FORMAT = 2  # goes up when the files' meaning changes
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,30 @@ class Tokens:
 
     Attributes:
         ids: uint16 or int32 [all tokens], one row after the other.
-        starts: int64 [rows + 1]: row k is ids[starts[k]:starts[k + 1]].
+        starts, ends: int64 [rows]: row k is ids[starts[k]:ends[k]].
         largest: the largest id among them.
     """
 
     ids: np.ndarray
     starts: np.ndarray
+    ends: np.ndarray
     largest: int
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.starts)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return self.ids[self.starts[row] : self.starts[row + 1]]
+        return self.ids[self.starts[row] : self.ends[row]]
 
     @property
     def lengths(self) -> np.ndarray:
         """int64 [rows]: tokens a row."""
-        return np.diff(self.starts)
+        lengths: np.ndarray = self.ends - self.starts
+        return lengths
+
+    def take(self, which: np.ndarray) -> "Tokens":
+        """The rows at `which` (int64 positions); the ids are shared, not copied."""
+        return replace(self, starts=self.starts[which], ends=self.ends[which])
 
 
 def cache_folder() -> Path:
@@ -78,8 +84,8 @@ def encode_texts(texts: list[str], tokenizer: Any, max_length: int) -> Tokens:
     """The tokens of a list of texts, in memory."""
     ids = _encode(texts, tokenizer, max_length)
     flat = np.fromiter((token for row in ids for token in row), np.int32)
-    starts = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
-    return Tokens(flat, starts, int(flat.max(initial=0)))
+    bounds = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
+    return Tokens(flat, bounds[:-1], bounds[1:], int(flat.max(initial=0)))
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -123,7 +129,7 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
                 file.write(flat.astype(kind).tobytes())  # unlike tofile, says why it cannot
                 lengths.append(np.array([len(row) for row in ids], np.int64))
                 progress.advance(len(texts))
-        np.save(unfinished / "starts.npy", np.cumsum(np.concatenate(lengths)))
+        np.save(unfinished / "bounds.npy", np.cumsum(np.concatenate(lengths)))
         (unfinished / "meta.json").write_text(json.dumps({"kind": np.dtype(kind).name, "largest": largest}))
     tokens = _load(folder)
     assert tokens is not None
@@ -154,13 +160,13 @@ def _load(folder: Path) -> Tokens | None:
     """The tokens in a folder; None where there are none, or not whole."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        starts = np.load(folder / "starts.npy")
+        bounds = np.load(folder / "bounds.npy")
         kind = np.dtype(meta["kind"])
-        if (folder / "ids").stat().st_size != starts[-1] * kind.itemsize:
+        if (folder / "ids").stat().st_size != bounds[-1] * kind.itemsize:
             return None
         # A plain array over the mapped file: slices of a memmap cost ten times as much.
-        ids = np.asarray(np.memmap(folder / "ids", kind, mode="r")) if starts[-1] else np.empty(0, kind)
-        return Tokens(ids, starts, meta["largest"])
+        ids = np.asarray(np.memmap(folder / "ids", kind, mode="r")) if bounds[-1] else np.empty(0, kind)
+        return Tokens(ids, bounds[:-1], bounds[1:], meta["largest"])
     except (OSError, ValueError, KeyError):
         return None
 

@@ -1,15 +1,16 @@
 """A run folder as a function from texts to labels, by the same tokens and forward as evaluation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from accel_clf import folder
 from accel_clf.data.tokens import Tokens, encode_texts
+from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, probabilities
-from accel_clf.folder import read_config
 from accel_clf.model import load_trained
 from accel_clf.strategies.accelerate import AccelerateStrategy
 
@@ -18,40 +19,60 @@ BATCH = 32
 
 
 class Predictor:
-    """A trained run.
+    """A trained run, or the models of a cross-validation together: the mean of their probabilities.
 
     Attributes:
         config: the run's settings.
         labels: the label names, in the order of the probabilities' columns.
+        temperature: what logits are divided by: a cross-validation's, fitted on its out-of-fold answers; 1 for a run.
 
     Raises:
-        ConfigError: the folder is not a trained run's.
+        ConfigError: the folder is not a trained run's, or a finished cross-validation's.
     """
 
     def __init__(self, run: Path) -> None:
-        self.config = read_config(run)
+        self.config = folder.read_config(run)
         self.strategy = AccelerateStrategy("fp32")  # whatever it was trained in, and wherever it is used
-        model, self.tokenizer = load_trained(run / "model", self.config.model)
-        names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
-        self.labels = tuple(names[code] for code in range(len(names)))
-        self.model = self.strategy.prepare_for_evaluation(model)
+        runs, self.temperature = [run], 1.0
+        if folder.is_cross_validation(run):
+            results = folder.read_json(run / "metrics.json")
+            runs = [run / folder.fold_name(fold) for fold in range(results["folds"])]
+            self.temperature = results["calibration"]["temperature"]
+        self.models = []
+        found = set()
+        for one in runs:
+            model, self.tokenizer = load_trained(one / "model", self.config.model)
+            names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
+            self.labels = tuple(names[code] for code in range(len(names)))
+            found.add(self.labels)
+            self.models.append(self.strategy.prepare_for_evaluation(model))
+        if len(found) > 1:
+            raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
 
-    def logits(self, tokens: Tokens, shown: bool = False) -> np.ndarray:
-        """float32 [rows, classes]."""
-        return logits(
-            self.model,
-            tokens,
-            self.strategy,
-            size=BATCH,
-            layout="padded",
-            max_length=self.config.data.max_length,
-            pad_id=self.tokenizer.pad_token_id or 0,
-            shown=shown,
-        )
+    def logits(self, tokens: Tokens, shown: bool = False) -> list[np.ndarray]:
+        """Each model's: float32 [rows, classes]."""
+        return [
+            logits(
+                model,
+                tokens,
+                self.strategy,
+                size=BATCH,
+                layout="padded",
+                max_length=self.config.data.max_length,
+                pad_id=self.tokenizer.pad_token_id or 0,
+                shown=shown,
+            )
+            for model in self.models
+        ]
+
+    def together(self, each: Sequence[np.ndarray]) -> np.ndarray:
+        """The answer to each model's logits: probabilities, float64 [rows, classes]."""
+        mean: np.ndarray = np.mean([probabilities(own / self.temperature) for own in each], axis=0)
+        return mean
 
     def predict(self, texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        """Each text with its probabilities, float32 [classes], in the texts' order."""
+        """Each text with its probabilities, float64 [classes], in the texts' order."""
         remaining = iter(texts)
         while some := list(islice(remaining, TEXTS_AT_ONCE)):
             tokens = encode_texts(some, self.tokenizer, self.config.data.max_length)
-            yield from zip(some, probabilities(self.logits(tokens)), strict=True)
+            yield from zip(some, self.together(self.logits(tokens)), strict=True)

@@ -83,6 +83,8 @@ class AccelerateStrategy(Strategy):
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.layout = "padded"
+        self.parameters: list[nn.Parameter] = []
+        self._new_scaler = self.scaler_state()
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         many = f" x {self.processes} processes" if self.processes > 1 else ""
@@ -162,6 +164,11 @@ class AccelerateStrategy(Strategy):
     def restore_scaler(self, state: dict[str, Any]) -> None:
         if self.accelerator.scaler and state:
             self.accelerator.scaler.load_state_dict(state)
+
+    def renew(self) -> None:
+        self.parameters = []
+        self.accelerator.free_memory()
+        self.restore_scaler(self._new_scaler)
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()

@@ -4,12 +4,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 from accel_clf import interruption
+from accel_clf.config import Config
 from accel_clf.data.layouts import Collate, GlobalBatches
 from accel_clf.errors import Interrupted, UserError
 
@@ -33,6 +34,7 @@ class Program(NamedTuple):
         return f"{self.kind} {list(self.shape) or ''}{place[self.first, self.last]}"
 
 
+Made = TypeVar("Made")
 OptimizerOf = Callable[[nn.Module], torch.optim.Optimizer]  # of the model once it is on the device
 
 
@@ -57,6 +59,10 @@ class Strategy(ABC):
     @property
     def is_main(self) -> bool:
         return self.process == 0
+
+    def layout_for(self, config: Config) -> str:
+        """The layout of a job's batches: "padded" or "bucketed"."""
+        return self.layout if config.batch.layout == "auto" else config.batch.layout
 
     @abstractmethod
     def seed(self, seed: int) -> None:
@@ -134,8 +140,19 @@ class Strategy(ABC):
     def close(self) -> None:
         """Let go of the other processes."""
 
+    def shared(self, make: Callable[[], Made]) -> Made:
+        """What `make` makes: once, where several cores are threads of a process."""
+        return make()
+
+    def renew(self) -> None:  # noqa: B027 - a strategy may hold nothing of a run
+        """Let go of what was prepared for a run, as if there had been none; what is compiled stays."""
+
     def announce(self, programs: set[Program]) -> None:  # noqa: B027 - a strategy that does not compile has nothing to say
         """Tell which programs will be compiled, where any are."""
+
+    def missing(self) -> set[Program]:
+        """The programs announced that have not been run yet."""
+        return set()
 
     def counts(self) -> dict[str, int]:
         """What the hardware counted during the run, for metrics.json."""

@@ -126,12 +126,18 @@ def _reductions() -> int:
 
 _one_at_a_time = threading.Lock()
 _meetings: dict[int, threading.Barrier] = {}
+_made: list[Any] = []
+
+
+def _meeting() -> threading.Barrier:
+    """Of the cores of this process, which may have been forked from one with others."""
+    with _one_at_a_time:
+        return _meetings.setdefault(os.getpid(), threading.Barrier(int(xr.addressable_device_count())))
 
 
 def in_turn(make: Callable[[], Result]) -> Result:
     """What `make` makes: on one core of this process after the other, while all the rest wait."""
-    with _one_at_a_time:
-        meeting = _meetings.setdefault(os.getpid(), threading.Barrier(int(xr.addressable_device_count())))
+    meeting = _meeting()
     meeting.wait()
     with _one_at_a_time:
         made = make()
@@ -200,10 +206,28 @@ class OnCores(Strategy):
     def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
         return model.to(self.device)
 
+    def shared(self, make: Callable[[], Result]) -> Result:
+        meeting = _meeting()
+        if meeting.wait() == 0:
+            _made.append(make())
+        meeting.wait()
+        made: Result = _made[0]
+        if meeting.wait() == 0:
+            _made.clear()
+        return made
+
+    def renew(self) -> None:
+        self.programs.start, self.steps = compiled(), 0
+
     def announce(self, programs: set[Program]) -> None:
         self.programs.announced = programs | {Program("moments"), *self.own_programs}
-        if self.is_main:
-            xm.master_print(f"{len(self.programs.announced)} programs to compile", fd=sys.stderr, flush=True)
+        if self.is_main and (new := len(self.missing())):
+            xm.master_print(
+                f"{len(self.programs.announced)} programs, {new} of them to compile", fd=sys.stderr, flush=True
+            )
+
+    def missing(self) -> set[Program]:
+        return self.programs.announced - self.programs.seen
 
     def counts(self) -> dict[str, int]:
         return {

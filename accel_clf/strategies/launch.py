@@ -11,7 +11,7 @@ from accel_clf.process import cpu_wanted, in_a_core, is_elastic, is_first_proces
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.virtual_xla import enable, from_environment, require_torch_xla, tpu_chips
 
-Work = Callable[[Strategy], None]
+Work = Callable[[Strategy], object]
 
 
 def choose(config: Config) -> Callable[[Work], bool]:

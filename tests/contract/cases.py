@@ -12,7 +12,7 @@ from accel_clf.errors import UserError
 from accel_clf.optim import make_optimizer
 from accel_clf.strategies.base import Strategy, weights_digest
 
-TOKENS = Tokens(np.arange(100, dtype=np.int32), np.arange(0, 101, 5), 99)  # 20 rows of 5
+TOKENS = Tokens(np.arange(100, dtype=np.int32), np.arange(0, 100, 5), np.arange(5, 101, 5), 99)  # 20 rows of 5
 
 
 def linear() -> nn.Module:

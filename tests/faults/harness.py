@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos import outcome
+from benchmarks.chaos import outcome, saved
 from tests.parity.test_processes import free_port
 
 os.environ.setdefault("PYTHONPATH", str(Path(__file__).parent.parent.parent))
@@ -24,19 +24,21 @@ class Job:
     """A training job of one process or several.
 
     Args:
-        arguments: of `accel-clf train`.
+        arguments: of the command.
         folder: the run folder.
         processes: how many share the job, as a launcher would start them.
+        command: of `accel-clf`.
     """
 
-    def __init__(self, arguments: list[object], folder: Path, processes: int = 1) -> None:
+    def __init__(self, arguments: list[object], folder: Path, processes: int = 1, command: str = "train") -> None:
+        self.command = command
         self.arguments, self.folder, self.processes = [*map(str, arguments), "--output", str(folder)], folder, processes
         self.said = folder.with_name(f"{folder.name}.said")
         self.ranks: list[Any] = []
 
     def start(self, before: Callable[..., None] | None = None, given: object = None) -> "Job":
         """Start it; `before(rank, given)` runs in each process first."""
-        port, arguments = free_port(), ["train", *self.arguments]
+        port, arguments = free_port(), [self.command, *self.arguments]
         self.ranks = []
         for rank in range(self.processes):
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.processes, "LOCAL_WORLD_SIZE": self.processes}
@@ -64,6 +66,12 @@ class Job:
         if alive:
             raise TimeoutError(f"{len(alive)} processes were still there: {self.told()}")
         return [process.exitcode for process in self.ranks]
+
+    def kill(self) -> None:
+        """Kill it now, and wait until it is gone."""
+        for process in self.ranks:
+            process.kill()
+            process.join()
 
     def told(self, rank: int = 0) -> str:
         """What a process has written on standard error."""
@@ -108,11 +116,6 @@ class Job:
 
     def outcome(self) -> dict[str, Any]:
         return outcome(self.folder)
-
-
-def saved(run: Path) -> int:
-    """The step of a run's newest checkpoint, whole or not; 0 for none."""
-    return max((int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")), default=0)
 
 
 def _run(
