@@ -130,7 +130,7 @@ def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(tmp_path_factory.mktemp("translations") / "rows.csv", rows, ("text", "label", "lang", "id"))
 
 
-def make_xlmr(folder: Path, texts: list[str], vocabulary: int = 250) -> Path:
+def make_xlmr(folder: Path, texts: list[str], layers: int) -> Path:
     """A tiny XLM-R in the Hub's format: random weights, no dropout, and a Unigram tokenizer trained on `texts`."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -141,14 +141,14 @@ def make_xlmr(folder: Path, texts: list[str], vocabulary: int = 250) -> Path:
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     pieces.train_from_iterator(
         texts,
-        trainers.UnigramTrainer(vocab_size=vocabulary, special_tokens=special, unk_token="<unk>", show_progress=False),
+        trainers.UnigramTrainer(vocab_size=250, special_tokens=special, unk_token="<unk>", show_progress=False),
     )
     tokenizer = XLMRobertaTokenizer(vocab=[tuple(piece) for piece in json.loads(pieces.to_str())["model"]["vocab"]])
     torch.manual_seed(0)
     config = XLMRobertaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        initializer_range=0.12, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1,
+        bos_token_id=0, eos_token_id=2, initializer_range=0.12, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     XLMRobertaModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -157,7 +157,7 @@ def make_xlmr(folder: Path, texts: list[str], vocabulary: int = 250) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_xlmr(tmp_path_factory: pytest.TempPathFactory, translations: Path) -> Path:
-    return make_xlmr(tmp_path_factory.mktemp("tiny-xlmr"), [row["text"] for row in read_csv(translations)])
+    return make_xlmr(tmp_path_factory.mktemp("tiny-xlmr"), [row["text"] for row in read_csv(translations)], layers=2)
 
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

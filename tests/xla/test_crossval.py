@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY, read_csv
+from tests.conftest import REPOSITORY, make_xlmr, read_csv
 
 FOLDS = 4
 
@@ -22,10 +22,16 @@ def cross_validate(output: Path, flags: list[str]) -> "subprocess.CompletedProce
 
 
 @pytest.fixture(scope="module")
-def flags(translations: Path, tiny_xlmr: Path) -> list[str]:
+def encoder(tmp_path_factory: pytest.TempPathFactory, translations: Path) -> Path:
+    """One layer, so that its many programs compile soon."""
+    return make_xlmr(tmp_path_factory.mktemp("encoder"), [row["text"] for row in read_csv(translations)], layers=1)
+
+
+@pytest.fixture(scope="module")
+def flags(translations: Path, encoder: Path) -> list[str]:
     """Groups of unequal numbers of rows, lengths of several widths, and an accumulation tail: folds of many shapes."""
     return [
-        "--model.name", str(tiny_xlmr), "--data.train", str(translations), "--data.group", "id", "--data.slice", "lang",
+        "--model.name", str(encoder), "--data.train", str(translations), "--data.group", "id", "--data.slice", "lang",
         "--data.max_length", "48", "--data.validation", "null", "--data.limit", "120", "--folds", str(FOLDS),
         "--training.learning_rate", "1e-3", "--training.lr_scaling", "none", "--batch.accumulate", "2",
     ]  # fmt: skip
