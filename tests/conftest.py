@@ -148,7 +148,8 @@ def make_xlmr(folder: Path, texts: list[str], layers: int) -> Path:
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2,
         intermediate_size=64, max_position_embeddings=66, type_vocab_size=1, pad_token_id=1,
-        bos_token_id=0, eos_token_id=2, initializer_range=0.12, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        bos_token_id=0, eos_token_id=2, initializer_range=0.12,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     XLMRobertaModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
