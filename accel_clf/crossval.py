@@ -15,7 +15,6 @@ from accel_clf.config import Config, load
 from accel_clf.console import say
 from accel_clf.data import parts, splits
 from accel_clf.data.parts import Parts
-from accel_clf.data.tokens import Tokens
 from accel_clf.errors import ConfigError, UserError
 from accel_clf.folder import Claim
 from accel_clf.job import Job
@@ -104,9 +103,7 @@ class Folds:
         config, whole = fold_config(self.config, fold), self.whole
         learned, held_out = np.flatnonzero(self.assignment != fold), np.flatnonzero(self.assignment == fold)
         rows = whole.parts
-        tokens: dict[str, Tokens] = {
-            name: whole.tokens[name] for name in ("validation", "test") if name in whole.tokens
-        }
+        tokens = {part: its_tokens for part, its_tokens in whole.tokens.items() if part != "train"}
         validation = rows.validation
         if isinstance(config.data.validation, float):
             kept, measured = parts.share(rows.train.take(learned), config.data.validation, config.training.seed)
@@ -213,8 +210,8 @@ def _short(value: Any) -> str:
 
 def _write_folds(folds: Folds) -> None:
     output = Path(folds.config.output)
-    folder.write_config(output, folds.config)
     folder.write_json(output / folder.FOLDS, _as_json(folds.config, folds.whole.parts, folds.assignment), indent=None)
+    folder.write_config(output, folds.config)
 
 
 def _warn_of_twins(found: Parts, assignment: np.ndarray) -> None:
@@ -290,14 +287,15 @@ def _check_folder(config: Config) -> None:
     output = Path(config.output)
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output {output} is a file", "a folder", "choose another --output")
-    inside = [path.name for path in output.iterdir() if not _is_untouched(path)] if output.is_dir() else []
+    inside = [name for name in folder.contents(output) if not _is_untouched(output / name)]
     if inside and not (output / folder.FOLDS).is_file():
         raise ConfigError(
-            f"output {output} holds files that are not a cross-validation's: {min(inside)}",
+            f"output {output} holds files that are not a cross-validation's: {inside[0]}",
             "a new or empty folder, or a cross-validation's",
             "choose another --output",
         )
-    if inside and (changes := folder.differences(load(output / "config.yaml", {}), config)):
+    written = output / "config.yaml"
+    if written.is_file() and (changes := folder.differences(load(written, {}), config)):
         raise ConfigError(
             f"output {output} holds a cross-validation with other settings: " + "; ".join(changes),
             "a folder of its own for each cross-validation",
@@ -307,7 +305,7 @@ def _check_folder(config: Config) -> None:
 
 def _is_untouched(path: Path) -> bool:
     """A fold's folder that was claimed, and nothing more."""
-    return path.name.startswith("fold-") and path.is_dir() and all(p.name == folder.LOCK for p in path.iterdir())
+    return path.name.startswith("fold-") and path.is_dir() and not folder.contents(path)
 
 
 def _unfinished(config: Config) -> list[int]:

@@ -62,6 +62,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return read
 
 
+def contents(folder: Path) -> list[str]:
+    """What is in a folder; without its lock, and what a process that was killed had not finished writing."""
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+
+
 def lock(folder: Path) -> FileLock:
     """A lock on a run folder, held by this process until it is released or ends.
 
@@ -135,7 +140,7 @@ class Claim:
 def _state(folder: Path, config: Config) -> str:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output {folder} is a file", "a folder for the run", "choose another --output")
-    inside = sorted(path.name for path in folder.iterdir() if path.name != LOCK) if folder.exists() else []
+    inside = contents(folder)
     if not inside:
         return "new"
     if not (folder / "config.yaml").is_file() or is_cross_validation(folder):

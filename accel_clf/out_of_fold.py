@@ -58,7 +58,7 @@ def collect(config: Config, found: Parts, assignment: np.ndarray) -> dict[str, A
         results["test"] = _test(config, found.test, temperature)
     if settings.baseline:
         say("fitting TF-IDF with logistic regression on the same folds")
-        results["baseline"] = {"accuracy": _baseline(rows, assignment, config.folds)}
+        results |= _baseline(rows, assignment, config.folds)
     write_json(output / "metrics.json", results)
     return results
 
@@ -150,9 +150,12 @@ def _test(config: Config, rows: Rows, temperature: float) -> dict[str, Any]:
     return {"ensemble": measure(together, rows, config.evaluation).metrics, **over_folds(alone)}
 
 
-def _baseline(rows: Rows, folds: np.ndarray, count: int) -> float:
+def _baseline(rows: Rows, folds: np.ndarray, count: int) -> dict[str, Any]:
     right = 0.0
     for fold in range(count):
         held_out = rows.take(np.flatnonzero(folds == fold))
-        right += baseline.accuracy(rows.take(np.flatnonzero(folds != fold)), held_out) * len(held_out)
-    return right / len(rows)
+        found = baseline.accuracy(rows.take(np.flatnonzero(folds != fold)), held_out)
+        if found is None:
+            return {}
+        right += found * len(held_out)
+    return {"baseline": {"accuracy": right / len(rows)}}

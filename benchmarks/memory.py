@@ -1,6 +1,7 @@
-"""Peak memory of a run on 20,000 and on 200,000 rows.
+"""Peak memory of a run on 20,000 and on 200,000 rows, and of one fold and all five of a cross-validation.
 
 python -m benchmarks.memory [--rows 20000 200000] [--words 150]
+python -m benchmarks.memory --folds [--rows 2000] [--model FOLDER]
 
 Each run is a process of its own and trains one epoch; its peak is what the operating system counted (resident set,
 memory-mapped files included).
@@ -21,8 +22,10 @@ from accel_clf.report import table
 TRAIN = """
 import json, resource, sys
 from accel_clf.config import load
+from accel_clf.crossval import cross_validate
 from accel_clf.run import train
-train(load(None, json.loads(sys.argv[1])))
+config, what = load(None, json.loads(sys.argv[1])), sys.argv[2]
+train(config) if what == "train" else cross_validate(config, None if what == "all" else int(what))
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 """
 
@@ -37,20 +40,20 @@ def write(path: Path, rows: int, words: int) -> None:
             writer.writerow([" ".join(draw.choices(vocabulary, k=words)) + f" {row}", row % 2])
 
 
-def peak(folder: Path, rows: int, words: int) -> float:
-    """Peak memory of one run, in MiB."""
+def peak(folder: Path, rows: int, words: int, model: str, what: str = "train") -> float:
+    """Peak memory of one run, in MiB; `what` is "train", "all" folds, or the number of one."""
     path = folder / f"{rows}.csv"
     write(path, rows, words)
     settings = {
-        "model": {"name": "demo"},
+        "model": {"name": model},
         "data": {"train": str(path), "validation": 0.01, "max_length": 64},
         "batch": {"size": 64},
         "training": {"epochs": 1},
         "evaluation": {"baseline": False},
-        "output": str(folder / str(rows)),
+        "output": str(folder / f"{rows}-{what}"),
     }
     environment = {**os.environ, "ACCEL_CLF_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-c", TRAIN, json.dumps(settings)]
+    command = [sys.executable, "-c", TRAIN, json.dumps(settings), what]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
     path.unlink()
     return float(json.loads(done.stdout.splitlines()[-1])) / 1024
@@ -58,14 +61,16 @@ def peak(folder: Path, rows: int, words: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs=2, default=[20_000, 200_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000])
     parser.add_argument("--words", type=int, default=150)
+    parser.add_argument("--model", default="demo", help="a folder or Hub id")
+    parser.add_argument("--folds", action="store_true", help="one fold and all five, on so many rows")
     given = parser.parse_args()
+    runs = [(given.rows[0], what) for what in ("0", "all")] if given.folds else [(rows, "train") for rows in given.rows]
     with tempfile.TemporaryDirectory() as folder:
-        peaks = [peak(Path(folder), rows, given.words) for rows in given.rows]
-    print(
-        table(["rows", "peak MiB"], [[f"{rows:,}", f"{mib:.0f}"] for rows, mib in zip(given.rows, peaks, strict=True)])
-    )
+        peaks = [peak(Path(folder), rows, given.words, given.model, what) for rows, what in runs]
+    named = [f"{rows:,}" + {"0": ", one fold", "all": ", all folds"}.get(what, "") for rows, what in runs]
+    print(table(["rows", "peak MiB"], [[name, f"{mib:.0f}"] for name, mib in zip(named, peaks, strict=True)]))
     print(f"growth: {100 * (peaks[1] / peaks[0] - 1):+.1f}%")
 
 

@@ -208,3 +208,11 @@ def test_fp16_without_a_gpu_is_refused(reviews: Path, tiny_bert: Path, tmp_path:
         pytest.skip("this machine has a GPU, where fp16 is fine")
     with pytest.raises(UserError, match="fp16 and there is no GPU"):
         train(config(reviews, tiny_bert, tmp_path / "run", training={"precision": "fp16"}))
+
+
+def test_a_start_that_was_killed_is_no_obstacle(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """Amid its first file: what had not got its name yet is nobody's."""
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / ".config.yaml-77").write_text("model:\n  na")
+    assert "validation" in train(config(reviews, tiny_bert, output))

@@ -72,7 +72,7 @@ def test_killed_in_a_fold(job: Made, whole: Job) -> None:
 
 def test_killed_between_folds_and_while_collecting(job: Made, whole: Job) -> None:
     run = job("between")
-    for place in ("fold-0/metrics.json", "fold-2/held_out.csv", "out_of_fold.csv", "suspect_labels.csv"):
+    for place in ("folds.json", "fold-0/metrics.json", "fold-2/held_out.csv", "out_of_fold.csv", "suspect_labels.csv"):
         run.start().until("", run.folder / place)
         run.kill()
     assert run.start().wait() == [0], run.told()
