@@ -130,7 +130,7 @@ def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(tmp_path_factory.mktemp("translations") / "rows.csv", rows, ("text", "label", "lang", "id"))
 
 
-def make_xlmr(folder: Path, texts: list[str], layers: int) -> Path:
+def make_xlmr(folder: Path, texts: list[str], layers: int, vocabulary: int = 250) -> Path:
     """A tiny XLM-R in the Hub's format: random weights, no dropout, and a Unigram tokenizer trained on `texts`."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -141,7 +141,7 @@ def make_xlmr(folder: Path, texts: list[str], layers: int) -> Path:
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     pieces.train_from_iterator(
         texts,
-        trainers.UnigramTrainer(vocab_size=250, special_tokens=special, unk_token="<unk>", show_progress=False),
+        trainers.UnigramTrainer(vocab_size=vocabulary, special_tokens=special, unk_token="<unk>", show_progress=False),
     )
     tokenizer = XLMRobertaTokenizer(vocab=[tuple(piece) for piece in json.loads(pieces.to_str())["model"]["vocab"]])
     torch.manual_seed(0)
@@ -154,6 +154,15 @@ def make_xlmr(folder: Path, texts: list[str], layers: int) -> Path:
     XLMRobertaModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tweets() -> Path:
+    """Real tweets in eight languages, where they are at hand: cardiffnlp's, as text, label and lang."""
+    path = Path(os.environ.get("ACCEL_CLF_TEST_DATA", "nowhere")) / "umsab" / "train.csv.gz"
+    if not path.is_file():
+        pytest.skip("no real tweets: ACCEL_CLF_TEST_DATA names no folder with umsab/train.csv.gz")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from accel_clf.crossval import Folds, collect, cross_validate, fold_config
 from accel_clf.data import splits
 from accel_clf.errors import DATA, USAGE, DataError, UserError
 from accel_clf.serving.predictor import Predictor
-from tests.conftest import read_csv, write_csv
+from tests.conftest import make_xlmr, read_csv, write_csv
 
 Refused = Callable[..., str]
 
@@ -320,3 +322,21 @@ def test_a_fold_whose_answers_are_damaged(cv: Path, settings: dict[str, Any], tm
         path.unlink()
     with pytest.raises(UserError, match=r"fold-1.held_out\.csv"):
         collect(at(settings, copy))
+
+
+def test_tweets_in_eight_languages(tweets: Path, tmp_path: Path) -> None:
+    """Even in each label of each language; a SentencePiece vocabulary with many scripts, emoji among it."""
+    from accel_clf.config import Data
+    from accel_clf.data.sources import read
+
+    rows = read(str(tweets), Data(slice="lang"), split="train")
+    encoder = make_xlmr(tmp_path / "encoder", list(islice(rows.texts(), 4000)), layers=1, vocabulary=6000)
+    data = {"train": str(tweets), "slice": "lang", "limit": 800, "max_length": 64}
+    cross_validate(load(None, {"model": {"name": str(encoder)}, "data": data, "output": str(tmp_path / "cv")}))
+    found = read_csv(tmp_path / "cv" / "out_of_fold.csv")
+    assert len({row["row"] for row in found}) == len(found) == 800
+    for cell in {(row["label"], row["slice"]) for row in found}:
+        held_out = Counter(row["fold"] for row in found if (row["label"], row["slice"]) == cell)
+        assert max(held_out.values()) - min(held_out[str(fold)] for fold in range(5)) <= 1
+    metrics = json.loads((tmp_path / "cv" / "metrics.json").read_text())
+    assert set(metrics["slices"]) == {"ar", "de", "en", "es", "fr", "hi", "it", "pt"}
