@@ -21,7 +21,7 @@ HOUSE = [
     "strategies.accelerate_xla", "strategies.launch",
     "metrics", "evaluate_module", "evaluation", "loop", "job", "programs", "baseline", "checkpoint",
     "folder", "answers", "resume", "report", "run", "calibration", "out_of_fold", "crossval",
-    "parity", "serving.predictor", "doctor", "train", "cv", "cli",
+    "parity", "serving.predictor", "serving.batcher", "doctor", "train", "cv", "cli",
 ]  # fmt: skip
 PACKAGE = REPOSITORY / "accel_clf"
 
