@@ -86,8 +86,9 @@ def closest(word: str, choices: Sequence[str]) -> str:
 
 def _is_lost_contact(error: Exception) -> bool:
     """Whether a collective has failed, which another process is the reason of, and tells."""
-    message = str(error).lower()
-    return is_one_of_several() and any(word in message for word in ("gloo", "nccl", "connection"))
+    message = str(error).lower()  # of a RuntimeError, whatever the library; it has kinds of its own for some only
+    lost = isinstance(error, RuntimeError) and any(word in message for word in ("gloo", "nccl", "connection"))
+    return lost and is_one_of_several()
 
 
 def _first_line(error: Exception) -> str:
@@ -136,13 +137,15 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
             told = f"process {os.environ['RANK']}: another process has ended or does not answer ({_first_line(error)})"
             print(told, file=sys.stderr)
             return FAILED
-        if debug or is_one_of_several():  # of several processes, which fail for the first one's reason
+        told = debug or is_one_of_several()  # of several processes, which fail for the first one's reason
+        if told:
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"it ends in {place.filename}:{place.lineno}"
         print(
             UserError(
                 f"{type(error).__name__}: {_first_line(error)}",
-                fix=f"run again with --debug for the traceback (it ends in {place.filename}:{place.lineno})",
+                fix=f"see the traceback; {where}" if told else f"run again with --debug for the traceback ({where})",
             ),
             file=sys.stderr,
         )
