@@ -70,14 +70,16 @@ def end_together(work: Callable[[], Result]) -> Result:
         raise
     except BaseException as error:
         _failing.acquire()  # for good: one core speaks, the others' complaints follow from its own
-        if isinstance(error, UserError) and "--debug" not in sys.argv:
-            print(error, file=sys.stderr)
-        else:
-            print(f"XLA core {xr.global_ordinal()} has failed:", file=sys.stderr)
-            traceback.print_exception(error)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(error.exit_code if isinstance(error, UserError) else FAILED)
+        try:
+            if isinstance(error, UserError) and "--debug" not in sys.argv:
+                print(error, file=sys.stderr)
+            else:
+                print(f"XLA core {xr.global_ordinal()} has failed:", file=sys.stderr)
+                traceback.print_exception(error)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:  # nobody may be listening any more, which is what it may have failed for
+            os._exit(error.exit_code if isinstance(error, UserError) else FAILED)
 
 
 def keep_programs() -> None:

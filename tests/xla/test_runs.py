@@ -144,3 +144,18 @@ def test_bf16_is_autocast_over_float32_weights(
     largest = max(float((ends["bf16"][name] - ends["fp32"][name]).abs().max()) for name in ends["fp32"])
     assert 0 < largest < 1e-3
     assert {str(tensor.dtype) for tensor in ends["bf16"].values()} == {"torch.float32"}
+
+
+def test_cores_end_when_nobody_listens(tmp_path: Path, rows: tuple[Path, Path], encoder: Path) -> None:
+    """The one that speaks fails at its next line; the others would wait for it."""
+    flags = ["--model.name", str(encoder), "--data.train", str(rows[0]), "--data.max_length", "16"]
+    flags += ["--strategy", "xla", "--virtual_cores", "2", "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "accel_clf.cli", "train", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        assert process.stderr
+        assert any("virtual XLA cores" in line for line in process.stderr)
+        process.stderr.close()
+        try:
+            assert process.wait(120) != 0
+        finally:
+            process.kill()
