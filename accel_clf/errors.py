@@ -137,15 +137,15 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
             told = f"process {os.environ['RANK']}: another process has ended or does not answer ({_first_line(error)})"
             print(told, file=sys.stderr)
             return FAILED
-        told = debug or is_one_of_several()  # of several processes, which fail for the first one's reason
-        if told:
+        traced = debug or is_one_of_several()  # of several processes, which fail for the first one's reason
+        if traced:
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"it ends in {place.filename}:{place.lineno}"
         print(
             UserError(
                 f"{type(error).__name__}: {_first_line(error)}",
-                fix=f"see the traceback; {where}" if told else f"run again with --debug for the traceback ({where})",
+                fix=f"see the traceback; {where}" if traced else f"run again with --debug for the traceback ({where})",
             ),
             file=sys.stderr,
         )
