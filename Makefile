@@ -37,7 +37,7 @@ test: .venv/ready
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-xla: .venv-xla/ready
-	HF_HUB_OFFLINE=1 $(XLA)/python -m pytest tests/xla --numprocesses 2 --dist loadgroup
+	HF_HUB_OFFLINE=1 $(XLA)/python -m pytest tests/xla --numprocesses 2 --dist loadscope
 
 soak: .venv-xla/ready
 	$(XLA)/python -m tests.xla.soak 100

@@ -1,10 +1,16 @@
 """Tests of a file and a strategy share what they have trained, so they stay with one worker."""
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers tell what there is
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        strategy = "accelerate" if "accelerate" in item.name else "xla"
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {strategy}"))
+class ByFileAndStrategy(LoadScopeScheduling):
+    """Sends the tests of a file that use one strategy to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return f"{nodeid.partition('::')[0]} {'accelerate' if 'accelerate' in nodeid else 'xla'}"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFileAndStrategy:
+    return ByFileAndStrategy(config, log)
