@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from accel_clf.config import Config, default_shown, load, settings
+from accel_clf.config import Config, Section, default_shown, load, settings
 from accel_clf.errors import ConfigError, closest
 
 
@@ -32,8 +32,6 @@ def parse(
         add: adds arguments of the command's own.
         kind: see config.load.
     """
-    from pydantic_settings import CliSettingsSource
-
     parser = Parser(
         prog=prog,
         usage=f"{prog} [CONFIG.yaml] [--section.key value ...] [--debug]",
@@ -43,14 +41,27 @@ def parse(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if add:
         add(parser)
+    read = add_settings(parser, Config)
+    arguments = parser.parse_args(argv)
+    return load(arguments.config, read(arguments), kind), arguments
+
+
+def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Namespace], dict[str, Any]]:
+    """A flag for every setting of a model.
+
+    Returns:
+        What finds those that were given among a command's arguments.
+    """
+    from pydantic_settings import CliSettingsSource
+
     source: Any = CliSettingsSource(
-        Config,  # type: ignore[arg-type]
+        model,  # type: ignore[arg-type]
         root_parser=parser,
         cli_avoid_json=True,
         cli_parse_none_str="null",
         parse_args_method=lambda *_: argparse.Namespace(),
     )
-    fields = dict(settings())
+    fields = dict(settings(model))
     for action in parser._actions:
         if field := fields.get(action.dest):
             # pydantic's words for types and defaults are Python's: {{float,str},null} and None.
@@ -59,7 +70,9 @@ def parse(
             if field.annotation is bool:  # `--flag` alone switches on
                 action.nargs, action.const = "?", "true"
             action.help = f"{field.description} (default: {default_shown(field)})".replace("%", "%%")
-    arguments = parser.parse_args(argv)
-    flags = source(parsed_args=arguments)()
     known = {name.split(".")[0] for name in fields}
-    return load(arguments.config, {name: value for name, value in flags.items() if name in known}, kind), arguments
+
+    def read(arguments: argparse.Namespace) -> dict[str, Any]:
+        return {name: value for name, value in source(parsed_args=arguments)().items() if name in known}
+
+    return read

@@ -1,4 +1,4 @@
-"""accel-clf: train, cv, parity, evaluate, predict, doctor."""
+"""accel-clf: train, cv, parity, evaluate, predict, serve, doctor."""
 
 import argparse
 import json
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from accel_clf import __version__
-from accel_clf.arguments import Parser, parse
+from accel_clf.arguments import Parser, add_settings, parse
+from accel_clf.config import Serve, load_serve
 from accel_clf.errors import DONE, FAILED, ConfigError, DataError, closest, run_command
 
 # Nothing here imports torch before a command needs it: `accel-clf --help` answers at once.
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return cross_validate(given[1:], "accel-clf cv")
     if given[:1] == ["parity"]:
         return run_command(lambda: _parity(given[1:]), debug="--debug" in given)
+    if given[:1] == ["serve"]:
+        return run_command(lambda: _serve(given[1:]), debug="--debug" in given)
     return run_command(lambda: _dispatch(given), debug="--debug" in given)
 
 
@@ -57,6 +60,8 @@ def _dispatch(given: list[str]) -> int:
     _columns(predict, "text")
     predict.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
     predict.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+    commands.add_parser("serve", help="answer over HTTP with a trained run: an API and a page", add_help=False)
 
     doctor = _command(commands, "doctor", "show versions, devices, and what a run would use and why", _doctor)
     doctor.add_argument("--json", action="store_true", help="print as JSON")
@@ -107,6 +112,27 @@ def _parity(given: Sequence[str]) -> int:
     from accel_clf import parity
 
     return DONE if parity.run(config, arguments.steps) else FAILED
+
+
+def _serve(given: Sequence[str]) -> int:
+    parser = Parser(
+        prog="accel-clf serve",
+        usage="accel-clf serve RUN [--setting value ...] [--debug]",
+        description="Answer over HTTP with a trained run, or with a cross-validation's models together: the Hub's "
+        "text-classification API, and a page. With ACCEL_CLF_API_KEY in the environment, only to who has that key.",
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a run or a cross-validation")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    read = add_settings(parser, Serve)
+    arguments = parser.parse_args(given)
+    settings = load_serve(read(arguments))
+    try:
+        from accel_clf.serving.server import serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed", "what the server is made of", "pip install 'accel_clf[serve]'"
+        ) from None
+    return serve(arguments.run, settings)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

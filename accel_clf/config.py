@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -217,6 +217,39 @@ class Config(Section):
         return given
 
 
+class Serve(Section):
+    """The server. The key that clients must have, if any, is in the environment: ACCEL_CLF_API_KEY."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 for all of this machine's."""
+    port: Annotated[int, Field(ge=0, lt=2**16)] = 8000
+    """The port to listen on; 0 for any that is free."""
+    names: tuple[str, ...] = ()
+    """Names that a request's Host may have; with none given, this machine's own when it listens to itself only."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """The precision of matrix products; auto: bf16 where the hardware is fast at it. int8 needs `check`."""
+    check: str | None = None
+    """A file with labelled rows, on which int8 must be as accurate as fp32."""
+    max_loss: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Accuracy that int8 may lose on the rows of `check`."""
+    threads: Count | None = None
+    """CPU threads that compute; null: one a core."""
+    batch_tokens: Count | None = None
+    """Tokens that are computed together at most; null: by device."""
+    queue: Count = 256
+    """Requests that may be in work at a time; more are told to come again later."""
+    max_texts: Count = 256
+    """Texts a request."""
+    max_megabytes: Annotated[float, Field(gt=0)] = 2.0
+    """Size of a request."""
+    max_file_megabytes: Annotated[float, Field(gt=0)] = 64.0
+    """Size of a file to be labelled."""
+    timeout: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds after which a request is given up."""
+    grace: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds in which requests in work are finished when the server is told to end."""
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Two levels of settings; `above` wins."""
     merged = dict(below)
@@ -226,6 +259,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+_Model = TypeVar("_Model", bound=Section)
+THE_COMMAND_LINE = "the command line"
 SECTIONS = tuple(name for name, field in Config.model_fields.items() if isinstance(field.default, Section))
 
 
@@ -244,10 +279,10 @@ def default_shown(field: Any) -> str:
     return "none" if default in ((), "") else json.dumps(default).strip('"')
 
 
-def settings_table() -> str:
-    """The README's table of settings, in Markdown."""
+def settings_table(model: type[BaseModel] = Config) -> str:
+    """The README's table of a model's settings, in Markdown."""
     lines = ["| setting | default | what |", "|---|---|---|"]
-    for name, field in settings():
+    for name, field in settings(model):
         described = " ".join((field.description or "").split())
         for literal in _literals(field.annotation):
             if len(literal) > 1:
@@ -276,13 +311,33 @@ def load(path: str | Path | None, flags: Mapping[str, Any], kind: str = "") -> C
         ConfigError: the file cannot be read, or a setting is unknown or out of its range.
     """
     given = _read_yaml(Path(path)) if path is not None else {}
-    try:
-        config = Config.model_validate(merge(given, flags))
-    except ValidationError as error:
-        raise _explain(error, str(path) if path is not None else "the command line") from None
+    config = _checked(Config, merge(given, flags), str(path) if path is not None else THE_COMMAND_LINE)
     if config.output:
         return config
     return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{kind}"})
+
+
+def load_serve(flags: Mapping[str, Any]) -> Serve:
+    """The server's settings.
+
+    Raises:
+        ConfigError: one is out of its range, or int8 has nothing to be checked on.
+    """
+    settings = _checked(Serve, flags, THE_COMMAND_LINE, "serve")
+    if settings.precision == "int8" and settings.check is None:
+        raise ConfigError(
+            "precision is int8, and nothing shows what that costs in accuracy",
+            "a file with labelled rows",
+            "--check FILE, which the model has not been trained on",
+        )
+    return settings
+
+
+def _checked(model: type[_Model], given: Mapping[str, Any], origin: str, command: str = "train") -> _Model:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise _explain(error, origin, dict(settings(model)), command) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -309,9 +364,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {key: {} if value is None and key in SECTIONS else value for key, value in loaded.items()}
 
 
-def _explain(error: ValidationError, origin: str) -> ConfigError:
+def _explain(error: ValidationError, origin: str, names: Mapping[str, Any], command: str) -> ConfigError:
     """One line a setting, however many branches of a union pydantic tried."""
-    names = dict(settings())
     problems: dict[str, list[str]] = {}
     for item in error.errors():
         parts = [str(part) for part in item["loc"]]
@@ -335,7 +389,7 @@ def _explain(error: ValidationError, origin: str) -> ConfigError:
     return ConfigError(
         f"{origin}: {first[0]}",
         "" if unknown else first[1] + more,
-        ((first[1] + " " if first[1] else "") + "`accel-clf train --help` lists every setting" + more)
+        ((first[1] + " " if first[1] else "") + f"`accel-clf {command} --help` lists every setting" + more)
         if unknown
-        else "`accel-clf train --help` says what each setting means",
+        else f"`accel-clf {command} --help` says what each setting means",
     )

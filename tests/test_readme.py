@@ -1,32 +1,33 @@
-"""The README's table of settings is config.py's; `python -m tests.test_readme` (make readme) writes it."""
+"""The README's tables of settings are config.py's; `python -m tests.test_readme` (make readme) writes them."""
 
 import re
 import subprocess
 import sys
 
-from accel_clf.config import settings, settings_table
+from accel_clf.config import Config, Serve, settings, settings_table
 from tests.conftest import REPOSITORY
 
 README = REPOSITORY / "README.md"
 CLI = [sys.executable, "-m", "accel_clf.cli", "--help"]
-TABLE = re.compile(r"(<!-- settings: .*? -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (settings|serving): .*? -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+MODELS = {"settings": Config, "serving": Serve}
 
 
-def with_table(text: str) -> str:
-    return TABLE.sub(lambda found: f"{found[1]}\n{settings_table()}\n\n{found[2]}", text)
+def with_tables(text: str) -> str:
+    return TABLE.sub(lambda found: f"{found[1]}\n{settings_table(MODELS[found[2]])}\n\n{found[3]}", text)
 
 
 def test_every_setting_is_in_the_readme() -> None:
     text = README.read_text()
-    assert with_table(text) == text, "run `make readme`"
-    assert all(f"`{name}`" in text for name, _ in settings())
+    assert with_tables(text) == text, "run `make readme`"
+    assert all(f"`{name}`" in text for model in MODELS.values() for name, _ in settings(model))
 
 
 def test_every_command_in_the_readme_exists() -> None:
     shown = set(re.findall(r"^(?:cat .* \| )?accel-clf +(\w+)", README.read_text(), re.MULTILINE))
     commands = set(re.findall(r"^ {2,4}(\w+) ", subprocess.check_output(CLI, text=True), re.MULTILINE))
-    assert {"train", "cv", "evaluate", "predict"} <= shown <= commands
+    assert {"train", "cv", "evaluate", "predict", "serve"} <= shown <= commands
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
+    README.write_text(with_tables(README.read_text()))

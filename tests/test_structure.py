@@ -21,7 +21,8 @@ HOUSE = [
     "strategies.accelerate_xla", "strategies.launch",
     "metrics", "evaluate_module", "evaluation", "loop", "job", "programs", "baseline", "checkpoint",
     "folder", "answers", "resume", "report", "run", "calibration", "out_of_fold", "crossval",
-    "parity", "serving.predictor", "serving.batcher", "doctor", "train", "cv", "cli",
+    "parity", "serving.predictor", "serving.batcher", "serving.service", "serving.observed", "serving.schema",
+    "serving.table", "serving.occlusion", "serving.app", "serving.server", "doctor", "train", "cv", "cli",
 ]  # fmt: skip
 PACKAGE = REPOSITORY / "accel_clf"
 
@@ -71,7 +72,7 @@ def test_torch_xla_is_imported_where_it_is_selected() -> None:
         assert not wanted or path.stem in own, f"{path} imports {wanted}"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["serve"], ["doctor"]])
 def test_help_needs_no_torch(command: list[str]) -> None:
     code = f"""
 import sys

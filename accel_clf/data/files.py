@@ -142,23 +142,37 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Record]:
             ) from None
 
 
-def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def parse_json(text: str) -> Any:
+    """JSON by the letter of its standard.
+
+    Raises:
+        ValueError: for all else: NaN, a key that stands twice, nesting or numbers without end.
+    """
+
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
     def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) < len(keys):
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
             raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
-        return dict(pairs)
+        return found
 
+    try:
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=each_key_once)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Record]:
     with _text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line, parse_constant=refuse, object_pairs_hook=each_key_once)
-            except (ValueError, RecursionError) as error:
+                record = parse_json(line)
+            except ValueError as error:
                 raise DataError(f"{path}, line {number}: not JSON ({error})", "one object a line") from None
             if not isinstance(record, dict):
                 raise DataError(f"{path}, line {number}: {type(record).__name__}", "an object: {...}")

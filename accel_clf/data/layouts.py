@@ -68,6 +68,24 @@ class GlobalBatches:
         return None if self.widths is None else int(self.widths[batch])
 
 
+def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows as one tensor.
+
+    Args:
+        rows: token ids, int [length] each.
+        pad_id: what comes after a row's end.
+        width: of the tensor; None for the longest row's.
+
+    Returns:
+        Token ids and the attention mask, which is 1 where they are a row's own: int64 [rows, width] each.
+    """
+    lengths = np.array([len(row) for row in rows])
+    real = np.arange(width or int(lengths.max())) < lengths[:, None]
+    input_ids = np.full(real.shape, pad_id, np.int64)
+    input_ids[real] = np.concatenate(rows)
+    return torch.from_numpy(input_ids), torch.from_numpy(real.astype(np.int64))
+
+
 def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int) -> Collate:
     """The function that makes a process's share of a global batch into tensors.
 
@@ -81,18 +99,14 @@ def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int) -> Collate:
         if share[0].width is None:
             rows = [row for row in rows if row != FILLER] or [FILLER]
         encoded = [tokens[row] if row != FILLER else padding for row in rows]
-        lengths = np.array([len(ids) for ids in encoded])
-        width = share[0].width or int(lengths.max())
-        real = np.arange(width) < lengths[:, None]
-        input_ids = np.full((len(rows), width), pad_id, np.int64)
-        input_ids[real] = np.concatenate(encoded)
+        input_ids, real = pad(encoded, pad_id, share[0].width)
         taken = np.array(rows)
         wanted = np.full(len(rows), IGNORED, np.int64)
         if labels is not None:
             wanted[taken != FILLER] = labels[taken[taken != FILLER]]
         return {
-            "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+            "input_ids": input_ids,
+            "attention_mask": real,
             "labels": torch.from_numpy(wanted),
             "rows": torch.from_numpy(taken),
         }

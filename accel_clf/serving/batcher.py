@@ -60,10 +60,12 @@ class Batcher:
         answer: rows of token ids, int [length] each, to what is returned for them, one after another: [rows, ...].
         batch_tokens: most that a batch may have, padding counted; a longer row is a batch of its own.
         waiting_tokens: most that may wait.
+        requests: most that may be in work, waiting or not.
     """
 
-    def __init__(self, answer: Answer, *, batch_tokens: int, waiting_tokens: int) -> None:
+    def __init__(self, answer: Answer, *, batch_tokens: int, waiting_tokens: int, requests: int) -> None:
         self._answer, self.batch_tokens, self.waiting_tokens = answer, batch_tokens, waiting_tokens
+        self.requests, self._in_work = requests, 0
         self._queue: deque[_Request] = deque()
         self._queued = 0  # tokens
         self._changed = threading.Condition()
@@ -80,6 +82,16 @@ class Batcher:
     def queued(self) -> int:
         """Tokens that wait."""
         return self._queued
+
+    @property
+    def in_work(self) -> int:
+        """Requests that somebody waits for."""
+        return self._in_work
+
+    @property
+    def full(self) -> bool:
+        """Whether not even the smallest request would be taken."""
+        return self._in_work >= self.requests or self._queued >= self.waiting_tokens
 
     def ask(self, rows: Sequence[np.ndarray], seconds: float) -> list[np.ndarray]:
         """What is answered to each row.
@@ -99,12 +111,17 @@ class Batcher:
         with self._changed:
             if self._closing or not self.alive:
                 raise StoppedError
-            if self._queue and self._queued + request.tokens > self.waiting_tokens:
+            too_much = self._queue and self._queued + request.tokens > self.waiting_tokens
+            if too_much or self._in_work >= self.requests:
                 raise FullError
             self._queue.append(request)
             self._queued += request.tokens
+            self._in_work += 1
             self._changed.notify()
-        if not request.done.wait(seconds):
+        in_time = request.done.wait(seconds)
+        with self._changed:
+            self._in_work -= 1
+        if not in_time:
             request.until = 0.0
             raise LateError
         if request.failed:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from accel_clf import folder
+from accel_clf.data.layouts import pad
 from accel_clf.data.tokens import Tokens, encode_texts
 from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, probabilities
@@ -21,6 +23,10 @@ BATCH = 32
 class Predictor:
     """A trained run, or the models of a cross-validation together: the mean of their probabilities.
 
+    Args:
+        run: the folder.
+        precision: "fp32", as evaluation has it, "bf16" or "int8".
+
     Attributes:
         config: the run's settings.
         labels: the label names, in the order of the probabilities' columns.
@@ -30,9 +36,10 @@ class Predictor:
         ConfigError: the folder is not a trained run's, or a finished cross-validation's.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, precision: str = "fp32") -> None:
         self.config = folder.read_config(run)
-        self.strategy = AccelerateStrategy("fp32")  # whatever it was trained in, and wherever it is used
+        # Whatever it was trained in, and wherever it is used.
+        self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32")
         runs, self.temperature = [run], 1.0
         if folder.is_cross_validation(run):
             results = folder.read_json(run / "metrics.json")
@@ -45,9 +52,12 @@ class Predictor:
             names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
             self.labels = tuple(names[code] for code in range(len(names)))
             found.add(self.labels)
-            self.models.append(self.strategy.prepare_for_evaluation(model))
+            if precision != "fp32":
+                model = _lighter(model.eval(), precision)
+            self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(found) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
+        self.pad_id: int = self.tokenizer.pad_token_id or 0
 
     def logits(self, tokens: Tokens, shown: bool = False) -> list[np.ndarray]:
         """Each model's: float32 [rows, classes]."""
@@ -59,11 +69,23 @@ class Predictor:
                 size=BATCH,
                 layout="padded",
                 max_length=self.config.data.max_length,
-                pad_id=self.tokenizer.pad_token_id or 0,
+                pad_id=self.pad_id,
                 shown=shown,
             )
             for model in self.models
         ]
+
+    @torch.inference_mode()
+    def answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """One batch's logits by each model: float32 [rows, models, classes].
+
+        Args:
+            rows: token ids, int [length] each.
+        """
+        input_ids, mask = (tensor.to(self.strategy.device) for tensor in pad(rows, self.pad_id))
+        each = [model(input_ids=input_ids, attention_mask=mask).logits.float() for model in self.models]
+        found: np.ndarray = torch.stack(each, dim=1).cpu().numpy()
+        return found
 
     def together(self, each: Sequence[np.ndarray]) -> np.ndarray:
         """The answer to each model's logits: probabilities, float64 [rows, classes]."""
@@ -76,3 +98,15 @@ class Predictor:
         while some := list(islice(remaining, TEXTS_AT_ONCE)):
             tokens = encode_texts(some, self.tokenizer, self.config.data.max_length)
             yield from zip(some, self.together(self.logits(tokens)), strict=True)
+
+
+def _lighter(model: torch.nn.Module, precision: str) -> torch.nn.Module:
+    """A model for inference only, whose matrix products read fewer bytes."""
+    if precision == "int8":
+        quantize: Any = torch.ao.quantization.quantize_dynamic
+        light: torch.nn.Module = quantize(model, {torch.nn.Linear}, dtype=torch.qint8)
+        return light
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.to(torch.bfloat16)  # as autocast would at every call
+    return model

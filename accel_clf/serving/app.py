@@ -1,0 +1,443 @@
+"""A run as a web application: `create_app` makes one for any WSGI server."""
+
+import hmac
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.resources import files as files_of
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flask import Flask, Response, g, json, render_template, request, send_from_directory
+from flask.json.provider import DefaultJSONProvider
+from pydantic import ValidationError
+from spectree import Response as Responses
+from spectree import SecurityScheme, SpecTree
+from spectree.models import SecureType, SecuritySchemeData
+from spectree.plugins.flask_plugin import FlaskPlugin
+from werkzeug.exceptions import HTTPException
+from werkzeug.utils import secure_filename
+
+from accel_clf import __version__
+from accel_clf.config import Serve
+from accel_clf.data.files import parse_json
+from accel_clf.errors import DataError
+from accel_clf.serving import occlusion, schema, table
+from accel_clf.serving.batcher import FullError, LateError, StoppedError
+from accel_clf.serving.observed import Observed
+from accel_clf.serving.schema import (
+    Answer,
+    Column,
+    Explanation,
+    Health,
+    Info,
+    Problem,
+    Question,
+    Scores,
+    Sentence,
+    Text,
+)
+from accel_clf.serving.service import Encoded, NoNumberError, Service, TooLongError
+
+KEY = "ACCEL_CLF_API_KEY"
+ITSELF = ("127.0.0.1", "localhost", "::1")
+MEGABYTE = 2**20
+FILES_AT_ONCE = 4
+# The page and its parts come from here, and nothing else may run in it.
+CONTENT = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Statuses and their kinds are those of Hugging Face's text-embeddings-inference, where it has one.
+KINDS = {413: "Validation", 422: "Validation", 429: "Overloaded", 500: "Backend", 503: "Unhealthy"}
+
+log = logging.getLogger("accel_clf.serving")
+
+
+class RefusedError(Exception):
+    """A request that is not answered, and why."""
+
+    def __init__(self, status: int, why: str, kind: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(why)
+        self.status, self.why, self.kind = status, why, kind or KINDS.get(status, "Validation")
+        self.headers = headers or {}
+
+
+class _StrictJSON(DefaultJSONProvider):
+    sort_keys = False
+
+    def loads(self, s: str | bytes, **options: Any) -> Any:
+        return parse_json(s if isinstance(s, str) else s.decode("utf-8"))
+
+
+class _Plugin(FlaskPlugin):
+    """Spectree's, which takes what is no JSON for {}, and would check every answer."""
+
+    def request_validation(self, request: Any, query: Any, json: Any, *others: Any) -> None:
+        if json:
+            request.get_json()
+        super().request_validation(request, query, json, *others)  # type: ignore[no-untyped-call]
+
+    def validate_response(self, resp: Any, *_: Any) -> tuple[Any, None]:
+        return resp, None
+
+
+def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
+    """The application that answers with a trained run, or with a cross-validation's models together.
+
+    Args:
+        run: the folder.
+        settings: of the server; None for their defaults.
+
+    Returns:
+        The application, with its Service as `extensions["accel_clf"]`.
+
+    Raises:
+        ConfigError: see Service.
+    """
+    settings = settings or Serve()
+    service = Service(Path(run), settings)
+    app = Flask(__name__)
+    app.json = _StrictJSON(app)
+    app.extensions["accel_clf"] = service
+    if settings.names or settings.host in ITSELF:
+        app.config["TRUSTED_HOSTS"] = list(settings.names or ("127.0.0.1", "localhost", "[::1]"))
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_megabytes * MEGABYTE)
+    observed = Observed(service)
+    app.extensions["accel_clf_observed"] = observed
+    key = os.environ.get(KEY, "")
+    api = SpecTree(
+        backend=_Plugin,
+        app=None,
+        path="openapi",
+        mode="strict",
+        title="accel_clf",
+        version=__version__,
+        description="A text classifier. POST /predict follows the Hugging Face Hub's text-classification API.",
+        before=_refuse_invalid,
+        naming_strategy=lambda model: model.__name__,
+        nested_naming_strategy=lambda parent, child: child,
+        validation_error_model=Problem,
+        security_schemes=[SecurityScheme(name="key", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer"))]
+        if key
+        else None,
+    )  # fmt: skip
+    api.app = app
+    _around_requests(app, observed, key)
+    _health(app, api, service, observed)
+    _answers(app, api, service, observed, {"key": []} if key else None)
+    _pages(app, api, service)
+    with app.app_context():
+        operation = api.spec["paths"]["/predict/file"]["post"]
+    # Of the types that it takes, the one whose right contents a schema can tell; the description names the others.
+    operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return app
+
+
+def _around_requests(app: Flask, observed: Observed, key: str) -> None:
+    """What holds for every request: id, key, limits, headers, errors in JSON, one count."""
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.perf_counter()
+        given = request.headers.get("X-Request-ID", "")
+        g.id = given if re.fullmatch(r"[\w.:-]{1,128}", given) else uuid.uuid4().hex
+        if key and not request.path.startswith("/health/") and not _has(key):
+            raise RefusedError(401, "a key is needed", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'})
+        if request.path == "/predict/file":
+            request.max_content_length = int(app.extensions["accel_clf"].settings.max_file_megabytes * MEGABYTE)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        taken = time.perf_counter() - g.began
+        rule = request.url_rule.rule if request.url_rule else "none"
+        observed.answered(request.method, rule, response.status_code, taken)
+        response.headers.update(
+            {
+                "X-Request-ID": g.id,
+                "X-Content-Type-Options": "nosniff",
+                "X-Frame-Options": "DENY",
+                "Referrer-Policy": "no-referrer",
+                "Cross-Origin-Resource-Policy": "same-origin",
+                "Content-Security-Policy": CONTENT,
+                "Cache-Control": "no-cache" if response.mimetype in ("text/css", "text/javascript") else "no-store",
+                "Server-Timing": f"total;dur={1000 * taken:.1f}",
+            }
+        )
+        return response
+
+    @app.errorhandler(RefusedError)
+    def refused(error: RefusedError) -> Response:
+        return problem(error.status, error.why, error.kind, error.headers)
+
+    @app.errorhandler(HTTPException)
+    def by_flask(error: HTTPException) -> Response:
+        kept = ("Allow", "Location")
+        headers = {name: value for name, value in error.get_headers(None) if name in kept}
+        return problem(error.code or 500, error.description or error.name, headers=headers)
+
+    @app.errorhandler(FullError)
+    def full(_: FullError) -> Response:
+        wait = str(app.extensions["accel_clf"].seconds_to_wait)
+        return problem(429, "as much is in work as may be", headers={"Retry-After": wait})
+
+    @app.errorhandler(LateError)
+    def late(_: LateError) -> Response:
+        wait = str(app.extensions["accel_clf"].seconds_to_wait)
+        return problem(503, "it has taken too long", "Overloaded", {"Retry-After": wait})
+
+    @app.errorhandler(StoppedError)
+    def stopped(_: StoppedError) -> Response:
+        return problem(503, "the server is ending")
+
+    @app.errorhandler(TooLongError)
+    def too_long(error: TooLongError) -> Response:
+        return problem(422, f"{error}; with truncate: true it is cut", "Tokenizer")
+
+    @app.errorhandler(DataError)
+    def unreadable(error: DataError) -> Response:
+        return problem(422, _told(error))
+
+    @app.errorhandler(NoNumberError)
+    def no_number(_: NoNumberError) -> Response:
+        log.error("request %s: the model answers with no number", g.id)
+        return problem(500, "the model answers with no number")
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        log.error("request %s failed", g.id, exc_info=error)
+        return problem(500, "this request has failed; the server's log says why")
+
+
+def problem(status: int, why: str, kind: str = "", headers: dict[str, str] | None = None) -> Response:
+    """An answer that says why there is none."""
+    told = {"error": why, "error_type": kind or KINDS.get(status, "Validation"), "request_id": g.id}
+    return Response(json.dumps(told), status, headers, mimetype="application/json")
+
+
+def _told(error: DataError) -> str:
+    return f"{error.got}; expected: {error.expected}" if error.expected else error.got
+
+
+def _has(key: str) -> bool:
+    """Whether a request has the key: as a bearer's token, or as the password that a browser asks for."""
+    given = request.authorization
+    if given is None:
+        return False
+    # Headers come as latin-1, whatever was meant; what is inside of Basic is UTF-8.
+    shown = (given.token or "").encode("latin-1") if given.type == "bearer" else (given.password or "").encode()
+    return hmac.compare_digest(shown, key.encode())
+
+
+def _refuse_invalid(request: Any, response: Any, error: Exception | None, *_: Any) -> None:
+    if not isinstance(error, ValidationError):
+        return
+    problems = error.errors()
+    first, *others = problems
+    if any(one["type"] == "too_short" for one in problems):
+        raise RefusedError(400, "inputs: no texts", "Empty")
+    if others and first["loc"][0] == "inputs":  # neither of the two things that it may be
+        wrong = next((f"[{part}]" for one in problems for part in one["loc"] if isinstance(part, int)), "")
+        raise RefusedError(422, f"inputs{wrong}: expected a text{'' if wrong else ' or a list of texts'}")
+    place = ".".join(map(str, first["loc"]))
+    raise RefusedError(422, f"{place or 'the body'}: {first['msg']}")
+
+
+def _health(app: Flask, api: SpecTree, service: Service, observed: Observed) -> None:
+    well = Responses(HTTP_200=Health, HTTP_503=Health)
+
+    def health(good: bool) -> tuple[dict[str, str], int]:
+        return {"status": "ok" if good else "not ready"}, 200 if good else 503
+
+    @app.get("/health/live")
+    @api.validate(resp=well, tags=["health"])
+    def live() -> Any:
+        """Whether it makes sense to let this server live."""
+        return health(service.batcher.alive)
+
+    @app.get("/health/ready")
+    @api.validate(resp=well, tags=["health"])
+    def ready() -> Any:
+        """Whether it makes sense to ask this server."""
+        return health(service.ready)
+
+    @app.get("/info")
+    @api.validate(resp=Responses(HTTP_200=Info, HTTP_401=Problem), tags=["server"])
+    def info() -> Any:
+        """The model, and the limits that requests have."""
+        return service.info()
+
+    @app.get("/metrics")
+    @api.validate(resp=Responses(HTTP_200=(None, "Prometheus' text format"), HTTP_401=Problem), tags=["server"])
+    def metrics() -> Response:
+        """Counts and times, for Prometheus."""
+        return Response(observed.as_text(), content_type=observed.content_type)
+
+
+def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key: dict[str, list[str]] | None) -> None:
+    refusals: dict[str, Any] = {
+        f"HTTP_{status}": (Problem, why)
+        for status, why in {
+            400: "not JSON, or no texts", 401: "no key, or a wrong one", 413: "too many texts, or too large a request",
+            415: "of another type", 422: "not as described, or too long a text",
+            429: "too much is in work: see Retry-After", 500: "the model is broken",
+            503: "too late, or the server is ending",
+        }.items()
+    }  # fmt: skip
+
+    def encode(texts: Sequence[str], truncate: bool = True) -> list[Encoded]:
+        if service.batcher.full:  # before any work is done for it
+            raise FullError
+        rows = service.encode(texts, truncate)
+        observed.read(len(rows), sum(len(row.ids) for row in rows))
+        return rows
+
+    @app.post("/predict")
+    @api.validate(
+        resp=Responses(HTTP_200=(Scores, "for each text its labels, the likeliest first"), **refusals),
+        tags=["answers"], security=key,
+    )  # fmt: skip
+    def predict(json: Question) -> Any:
+        """Label one text or several."""
+        texts = [json.inputs] if isinstance(json.inputs, str) else json.inputs
+        if len(texts) > service.settings.max_texts:
+            raise RefusedError(413, f"{len(texts)} texts; at most {service.settings.max_texts} a request")
+        parameters = json.parameters or schema.Parameters()
+        rows = encode(texts, parameters.truncate)
+        scores = service.scores(rows, parameters.function_to_apply or "softmax")
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : parameters.top_k]
+        response = app.json.response(
+            [
+                [{"label": service.labels[code], "score": float(own[code])} for code in codes]
+                for own, codes in zip(scores, order, strict=True)
+            ]
+        )
+        if cut := [str(place) for place, row in enumerate(rows) if row.cut]:
+            response.headers["X-Truncated"] = ",".join(cut)
+        return response
+
+    @app.get("/predict")
+    @api.validate(resp=Responses(HTTP_200=Answer, **refusals), tags=["answers"], security=key)
+    def predict_sentence(query: Sentence) -> Any:
+        """Label the text in the address."""
+        rows = encode([query.sentence])
+        scores = service.scores(rows)[0]
+        return {
+            "response": {
+                "sentence": query.sentence,
+                "label": service.labels[int(scores.argmax())],
+                "scores": dict(zip(service.labels, scores.tolist(), strict=True)),
+                "truncated": rows[0].cut,
+                "time_taken": time.perf_counter() - g.began,
+            }
+        }
+
+    @app.post("/explain")
+    @api.validate(resp=Responses(HTTP_200=Explanation, **refusals), tags=["answers"], security=key)
+    def explain(json: Text) -> Any:
+        """Weigh a text's words: what its label's score loses when each is left out (occlusion)."""
+        pieces = occlusion.parts(json.inputs)
+        rows = encode([json.inputs, *occlusion.without_each(pieces)])
+        scores = service.scores(rows)
+        label, weights = occlusion.weights(scores[0], scores[1:])
+        return {
+            "label": service.labels[label],
+            "score": float(scores[0][label]),
+            "method": "occlusion",
+            "truncated": rows[0].cut,
+            "parts": [{"text": text, "weight": weight} for text, weight in zip(pieces, weights, strict=True)],
+        }
+
+    files_in_work: list[str] = []
+
+    @app.post("/predict/file")
+    @api.validate(
+        resp=Responses(HTTP_200=(None, "the file, with the columns predicted, score and one a class"), **refusals),
+        tags=["answers"],
+        security=key,
+    )
+    def predict_file(query: Column) -> Response:
+        """Label every line of a text, or every row of a table; the answer is streamed.
+
+        text/plain is a text a line. Tables are text/csv, text/tab-separated-values or application/x-ndjson: their rows
+        come back with all their columns. In place of the body, the file may be the part `file` of multipart/form-data;
+        its name then says what it is (.txt .csv .tsv .jsonl).
+        """
+        if len(files_in_work) >= FILES_AT_ONCE:
+            raise FullError
+        cleanup = ExitStack()
+        try:
+            files_in_work.append(g.id)
+            cleanup.callback(files_in_work.remove, g.id)
+            folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="accel_clf-")))
+            path, column = _received(folder), query.text or service.text_column
+            try:
+                rows = table.check(path, column)
+            except DataError as error:  # of the user's file, not of where it lies here
+                raise RefusedError(422, _told(error).replace(f"{folder}/", "")) from None
+
+            def score(texts: Sequence[str]) -> np.ndarray:
+                encoded = service.encode(texts)
+                observed.read(len(encoded), sum(len(row.ids) for row in encoded))
+                return service.scores_in_turn(encoded)
+
+            lines = table.labelled(path, column, service.labels, score)
+            first = next(lines, b"")  # what can fail at once, fails with its own status
+            response = Response(chain([first], lines), mimetype=table.answered_as(path))
+        except BaseException:
+            cleanup.close()
+            raise
+        response.call_on_close(cleanup.close)
+        name = f"{path.stem}-labelled{'.csv' if path.suffix == '.txt' else path.suffix}"
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        response.headers["X-Rows"] = str(rows)
+        return response
+
+
+def _received(folder: Path) -> Path:
+    """The file that a request has brought, put into a folder under a name that says what it is."""
+    if request.mimetype == "multipart/form-data":
+        upload = request.files.get("file")
+        if upload is None:
+            raise RefusedError(422, "no part `file` with a file")
+        path = folder / (secure_filename(upload.filename or "") or "file")
+        upload.save(path)
+        return path
+    kind = next((kind for kind, types in table.KINDS.items() if request.mimetype in types), None)
+    if kind is None:
+        wanted = ", ".join([*(types[0] for types in table.KINDS.values()), "multipart/form-data"])
+        raise RefusedError(415, f"{request.mimetype or 'no type'}; expected one of {wanted}")
+    path = folder / f"file{kind}"
+    with path.open("wb") as file:
+        shutil.copyfileobj(request.stream, file)
+    return path
+
+
+def _pages(app: Flask, api: SpecTree, service: Service) -> None:
+    @app.get("/")
+    def page() -> str:
+        return render_template("page.html", service=service, version=__version__)
+
+    @app.get("/docs")
+    def docs() -> str:
+        return render_template("docs.html")
+
+    @app.get("/docs/swagger.js")
+    def swagger_script() -> Response:
+        return send_from_directory(str(files_of("offapi")), "swagger_bundle.js")
+
+    @app.get("/docs/swagger.css")
+    def swagger_style() -> Response:
+        return send_from_directory(str(files_of("offapi")), "swagger_style.css")
+
+    @app.get("/openapi.json")
+    def openapi() -> Any:
+        return app.json.response(api.spec)

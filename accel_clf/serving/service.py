@@ -1,0 +1,240 @@
+"""One loaded run that answers texts from many threads: tokens are made in the callers' threads, answers in one."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from accel_clf.config import Serve
+from accel_clf.console import say
+from accel_clf.data import sources
+from accel_clf.data.tokens import encode
+from accel_clf.errors import ConfigError
+from accel_clf.evaluation import measure
+from accel_clf.folder import versions
+from accel_clf.serving.batcher import Batcher, FullError
+from accel_clf.serving.predictor import Predictor
+
+# Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
+BATCH_TOKENS = {"cpu": 1024}
+BATCH_TOKENS_ELSEWHERE = 16384
+WAITING_BATCHES = 64
+FUNCTIONS = ("softmax", "sigmoid", "none")
+
+
+class TooLongError(Exception):
+    """A text has more tokens than the model takes.
+
+    Args:
+        place: of the text among those of the request.
+        tokens: it has.
+        most: it may have.
+    """
+
+    def __init__(self, place: int, tokens: int, most: int) -> None:
+        super().__init__(f"inputs[{place}] has {tokens} tokens; the model takes {most}")
+
+
+class NoNumberError(Exception):
+    """The model has answered with infinity, or with no number at all."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as the model gets it.
+
+    Attributes:
+        ids: int32 [tokens], special ones included.
+        tokens: that the whole text has; more than in `ids` if it was cut.
+    """
+
+    ids: np.ndarray
+    tokens: int
+
+    @property
+    def cut(self) -> bool:
+        return self.tokens > len(self.ids)
+
+
+class Service:
+    """A run, or a cross-validation's ensemble, ready to answer.
+
+    Args:
+        run: the folder.
+        settings: of the server.
+
+    Attributes:
+        labels: the label names, in the order of the scores' columns.
+        models: how many.
+        model_name: of the encoder that they were made from.
+        text_column: that the training rows' texts stood in.
+        precision: that matrix products have.
+        max_length: tokens a text may have, special ones included.
+        device: that computes.
+
+    Raises:
+        ConfigError: the folder is not a trained run's; or int8 has cost more accuracy than it may.
+    """
+
+    def __init__(self, run: Path, settings: Serve) -> None:
+        self.settings, self.run = settings, run
+        self.precision = _fastest() if settings.precision == "auto" else settings.precision
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        if self.precision == "int8":
+            _check_accuracy(run, settings)
+        self._predictor = Predictor(run, self.precision)
+        self.labels, self.models = self._predictor.labels, len(self._predictor.models)
+        config = self._predictor.config
+        self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
+        self.device: str = str(self._predictor.strategy.device)
+        self._tokenizer = _tokenizer_for_threads(self._predictor.tokenizer, self.max_length)
+        batch = settings.batch_tokens or BATCH_TOKENS.get(self.device, BATCH_TOKENS_ELSEWHERE)
+        self._predictor.answer([self.encode([""])[0].ids])  # the first is slower by far
+        self._draining = False
+        self.answered_tokens, self.busy_seconds = 0, 0.0
+        self.batcher = Batcher(
+            self._answer, batch_tokens=batch, waiting_tokens=WAITING_BATCHES * batch, requests=settings.queue
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome."""
+        return self.batcher.alive and not self._draining
+
+    def info(self) -> dict[str, Any]:
+        """What a client may want to know: the model, and what a request may be."""
+        return {
+            "model": self.model_name,
+            "models": self.models,
+            "labels": list(self.labels),
+            "max_length": self.max_length,
+            "precision": self.precision,
+            "device": self.device,
+            "temperature": self._predictor.temperature,
+            "versions": versions(),
+            "limits": self.settings.model_dump(
+                include={"max_texts", "max_megabytes", "max_file_megabytes", "queue", "timeout"}
+            ),
+        }
+
+    def drain(self) -> None:
+        """Say from here on that others should be asked; requests that come nevertheless are answered."""
+        self._draining = True
+
+    def close(self, seconds: float) -> bool:
+        """End the thread that computes when what waits is answered; whether that was in time."""
+        self._draining = True
+        return self.batcher.close(seconds)
+
+    def encode(self, texts: Sequence[str], truncate: bool = True) -> list[Encoded]:
+        """The tokens of texts, the same as evaluation's.
+
+        Raises:
+            TooLongError: a text is too long, and must not be cut.
+            DataError: a text holds a lone surrogate.
+        """
+        for place, text in enumerate(texts):
+            sources.check_text(text, f"inputs[{place}]")
+        found = []
+        for place, encoding in enumerate(self._tokenizer.encode_batch_fast(list(texts))):
+            tokens = len(encoding.ids)
+            if encoding.overflowing:
+                special = sum(encoding.special_tokens_mask)
+                tokens += sum(len(rest.ids) - special for rest in encoding.overflowing)
+                if not truncate:
+                    raise TooLongError(place, tokens, self.max_length)
+            found.append(Encoded(np.array(encoding.ids, np.int32), tokens))
+        return found
+
+    def scores(self, rows: Sequence[Encoded], function: str = "softmax", seconds: float | None = None) -> np.ndarray:
+        """What the model says of texts, the mean over an ensemble's models: float64 [rows, classes].
+
+        Args:
+            rows: the texts.
+            function: one of FUNCTIONS, applied to the logits.
+            seconds: to wait at most; None for the settings'.
+
+        Raises:
+            FullError, LateError, StoppedError: see Batcher.ask.
+            NoNumberError: the model is broken.
+        """
+        if not rows:
+            return np.empty((0, len(self.labels)))
+        answers = self.batcher.ask([row.ids for row in rows], self.settings.timeout if seconds is None else seconds)
+        logits = torch.from_numpy(np.stack(answers)).double() / self._predictor.temperature
+        if function == "softmax":
+            logits = logits.softmax(dim=-1)
+        elif function == "sigmoid":
+            logits = logits.sigmoid()
+        found: np.ndarray = logits.mean(dim=1).numpy()
+        if not np.isfinite(found).all():
+            raise NoNumberError
+        return found
+
+    def scores_in_turn(self, rows: Sequence[Encoded]) -> np.ndarray:
+        """As `scores`, but patient: for work of many requests' size, which lets others go before it."""
+        until = time.monotonic() + self.settings.timeout
+        while True:
+            try:
+                return self.scores(rows)
+            except FullError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    @property
+    def seconds_to_wait(self) -> int:
+        """After which a request that was refused may come again: when what waits now has been answered."""
+        speed = self.answered_tokens / self.busy_seconds if self.busy_seconds else 1000.0
+        return max(1, round(self.batcher.queued / speed))
+
+    def _answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        began = time.perf_counter()
+        found = self._predictor.answer(rows)
+        self.busy_seconds += time.perf_counter() - began
+        self.answered_tokens += sum(map(len, rows))
+        return found
+
+
+def _tokenizer_for_threads(tokenizer: Any, max_length: int) -> Any:
+    """A tokenizer that any number of threads may use: nothing changes its state from here on."""
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    own.no_padding()
+    own.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    return own
+
+
+def _fastest() -> str:
+    """bf16 where the hardware multiplies it faster than fp32."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    cpu: Any = torch.cpu
+    return "bf16" if cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported() else "fp32"
+
+
+def _check_accuracy(run: Path, settings: Serve) -> None:
+    """Compare int8 with fp32 on labelled rows.
+
+    Raises:
+        ConfigError: int8 is less accurate by more than it may be.
+    """
+    assert settings.check is not None
+    accuracy = {}
+    for precision in ("fp32", "int8"):
+        predictor = Predictor(run, precision)
+        data = predictor.config.data.model_copy(update={"group": None, "slice": None})
+        rows = sources.read(settings.check, data, split="test", label_names=predictor.labels)
+        tokens = encode(rows, predictor.tokenizer, data.max_length)
+        scores = predictor.together(predictor.logits(tokens))
+        accuracy[precision] = measure(scores, rows, predictor.config.evaluation).metrics["accuracy"]
+    told = f"{settings.check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
+    if accuracy["fp32"] - accuracy["int8"] > settings.max_loss:
+        raise ConfigError(told, f"a loss of at most {settings.max_loss}", "--precision auto, or a larger --max_loss")
+    say(told)

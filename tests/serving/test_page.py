@@ -1,0 +1,128 @@
+"""The page in a real Chromium, as a person uses it."""
+
+import csv
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from accel_clf.config import load
+from accel_clf.run import train
+from tests.conftest import write_csv
+from tests.serving.harness import Server, serving
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+
+SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> Iterator[Server]:
+    """One of its labels is a script."""
+    folder = tmp_path_factory.mktemp("page")
+    with reviews.open(encoding="utf-8") as file:
+        rows = [(row["text"], SCRIPT if row["label"] == "positive" else "bad") for row in csv.DictReader(file)][:64]
+    data = write_csv(folder / "rows.csv", rows)
+    flags = {"model": {"name": str(tiny_bert)}, "data": {"train": str(data), "validation": None, "max_length": 64}}
+    train(load(None, {**flags, "output": str(folder / "run")}))
+    with serving(folder / "run", folder) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: "playwright.Browser", server: Server) -> Iterator["playwright.Page"]:
+    """Open, and at the end with nothing that it has complained of, nor asked another host for."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, accept_downloads=True)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    hosts: set[str] = set()
+    opened.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "//" in request.url else None)
+    opened.goto(f"http://127.0.0.1:{server.port}/")
+    yield opened
+    assert opened.title() != "owned"
+    assert hosts == {f"127.0.0.1:{server.port}"}
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+    context.close()
+
+
+def test_a_text(page: "playwright.Page", server: Server) -> None:
+    """By the keyboard alone: the text has the focus already."""
+    page.keyboard.type("i never thought the soup was dull.")
+    page.keyboard.press("Control+Enter")
+    playwright.expect(page.locator("#answer")).to_be_visible()
+    right = server.predict("i never thought the soup was dull.").json[0]
+    assert page.locator("#label").inner_text() == right[0]["label"]
+    assert page.locator("#scores li").count() == 2
+    assert page.locator("#scores .value").all_inner_texts() == [f"{100 * one['score']:.1f}%" for one in right]
+    assert re.fullmatch(r"\d+ ms", page.locator("#time").inner_text())
+    playwright.expect(page.locator("#cut")).to_be_hidden()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#parts")).to_have_text("i never thought the soup was dull.")
+    assert page.locator("#parts span").count() == 7
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a phone"
+
+
+def test_a_long_text(page: "playwright.Page") -> None:
+    page.fill("#text", "dull film " * 200)
+    page.get_by_role("button", name="Label it").click()
+    playwright.expect(page.locator("#cut")).to_be_visible()
+
+
+def test_a_script_is_a_text(page: "playwright.Page") -> None:
+    """As a text, and as a label."""
+    page.fill("#text", SCRIPT)
+    page.get_by_role("button", name="Label it").click()
+    playwright.expect(page.locator("#scores")).to_contain_text(SCRIPT)
+    page.get_by_role("button", name="Which words matter?").click()
+    playwright.expect(page.locator("#parts")).to_have_text(SCRIPT)
+    assert page.locator("#answer script, #answer img, #words script, #words img").count() == 0
+
+
+def test_a_file(page: "playwright.Page", server: Server, tmp_path: Path) -> None:
+    rows = [(f"the film number {number} is dull", str(number)) for number in range(300)] + [(SCRIPT, "x")]
+    path = write_csv(tmp_path / "films.csv", rows, ("review", "id"))
+    page.set_input_files("#file", path)
+    page.fill("#column", "text")
+    page.get_by_role("button", name="Label the file").click()
+    playwright.expect(page.locator("#error")).to_contain_text("no column 'text'")
+    page.fill("#column", "review")
+    page.get_by_role("button", name="Label the file").click()
+    playwright.expect(page.locator("#rows")).to_have_text("301 rows labelled.")
+    playwright.expect(page.locator("#error")).to_be_hidden()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download it").click()
+    assert download.value.suggested_filename == "films-labelled.csv"
+    with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["review"], row["id"]) for row in found] == rows
+    assert found[-1]["predicted"] == server.predict(SCRIPT).json[0][0]["label"]
+
+
+def test_no_server(page: "playwright.Page") -> None:
+    page.route("**/predict", lambda route: route.abort())
+    page.fill("#text", "dull")
+    page.get_by_role("button", name="Label it").click()
+    playwright.expect(page.locator("#error")).to_contain_text("does not answer")
+    page.unroute("**/predict")
+
+
+def test_the_docs(page: "playwright.Page") -> None:
+    page.get_by_role("link", name="API").click()
+    playwright.expect(page.locator(".opblock-summary-path").first).to_be_visible()
+    assert page.locator(".opblock").count() >= 7
