@@ -1,0 +1,195 @@
+"""`accel-clf serve` beside what one would use instead: Flask with a pipeline, and infinity, under the same load.
+
+python -m benchmarks.serving --model FOLDER [--infinity PYTHON] [--clients 1 8 32 128] [--seconds 10] [--precision auto]
+
+Each client asks for one text, waits for its label, and asks for the next, on a connection that stays where the server
+lets it. Texts have lengths like tweets' (15 words in the mean) or like reviews' (180). The servers take turns, each
+alone on the machine with the load. infinity, if wanted, comes from an environment of its own, named by its Python
+(pip install 'infinity-emb[server,torch]').
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+WORDS = {"tweets": (4, 26), "reviews": (40, 320)}  # drawn evenly between
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to start one, what it is asked, and where."""
+
+    name: str
+    command: list[str]
+    port: int
+    path: str
+    key: str
+    many: bool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="the encoder: a folder or Hub id")
+    parser.add_argument("--infinity", metavar="PYTHON", help="the Python of an environment that has infinity_emb")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--precision", default="auto", help="ours: auto, fp32, bf16")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = trained(given.model, Path(folder))
+        found = {}
+        for server in servers(run, given.infinity, given.precision):
+            with started(server):
+                for kind in WORDS:
+                    for clients in given.clients:
+                        found[server.name, kind, clients] = loaded(server, texts(kind), clients, given.seconds)
+                        print(server.name, kind, clients, as_line(found[server.name, kind, clients]), file=sys.stderr)
+    names = list(dict.fromkeys(name for name, *_ in found))
+    for kind in WORDS:
+        print(f"\n{kind}, requests/s (p50 / p95 / p99 in ms)")
+        print(f"{'clients':>8}" + "".join(f"{name:>34}" for name in names))
+        for clients in given.clients:
+            print(f"{clients:8}" + "".join(f"{as_line(found[name, kind, clients]):>34}" for name in names))
+        for name in names[1:]:
+            ratios = [rate(found[names[0], kind, each]) / rate(found[name, kind, each]) for each in given.clients]
+            print(f"accel_clf / {name}: " + ", ".join(f"{each:.2f}" for each in ratios))
+
+
+def trained(model: str, folder: Path) -> Path:
+    """A run with three labels (infinity has no classifier with fewer); what it says does not matter here."""
+    from accel_clf.config import load
+    from accel_clf.data.demo import reviews
+    from accel_clf.run import train
+
+    rows = [f"{json.dumps(text)[1:-1]}\t{place % 3}" for place, (text, _) in enumerate(reviews(48))]
+    (folder / "rows.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    train(load(None, {
+        "model": {"name": model}, "data": {"train": str(folder / "rows.tsv"), "validation": None, "max_length": 512},
+        "output": str(folder / "run"),
+    }))  # fmt: skip
+    return folder / "run"
+
+
+def servers(run: Path, infinity: str | None, precision: str) -> Iterator[Server]:
+    model, port = str(run / "model"), [free_port() for _ in range(3)]
+    ours = [sys.executable, "-m", "accel_clf.cli", "serve", str(run), "--precision", precision, "--port", str(port[0])]
+    yield Server("accel_clf", ours, port[0], "/predict", "inputs", False)
+    plain = [sys.executable, "-m", "benchmarks.plain_flask", model, str(port[1])]
+    yield Server("Flask + pipeline", plain, port[1], "/predict", "inputs", False)
+    if infinity:
+        command = [infinity, "-m", "infinity_emb", "v2", "--model-id", model, "--served-model-name", "m"]
+        options = ["--engine", "torch", "--device", "cpu", "--host", "127.0.0.1", "--port", str(port[2])]
+        yield Server("infinity", [*command, *options], port[2], "/classify", "input", True)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def started(server: Server) -> Iterator[None]:
+    with tempfile.TemporaryFile("w+") as said:
+        environment = {**os.environ, "DO_NOT_TRACK": "1"}
+        process = subprocess.Popen(server.command, stdout=said, stderr=said, env=environment)
+        try:
+            until = time.monotonic() + 180
+            while not answers(server):
+                if process.poll() is not None or time.monotonic() > until:
+                    said.seek(0)
+                    raise SystemExit(f"{server.name} does not start:\n{said.read()[-3000:]}")
+                time.sleep(0.5)
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def body(server: Server, text: str) -> bytes:
+    asked: dict[str, object] = {server.key: [text] if server.many else text}
+    return json.dumps({**asked, "model": "m"} if server.many else asked).encode()
+
+
+def answers(server: Server) -> bool:
+    try:
+        return ask(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30), server, body(server, "a film"))
+    except OSError:
+        return False
+
+
+def ask(connection: http.client.HTTPConnection, server: Server, content: bytes) -> bool:
+    connection.request("POST", server.path, content, {"Content-Type": "application/json"})
+    reply = connection.getresponse()
+    reply.read()
+    return reply.status == 200
+
+
+def texts(kind: str) -> list[str]:
+    from accel_clf.data.demo import reviews
+
+    draw = random.Random(0)
+    words = [word for text, _ in reviews(4000) for word in text.split()]
+    lengths = (draw.randint(*WORDS[kind]) for _ in range(2000))
+    return [
+        " ".join(words[start : start + length]) for length in lengths for start in [draw.randrange(len(words) - 400)]
+    ]
+
+
+def loaded(server: Server, texts: list[str], clients: int, seconds: float) -> tuple[float, list[float]]:
+    """Requests a second, and how long each took, in seconds."""
+    contents = [body(server, text) for text in texts]
+    took: list[list[float]] = [[] for _ in range(clients)]
+    begin = threading.Barrier(clients + 1)
+    ended = [0.0] * clients
+
+    def client(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+        connection.connect()
+        begin.wait()
+        until, place = time.perf_counter() + seconds, number * 31
+        while (now := time.perf_counter()) < until:
+            if not ask(connection, server, contents[place % len(contents)]):
+                raise SystemExit(f"{server.name} has refused a request")
+            took[number].append(time.perf_counter() - now)
+            place += clients
+        ended[number] = time.perf_counter()
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        answers(server)  # warm
+    begin.wait()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    times = sorted(one for own in took for one in own)
+    return len(times) / (max(ended) - began), times
+
+
+def rate(found: tuple[float, list[float]]) -> float:
+    return found[0]
+
+
+def as_line(found: tuple[float, list[float]]) -> str:
+    requests, times = found
+    cuts = statistics.quantiles(times, n=100) if len(times) > 1 else times * 99
+    return f"{requests:.1f} ({' / '.join(f'{1000 * cuts[place - 1]:.0f}' for place in (50, 95, 99))})"
+
+
+if __name__ == "__main__":
+    main()
