@@ -246,6 +246,8 @@ class Serve(Section):
     """Size of a file to be labelled."""
     timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds after which a request is given up."""
+    log_requests: bool = False
+    """A line for each request, with its id, status and time, never its texts."""
     grace: Annotated[float, Field(ge=0)] = 30.0
     """Seconds in which requests in work are finished when the server is told to end."""
 

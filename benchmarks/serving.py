@@ -64,7 +64,7 @@ def main() -> None:
         for clients in given.clients:
             print(f"{clients:8}" + "".join(f"{as_line(found[name, kind, clients]):>34}" for name in names))
         for name in names[1:]:
-            ratios = [rate(found[names[0], kind, each]) / rate(found[name, kind, each]) for each in given.clients]
+            ratios = [found[names[0], kind, each][0] / found[name, kind, each][0] for each in given.clients]
             print(f"accel_clf / {name}: " + ", ".join(f"{each:.2f}" for each in ratios))
 
 
@@ -102,7 +102,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(server: Server) -> Iterator[None]:
+def started(server: Server) -> Iterator["subprocess.Popen[bytes]"]:
     with tempfile.TemporaryFile("w+") as said:
         environment = {**os.environ, "DO_NOT_TRACK": "1"}
         process = subprocess.Popen(server.command, stdout=said, stderr=said, env=environment)
@@ -113,7 +113,7 @@ def started(server: Server) -> Iterator[None]:
                     said.seek(0)
                     raise SystemExit(f"{server.name} does not start:\n{said.read()[-3000:]}")
                 time.sleep(0.5)
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(60)
@@ -179,10 +179,6 @@ def loaded(server: Server, texts: list[str], clients: int, seconds: float) -> tu
         thread.join()
     times = sorted(one for own in took for one in own)
     return len(times) / (max(ended) - began), times
-
-
-def rate(found: tuple[float, list[float]]) -> float:
-    return found[0]
 
 
 def as_line(found: tuple[float, list[float]]) -> str:

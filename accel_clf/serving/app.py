@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib.resources import files as files_of
 from itertools import chain
@@ -31,7 +31,7 @@ from accel_clf.config import Serve
 from accel_clf.data.files import parse_json
 from accel_clf.errors import DataError
 from accel_clf.serving import occlusion, schema, table
-from accel_clf.serving.batcher import FullError, LateError, StoppedError
+from accel_clf.serving.batcher import FullError, GoneError, LateError, StoppedError
 from accel_clf.serving.observed import Observed
 from accel_clf.serving.schema import (
     Answer,
@@ -50,6 +50,7 @@ from accel_clf.serving.service import Encoded, NoNumberError, Service, TooLongEr
 KEY = "ACCEL_CLF_API_KEY"
 ITSELF = ("127.0.0.1", "localhost", "::1")
 MEGABYTE = 2**20
+GONE = 499  # nginx's status for a client that has left
 FILES_AT_ONCE = 4
 # The page and its parts come from here, and nothing else may run in it.
 CONTENT = (
@@ -160,6 +161,9 @@ def _around_requests(app: Flask, observed: Observed, key: str) -> None:
         taken = time.perf_counter() - g.began
         rule = request.url_rule.rule if request.url_rule else "none"
         observed.answered(request.method, rule, response.status_code, taken)
+        if app.extensions["accel_clf"].settings.log_requests:
+            # Not what was asked: texts are their owners'.
+            log.info("%s %s %s %s %.1f ms", g.id, request.method, rule, response.status_code, 1000 * taken)
         response.headers.update(
             {
                 "X-Request-ID": g.id,
@@ -194,6 +198,10 @@ def _around_requests(app: Flask, observed: Observed, key: str) -> None:
         wait = str(app.extensions["accel_clf"].seconds_to_wait)
         return problem(503, "it has taken too long", "Overloaded", {"Retry-After": wait})
 
+    @app.errorhandler(GoneError)
+    def gone(_: GoneError) -> Response:
+        return problem(GONE, "nobody waits for this answer", "Validation")  # so it is counted, and read by nobody
+
     @app.errorhandler(StoppedError)
     def stopped(_: StoppedError) -> Response:
         return problem(503, "the server is ending")
@@ -221,6 +229,12 @@ def problem(status: int, why: str, kind: str = "", headers: dict[str, str] | Non
     """An answer that says why there is none."""
     told = {"error": why, "error_type": kind or KINDS.get(status, "Validation"), "request_id": g.id}
     return Response(json.dumps(told), status, headers, mimetype="application/json")
+
+
+def _has_left() -> Callable[[], bool]:
+    """Whether this request's client has left, as far as the server says."""
+    told: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
+    return told
 
 
 def _told(error: DataError) -> str:
@@ -312,7 +326,7 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
             raise RefusedError(413, f"{len(texts)} texts; at most {service.settings.max_texts} a request")
         parameters = json.parameters or schema.Parameters()
         rows = encode(texts, parameters.truncate)
-        scores = service.scores(rows, parameters.function_to_apply or "softmax")
+        scores = service.scores(rows, _has_left(), parameters.function_to_apply or "softmax")
         order = np.argsort(-scores, axis=1, kind="stable")[:, : parameters.top_k]
         response = app.json.response(
             [
@@ -329,7 +343,7 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
     def predict_sentence(query: Sentence) -> Any:
         """Label the text in the address."""
         rows = encode([query.sentence])
-        scores = service.scores(rows)[0]
+        scores = service.scores(rows, _has_left())[0]
         return {
             "response": {
                 "sentence": query.sentence,
@@ -346,7 +360,7 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
         """Weigh a text's words: what its label's score loses when each is left out (occlusion)."""
         pieces = occlusion.parts(json.inputs)
         rows = encode([json.inputs, *occlusion.without_each(pieces)])
-        scores = service.scores(rows)
+        scores = service.scores(rows, _has_left())
         label, weights = occlusion.weights(scores[0], scores[1:])
         return {
             "label": service.labels[label],
@@ -384,10 +398,12 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
             except DataError as error:  # of the user's file, not of where it lies here
                 raise RefusedError(422, _told(error).replace(f"{folder}/", "")) from None
 
+            has_left = _has_left()
+
             def score(texts: Sequence[str]) -> np.ndarray:
                 encoded = service.encode(texts)
                 observed.read(len(encoded), sum(len(row.ids) for row in encoded))
-                return service.scores_in_turn(encoded)
+                return service.scores_in_turn(encoded, has_left)
 
             lines = table.labelled(path, column, service.labels, score)
             first = next(lines, b"")  # what can fail at once, fails with its own status

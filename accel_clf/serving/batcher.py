@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 AHEAD = 4  # batches whose rows are taken from the queue together, so that rows of like length meet
+SECONDS_BETWEEN_LOOKS = 0.25  # whether a request is still wanted
 
 Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
 
@@ -19,6 +20,10 @@ class FullError(Exception):
 
 class LateError(Exception):
     """Not answered in the time that the request had."""
+
+
+class GoneError(Exception):
+    """Whoever asked does not wait any more."""
 
 
 class StoppedError(Exception):
@@ -93,16 +98,17 @@ class Batcher:
         """Whether not even the smallest request would be taken."""
         return self._in_work >= self.requests or self._queued >= self.waiting_tokens
 
-    def ask(self, rows: Sequence[np.ndarray], seconds: float) -> list[np.ndarray]:
+    def ask(self, rows: Sequence[np.ndarray], seconds: float, gone: Callable[[], bool]) -> list[np.ndarray]:
         """What is answered to each row.
 
         Args:
             rows: int [length] each.
             seconds: to wait at most.
+            gone: whether nobody wants the answers any more; asked now and then.
 
         Raises:
             FullError: too much waits already. A request that is alone is never too much.
-            LateError: it took too long; what is not answered by then will not be.
+            LateError, GoneError: it took too long; what is not answered by then will not be.
             StoppedError: it is closing, or its thread has failed.
         """
         if not rows:
@@ -118,12 +124,18 @@ class Batcher:
             self._queued += request.tokens
             self._in_work += 1
             self._changed.notify()
-        in_time = request.done.wait(seconds)
-        with self._changed:
-            self._in_work -= 1
-        if not in_time:
+        try:
+            while not request.done.wait(min(SECONDS_BETWEEN_LOOKS, max(0.0, request.until - time.monotonic()))):
+                if gone():
+                    raise GoneError
+                if time.monotonic() >= request.until:
+                    raise LateError
+        except BaseException:
             request.until = 0.0
-            raise LateError
+            raise
+        finally:
+            with self._changed:
+                self._in_work -= 1
         if request.failed:
             raise request.failed
         return [answer for answer in request.answers if answer is not None]

@@ -129,6 +129,7 @@ def serve(run: Path, settings: Serve) -> int:
             _dispatcher=_Dispatcher(settings.queue + BESIDE),
             ident=None,
             max_request_body_size=int((settings.max_file_megabytes + 1) * MEGABYTE),
+            channel_request_lookahead=1,  # or it would not notice that a client has left
             connection_limit=settings.queue * 16,
             channel_timeout=120,
         )
@@ -141,6 +142,8 @@ def serve(run: Path, settings: Serve) -> int:
     servers = [server for server in sockets.values() if isinstance(server, BaseWSGIServer)]
     for server in servers:
         server.channel_class, server.service, server.observed = _Channel, service, app.extensions["accel_clf_observed"]
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("accel_clf.serving").setLevel(logging.INFO)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each thread that is not there yet
     asked = _note_signals(servers)
     addresses = " and ".join(f"http://{_address(server)}" for server in servers)

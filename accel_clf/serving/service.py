@@ -1,7 +1,7 @@
 """One loaded run that answers texts from many threads: tokens are made in the callers' threads, answers in one."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,21 +151,23 @@ class Service:
             found.append(Encoded(np.array(encoding.ids, np.int32), tokens))
         return found
 
-    def scores(self, rows: Sequence[Encoded], function: str = "softmax", seconds: float | None = None) -> np.ndarray:
+    def scores(
+        self, rows: Sequence[Encoded], gone: Callable[[], bool] = lambda: False, function: str = "softmax"
+    ) -> np.ndarray:
         """What the model says of texts, the mean over an ensemble's models: float64 [rows, classes].
 
         Args:
             rows: the texts.
+            gone: whether nobody wants the answer any more.
             function: one of FUNCTIONS, applied to the logits.
-            seconds: to wait at most; None for the settings'.
 
         Raises:
-            FullError, LateError, StoppedError: see Batcher.ask.
+            FullError, LateError, GoneError, StoppedError: see Batcher.ask.
             NoNumberError: the model is broken.
         """
         if not rows:
             return np.empty((0, len(self.labels)))
-        answers = self.batcher.ask([row.ids for row in rows], self.settings.timeout if seconds is None else seconds)
+        answers = self.batcher.ask([row.ids for row in rows], self.settings.timeout, gone)
         logits = torch.from_numpy(np.stack(answers)).double() / self._predictor.temperature
         if function == "softmax":
             logits = logits.softmax(dim=-1)
@@ -176,12 +178,12 @@ class Service:
             raise NoNumberError
         return found
 
-    def scores_in_turn(self, rows: Sequence[Encoded]) -> np.ndarray:
+    def scores_in_turn(self, rows: Sequence[Encoded], gone: Callable[[], bool]) -> np.ndarray:
         """As `scores`, but patient: for work of many requests' size, which lets others go before it."""
         until = time.monotonic() + self.settings.timeout
         while True:
             try:
-                return self.scores(rows)
+                return self.scores(rows, gone)
             except FullError:
                 if time.monotonic() > until:
                     raise

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.serving.batcher import Batcher, FullError, LateError, StoppedError, batches
+from accel_clf.serving.batcher import Batcher, FullError, GoneError, LateError, StoppedError, batches
 
 LONG = 30.0
 
@@ -60,6 +60,10 @@ def batcher(model: Model) -> Iterator[Batcher]:
     assert made.close(LONG)
 
 
+def never() -> bool:
+    return False
+
+
 def row(length: int, number: int = 1) -> np.ndarray:
     return np.full(length, number)
 
@@ -72,7 +76,7 @@ def test_nobody_gets_anothers_answer() -> None:
         [draw.integers(0, 10**6, draw.integers(1, 60)) for _ in range(draw.integers(0, 8))] for _ in range(1000)
     ]
     with ThreadPoolExecutor(64) as clients:
-        answers = list(clients.map(lambda rows: batcher.ask(rows, LONG), requests))
+        answers = list(clients.map(lambda rows: batcher.ask(rows, LONG, never), requests))
     assert [list(map(int, found)) for found in answers] == [[int(r.sum()) for r in rows] for rows in requests]
     assert max(len(seen) for seen in model.seen) > 1
     assert all(len(seen) == 1 or len(seen) * max(seen) <= 200 for seen in model.seen)
@@ -83,7 +87,7 @@ def test_nobody_gets_anothers_answer() -> None:
 def later(batcher: Batcher, rows: list[np.ndarray], pool: ThreadPoolExecutor) -> "Future[list[np.ndarray]]":
     """A request that waits in the queue when this returns."""
     queued = batcher.queued
-    asked = pool.submit(batcher.ask, rows, LONG)
+    asked = pool.submit(batcher.ask, rows, LONG, never)
     until = time.monotonic() + LONG
     while batcher.queued == queued and time.monotonic() < until and not asked.done():
         time.sleep(0.001)
@@ -93,7 +97,7 @@ def later(batcher: Batcher, rows: list[np.ndarray], pool: ThreadPoolExecutor) ->
 def test_what_gathers_is_answered_together_by_length(batcher: Batcher, model: Model) -> None:
     model.go.clear()
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(batcher.ask, [row(5)], LONG)
+        first = pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
         for rows in ([row(40), row(10)], [row(45), row(12)], [row(11)]):
             later(batcher, rows, pool)
@@ -105,41 +109,55 @@ def test_what_gathers_is_answered_together_by_length(batcher: Batcher, model: Mo
 def test_no_more_waits_than_may(batcher: Batcher, model: Model) -> None:
     model.go.clear()
     with ThreadPoolExecutor(4) as pool:
-        pool.submit(batcher.ask, [row(5)], LONG)
+        pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
         large = later(batcher, [row(500)], pool)  # larger than the queue, but alone in it
         with pytest.raises(FullError):
-            batcher.ask([row(1)], LONG)
+            batcher.ask([row(1)], LONG, never)
         model.go.set()
         assert large.result(LONG) == [500]
-    assert batcher.ask([row(3)], LONG) == [3]
+    assert batcher.ask([row(3)], LONG, never) == [3]
 
 
 def test_who_has_left_is_not_answered(batcher: Batcher, model: Model) -> None:
     model.go.clear()
     with ThreadPoolExecutor(4) as pool:
-        pool.submit(batcher.ask, [row(5)], LONG)
+        pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
         with pytest.raises(LateError):
-            batcher.ask([row(7)], 0.01)
+            batcher.ask([row(7)], 0.01, never)
         stays = later(batcher, [row(8)], pool)
         model.go.set()
         assert stays.result(LONG) == [8]
     assert model.seen == [[5], [8]]
 
 
+def test_who_is_gone_is_not_answered(batcher: Batcher, model: Model) -> None:
+    model.go.clear()
+    left = threading.Event()
+    with ThreadPoolExecutor(4) as pool:
+        pool.submit(batcher.ask, [row(5)], LONG, never)
+        assert model.entered.acquire(timeout=LONG)
+        goes = pool.submit(batcher.ask, [row(7)], LONG, left.is_set)
+        left.set()
+        assert isinstance(goes.exception(LONG), GoneError)
+        assert batcher.in_work == 1
+        model.go.set()
+    assert model.seen == [[5]]
+
+
 def test_closing_answers_what_waits(model: Model) -> None:
     batcher = Batcher(model, batch_tokens=100, waiting_tokens=1000, requests=100)
     model.go.clear()
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(batcher.ask, [row(5)], LONG)]
+        asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]
         assert model.entered.acquire(timeout=LONG)
         asked += [later(batcher, [row(number)], pool) for number in range(2, 6)]
         closed = pool.submit(batcher.close, LONG)
         while not batcher._closing:
             time.sleep(0.001)
         with pytest.raises(StoppedError):
-            batcher.ask([row(1)], LONG)
+            batcher.ask([row(1)], LONG, never)
         model.go.set()
         assert [one.result(LONG) for one in asked] == [[5], [2], [3], [4], [5]]
         assert closed.result(LONG)
@@ -151,7 +169,7 @@ def test_a_model_that_fails_leaves_nobody_waiting(model: Model) -> None:
     batcher = Batcher(model, batch_tokens=10, waiting_tokens=1000, requests=100)
     model.go.clear()
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(batcher.ask, [row(5)], LONG)]
+        asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]
         assert model.entered.acquire(timeout=LONG)
         asked += [later(batcher, [row(9), row(9)], pool) for _ in range(3)]
         model.fails = MemoryError("no room")
@@ -162,8 +180,8 @@ def test_a_model_that_fails_leaves_nobody_waiting(model: Model) -> None:
     batcher._thread.join(LONG)
     assert not batcher.alive
     with pytest.raises(StoppedError):
-        batcher.ask([row(1)], LONG)
+        batcher.ask([row(1)], LONG, never)
 
 
 def test_nothing_asked_is_answered_at_once(batcher: Batcher) -> None:
-    assert batcher.ask([], 0.0) == []
+    assert batcher.ask([], 0.0, never) == []

@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,22 @@ def test_it_takes_too_long(run: Path, tmp_path: Path) -> None:
         reply = server.predict("dull")
         assert reply.status == 503
         assert reply.headers["Retry-After"]
+
+
+def test_a_client_that_leaves(run: Path, tmp_path: Path) -> None:
+    """Its request is given up; and the log says so, without its text."""
+    with serving(run, tmp_path, "--log_requests", "true", "--batch_tokens", 1, module=BROKEN, BREAK="slow") as server:
+        with ThreadPoolExecutor(1) as other:
+            long = other.submit(server.predict, ["dull"] * 10)
+            assert until(lambda: "accel_clf_requests_in_work 1.0" in server.ask("GET", "/metrics").body.decode())
+            with pytest.raises(TimeoutError):
+                server.ask("POST", "/predict", '{"inputs": "secret"}', timeout=0.3)
+            assert until(lambda: server.counted().get(("POST", "/predict", "499")) == 1)
+            assert not long.done()
+            assert long.result(60).status == 200
+        said = server.said.read_text()
+        assert re.search(r"INFO \w+ POST /predict 499 [\d.]+ ms", said)
+        assert "secret" not in said
 
 
 def test_a_key(run: Path, tmp_path: Path) -> None:
