@@ -108,3 +108,6 @@ def test_a_signal(start: Start, whole: Path, tmp_path: Path, request: pytest.Fix
     assert start(output, launched).wait(300) == 0, told(output)
     assert outcome(output)["weights"] == outcome(whole)["weights"]
     assert outcome(output)["optimizer"] == outcome(whole)["optimizer"]
+    assert ("8 virtual XLA cores by Accelerate" in told(output)) == launched
+    assert "all 8 ended with the same weights" in told(output)
+    assert told(output).count("run folder:") == 1  # one core speaks

@@ -116,18 +116,6 @@ def test_as_many_programs_as_announced(eight: tuple[Path, str]) -> None:
     assert "warning" not in said
 
 
-def test_accelerate_launch_starts_the_cores(tmp_path: Path, rows: tuple[Path, Path], encoder: Path) -> None:
-    config = REPOSITORY / "accelerate_configs" / "tpu.yaml"
-    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(config)]
-    flags = ["--model.name", str(encoder), "--data.train", str(rows[0]), "--data.max_length", "16"]
-    done = train(
-        [*launcher, "accel_clf/train.py", *flags, "--batch.size", "8"], tmp_path / "run", ACCEL_CLF_VIRTUAL_CORES="8"
-    )
-    assert "8 virtual XLA cores by Accelerate" in done.stderr
-    assert "all 8 ended with the same weights" in done.stderr
-    assert done.stdout.count("run folder:") == 1  # one core speaks
-
-
 @pytest.mark.parametrize("strategy", ["xla", "accelerate"])
 def test_bf16_is_autocast_over_float32_weights(
     tmp_path: Path, rows: tuple[Path, Path], encoder: Path, strategy: str
