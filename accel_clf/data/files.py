@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -159,8 +160,13 @@ def parse_json(text: str) -> Any:
             raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
         return found
 
+    def finite(digits: str) -> float:
+        if math.isinf(number := float(digits)):
+            raise ValueError(f"{digits[:20]} is larger than a number can be")
+        return number
+
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=each_key_once)
+        return json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=each_key_once)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

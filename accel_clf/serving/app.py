@@ -6,14 +6,16 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from importlib.resources import files as files_of
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from flask import Flask, Response, g, json, render_template, request, send_from_directory
@@ -23,13 +25,12 @@ from spectree import Response as Responses
 from spectree import SecurityScheme, SpecTree
 from spectree.models import SecureType, SecuritySchemeData
 from spectree.plugins.flask_plugin import FlaskPlugin
-from werkzeug.exceptions import HTTPException
-from werkzeug.utils import secure_filename
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from accel_clf import __version__
 from accel_clf.config import Serve
 from accel_clf.data.files import parse_json
-from accel_clf.errors import DataError
+from accel_clf.errors import ConfigError, DataError
 from accel_clf.serving import occlusion, schema, table
 from accel_clf.serving.batcher import FullError, GoneError, LateError, StoppedError
 from accel_clf.serving.observed import Observed
@@ -48,7 +49,6 @@ from accel_clf.serving.schema import (
 from accel_clf.serving.service import Encoded, NoNumberError, Service, TooLongError
 
 KEY = "ACCEL_CLF_API_KEY"
-ITSELF = ("127.0.0.1", "localhost", "::1")
 MEGABYTE = 2**20
 GONE = 499  # nginx's status for a client that has left
 FILES_AT_ONCE = 4
@@ -84,7 +84,12 @@ class _Plugin(FlaskPlugin):
 
     def request_validation(self, request: Any, query: Any, json: Any, *others: Any) -> None:
         if json:
-            request.get_json()
+            try:
+                found = request.get_json()
+            except BadRequest as error:
+                raise RefusedError(400, f"not JSON: {error.__cause__ or error.description}") from None
+            if not isinstance(found, dict):
+                raise RefusedError(422, "the body: expected an object with `inputs`")
         super().request_validation(request, query, json, *others)  # type: ignore[no-untyped-call]
 
     def validate_response(self, resp: Any, *_: Any) -> tuple[Any, None]:
@@ -109,12 +114,12 @@ def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
     app = Flask(__name__)
     app.json = _StrictJSON(app)
     app.extensions["accel_clf"] = service
-    if settings.names or settings.host in ITSELF:
-        app.config["TRUSTED_HOSTS"] = list(settings.names or ("127.0.0.1", "localhost", "[::1]"))
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_megabytes * MEGABYTE)
     observed = Observed(service)
     app.extensions["accel_clf_observed"] = observed
-    key = os.environ.get(KEY, "")
+    key = os.environ.get(KEY)
+    if key is not None and not key.strip():
+        raise ConfigError(f"{KEY} is in the environment, and empty", "a key", f"unset {KEY}, if anybody may ask")
     api = SpecTree(
         backend=_Plugin,
         app=None,
@@ -132,7 +137,7 @@ def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
         else None,
     )  # fmt: skip
     api.app = app
-    _around_requests(app, observed, key)
+    _around_requests(app, settings, observed, key)
     _health(app, api, service, observed)
     _answers(app, api, service, observed, {"key": []} if key else None)
     _pages(app, api, service)
@@ -143,7 +148,7 @@ def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
     return app
 
 
-def _around_requests(app: Flask, observed: Observed, key: str) -> None:
+def _around_requests(app: Flask, settings: Serve, observed: Observed, key: str | None) -> None:
     """What holds for every request: id, key, limits, headers, errors in JSON, one count."""
 
     @app.before_request
@@ -151,17 +156,21 @@ def _around_requests(app: Flask, observed: Observed, key: str) -> None:
         g.began = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         g.id = given if re.fullmatch(r"[\w.:-]{1,128}", given) else uuid.uuid4().hex
-        if key and not request.path.startswith("/health/") and not _has(key):
+        if request.path.startswith("/health/"):
+            return
+        if settings.names and not _is_for(settings.names):
+            raise RefusedError(400, f"Host {request.headers.get('Host', '')!r} is none of this server's names")
+        if key and not _has(key):
             raise RefusedError(401, "a key is needed", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'})
         if request.path == "/predict/file":
-            request.max_content_length = int(app.extensions["accel_clf"].settings.max_file_megabytes * MEGABYTE)
+            request.max_content_length = int(settings.max_file_megabytes * MEGABYTE)
 
     @app.after_request
     def end(response: Response) -> Response:
         taken = time.perf_counter() - g.began
         rule = request.url_rule.rule if request.url_rule else "none"
         observed.answered(request.method, rule, response.status_code, taken)
-        if app.extensions["accel_clf"].settings.log_requests:
+        if settings.log_requests:
             # Not what was asked: texts are their owners'.
             log.info("%s %s %s %s %.1f ms", g.id, request.method, rule, response.status_code, 1000 * taken)
         response.headers.update(
@@ -243,12 +252,18 @@ def _told(error: DataError) -> str:
 
 def _has(key: str) -> bool:
     """Whether a request has the key: as a bearer's token, or as the password that a browser asks for."""
-    given = request.authorization
-    if given is None:
-        return False
-    # Headers come as latin-1, whatever was meant; what is inside of Basic is UTF-8.
-    shown = (given.token or "").encode("latin-1") if given.type == "bearer" else (given.password or "").encode()
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        shown = token.strip().encode("latin-1")  # as headers come, whatever was meant
+    else:
+        shown = ((request.authorization and request.authorization.password) or "").encode()
     return hmac.compare_digest(shown, key.encode())
+
+
+def _is_for(names: Sequence[str]) -> bool:
+    """Whether a request's Host is one of these names, with any port."""
+    found = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", request.headers.get("Host", ""))
+    return found is not None and found[1].lower() in {name.lower() for name in names}
 
 
 def _refuse_invalid(request: Any, response: Any, error: Exception | None, *_: Any) -> None:
@@ -308,8 +323,6 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
     }  # fmt: skip
 
     def encode(texts: Sequence[str], truncate: bool = True) -> list[Encoded]:
-        if service.batcher.full:  # before any work is done for it
-            raise FullError
         rows = service.encode(texts, truncate)
         observed.read(len(rows), sum(len(row.ids) for row in rows))
         return rows
@@ -325,8 +338,9 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
         if len(texts) > service.settings.max_texts:
             raise RefusedError(413, f"{len(texts)} texts; at most {service.settings.max_texts} a request")
         parameters = json.parameters or schema.Parameters()
-        rows = encode(texts, parameters.truncate)
-        scores = service.scores(rows, _has_left(), parameters.function_to_apply or "softmax")
+        with service.admitted():
+            rows = encode(texts, parameters.truncate)
+            scores = service.scores(rows, _has_left(), parameters.function_to_apply or "softmax")
         order = np.argsort(-scores, axis=1, kind="stable")[:, : parameters.top_k]
         response = app.json.response(
             [
@@ -342,8 +356,9 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
     @api.validate(resp=Responses(HTTP_200=Answer, **refusals), tags=["answers"], security=key)
     def predict_sentence(query: Sentence) -> Any:
         """Label the text in the address."""
-        rows = encode([query.sentence])
-        scores = service.scores(rows, _has_left())[0]
+        with service.admitted():
+            rows = encode([query.sentence])
+            scores = service.scores(rows, _has_left())[0]
         return {
             "response": {
                 "sentence": query.sentence,
@@ -357,20 +372,27 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
     @app.post("/explain")
     @api.validate(resp=Responses(HTTP_200=Explanation, **refusals), tags=["answers"], security=key)
     def explain(json: Text) -> Any:
-        """Weigh a text's words: what its label's score loses when each is left out (occlusion)."""
-        pieces = occlusion.parts(json.inputs)
-        rows = encode([json.inputs, *occlusion.without_each(pieces)])
-        scores = service.scores(rows, _has_left())
+        """Weigh a text's words: what the label's score loses when each is left out (occlusion).
+
+        What the model does not read of a long text is one last part, which weighs nothing.
+        """
+        with service.admitted():
+            read = service.part_read(json.inputs)
+            pieces = occlusion.parts(read)
+            rows = encode([read, *occlusion.without_each(pieces)])
+            scores = service.scores(rows, _has_left())
         label, weights = occlusion.weights(scores[0], scores[1:])
+        if unread := json.inputs[len(read) :]:
+            pieces, weights = [*pieces, unread], [*weights, 0.0]
         return {
             "label": service.labels[label],
             "score": float(scores[0][label]),
             "method": "occlusion",
-            "truncated": rows[0].cut,
+            "truncated": bool(unread),
             "parts": [{"text": text, "weight": weight} for text, weight in zip(pieces, weights, strict=True)],
         }
 
-    files_in_work: list[str] = []
+    places = threading.BoundedSemaphore(FILES_AT_ONCE)
 
     @app.post("/predict/file")
     @api.validate(
@@ -385,48 +407,60 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
         come back with all their columns. In place of the body, the file may be the part `file` of multipart/form-data;
         its name then says what it is (.txt .csv .tsv .jsonl).
         """
-        if len(files_in_work) >= FILES_AT_ONCE:
+        if not places.acquire(blocking=False):
             raise FullError
         cleanup = ExitStack()
+        cleanup.callback(places.release)
         try:
-            files_in_work.append(g.id)
-            cleanup.callback(files_in_work.remove, g.id)
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="accel_clf-")))
-            path, column = _received(folder), query.text or service.text_column
+            (path, name), column = _received(folder), query.text or service.text_column
             try:
                 rows = table.check(path, column)
             except DataError as error:  # of the user's file, not of where it lies here
-                raise RefusedError(422, _told(error).replace(f"{folder}/", "")) from None
+                raise RefusedError(422, _told(error).replace(str(path), name)) from None
 
             has_left = _has_left()
 
             def score(texts: Sequence[str]) -> np.ndarray:
                 encoded = service.encode(texts)
                 observed.read(len(encoded), sum(len(row.ids) for row in encoded))
-                return service.scores_in_turn(encoded, has_left)
+                return service.scores_patiently(encoded, has_left)
 
             lines = table.labelled(path, column, service.labels, score)
             first = next(lines, b"")  # what can fail at once, fails with its own status
-            response = Response(chain([first], lines), mimetype=table.answered_as(path))
+            response = Response(chain([first], _unless_gone(lines)), mimetype=table.answered_as(path))
         except BaseException:
             cleanup.close()
             raise
         response.call_on_close(cleanup.close)
-        name = f"{path.stem}-labelled{'.csv' if path.suffix == '.txt' else path.suffix}"
-        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        answer = f"{name.rpartition('.')[0]}-labelled{'.csv' if path.suffix == '.txt' else path.suffix}"
+        in_ascii = answer.encode("ascii", "ignore").decode()
+        whole = {} if in_ascii == answer else {"filename*": f"UTF-8''{quote(answer, safe='')}"}
+        response.headers.set("Content-Disposition", "attachment", filename=in_ascii, **whole)
         response.headers["X-Rows"] = str(rows)
         return response
 
 
-def _received(folder: Path) -> Path:
-    """The file that a request has brought, put into a folder under a name that says what it is."""
+def _unless_gone(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """An answer's lines, to their end or until nobody reads them."""
+    with suppress(GoneError):
+        yield from lines
+
+
+def _received(folder: Path) -> tuple[Path, str]:
+    """The file that a request has brought, put into a folder under its suffix, and the name that its sender gave it."""
     if request.mimetype == "multipart/form-data":
         upload = request.files.get("file")
         if upload is None:
             raise RefusedError(422, "no part `file` with a file")
-        path = folder / (secure_filename(upload.filename or "") or "file")
+        given = re.split(r"[\\/]", upload.filename or "")[-1]
+        name = "".join(letter for letter in given if letter.isprintable())[-100:]
+        suffix = f".{name.rpartition('.')[2]}".lower()
+        if suffix not in table.KINDS:
+            raise RefusedError(422, f"{name or 'a file without a name'}: expected one of {' '.join(table.KINDS)}")
+        path = folder / f"file{suffix}"
         upload.save(path)
-        return path
+        return path, name
     kind = next((kind for kind, types in table.KINDS.items() if request.mimetype in types), None)
     if kind is None:
         wanted = ", ".join([*(types[0] for types in table.KINDS.values()), "multipart/form-data"])
@@ -434,7 +468,7 @@ def _received(folder: Path) -> Path:
     path = folder / f"file{kind}"
     with path.open("wb") as file:
         shutil.copyfileobj(request.stream, file)
-    return path
+    return path, path.name
 
 
 def _pages(app: Flask, api: SpecTree, service: Service) -> None:

@@ -65,12 +65,10 @@ class Batcher:
         answer: rows of token ids, int [length] each, to what is returned for them, one after another: [rows, ...].
         batch_tokens: most that a batch may have, padding counted; a longer row is a batch of its own.
         waiting_tokens: most that may wait.
-        requests: most that may be in work, waiting or not.
     """
 
-    def __init__(self, answer: Answer, *, batch_tokens: int, waiting_tokens: int, requests: int) -> None:
+    def __init__(self, answer: Answer, *, batch_tokens: int, waiting_tokens: int) -> None:
         self._answer, self.batch_tokens, self.waiting_tokens = answer, batch_tokens, waiting_tokens
-        self.requests, self._in_work = requests, 0
         self._queue: deque[_Request] = deque()
         self._queued = 0  # tokens
         self._changed = threading.Condition()
@@ -89,14 +87,9 @@ class Batcher:
         return self._queued
 
     @property
-    def in_work(self) -> int:
-        """Requests that somebody waits for."""
-        return self._in_work
-
-    @property
     def full(self) -> bool:
         """Whether not even the smallest request would be taken."""
-        return self._in_work >= self.requests or self._queued >= self.waiting_tokens
+        return self._queued >= self.waiting_tokens
 
     def ask(self, rows: Sequence[np.ndarray], seconds: float, gone: Callable[[], bool]) -> list[np.ndarray]:
         """What is answered to each row.
@@ -117,12 +110,10 @@ class Batcher:
         with self._changed:
             if self._closing or not self.alive:
                 raise StoppedError
-            too_much = self._queue and self._queued + request.tokens > self.waiting_tokens
-            if too_much or self._in_work >= self.requests:
+            if self._queue and self._queued + request.tokens > self.waiting_tokens:
                 raise FullError
             self._queue.append(request)
             self._queued += request.tokens
-            self._in_work += 1
             self._changed.notify()
         try:
             while not request.done.wait(min(SECONDS_BETWEEN_LOOKS, max(0.0, request.until - time.monotonic()))):
@@ -133,9 +124,6 @@ class Batcher:
         except BaseException:
             request.until = 0.0
             raise
-        finally:
-            with self._changed:
-                self._in_work -= 1
         if request.failed:
             raise request.failed
         return [answer for answer in request.answers if answer is not None]

@@ -24,13 +24,13 @@ class Observed:
             "accel_clf_responses", "Answers, each counted once.", ["method", "path", "status"], registry=self._registry
         )
         self._seconds = Histogram(
-            "accel_clf_seconds", "From a request's arrival to its answer.", ["path"], buckets=SECONDS,
+            "accel_clf_seconds", "From a request's start to its answer's first byte.", ["path"], buckets=SECONDS,
             registry=self._registry,
         )  # fmt: skip
         self._texts = Counter("accel_clf_texts", "Texts that were taken.", registry=self._registry)
         self._tokens = Counter("accel_clf_tokens", "Tokens of these texts.", registry=self._registry)
-        in_work = Gauge("accel_clf_requests_in_work", "Requests that wait for the model.", registry=self._registry)
-        in_work.set_function(lambda: service.batcher.in_work)
+        in_work = Gauge("accel_clf_requests_in_work", "Requests taken and not answered.", registry=self._registry)
+        in_work.set_function(lambda: service.in_work)
         queued = Gauge("accel_clf_tokens_queued", "Tokens that wait for the model.", registry=self._registry)
         queued.set_function(lambda: service.batcher.queued)
         ready = Gauge("accel_clf_ready", "1 if requests are welcome.", registry=self._registry)

@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -24,8 +23,12 @@ from accel_clf.errors import DONE, FAILED, UserError
 from accel_clf.serving.app import MEGABYTE, create_app
 from accel_clf.serving.service import Service
 
+ITSELF = ("127.0.0.1", "localhost", "[::1]", "::1")
 BESIDE = 32  # threads that say how it is, refuse, and stream files, when all others wait for the model
+CLOSING = 5.0  # seconds for the thread that computes to end, when nobody waits for it
 QUIET = 0.3  # seconds after which a connection that has asked for nothing is not expected to, when the server ends
+HALF_A_REQUEST = 2.0  # the same for one that has asked for half of something
+OTHER_FILES = 128  # that this process may have open besides its connections
 LINGER = 5.0  # seconds for which a request that is too large is read after it has been refused
 
 
@@ -46,18 +49,24 @@ class _Unreadable(ErrorTask):  # type: ignore[misc]
         body = {"error": f"{error.reason}: {error.body}", "error_type": "Validation", "request_id": uuid.uuid4().hex}
         content = json.dumps(body).encode()
         self.status = f"{error.code} {error.reason}"
-        self.response_headers += [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+        self.response_headers += [
+            ("Content-Type", "application/json"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Request-ID", body["request_id"]),
+        ]
         self.set_close_on_finish()
         self.content_length = len(content)
-        self.channel.sends_too_much = error.code == 413
+        self.channel.sends_too_much = error.code in (413, 431)
         self.channel.server.observed.answered(getattr(self.request, "command", None) or "none", "none", error.code, 0.0)
         self.write(content)
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection. One that is closed because it sends too much is read to its end, and what comes is dropped.
+    """A connection.
 
-    To close it at once would make the system answer with a reset, which overtakes the answer that says why.
+    One that is closed because it sends too much is read for a while, and what comes is dropped: to close it at once
+    would make the system answer with a reset, which overtakes the answer that says why. One whose client does not read
+    its answer is closed in the end, whether or not there is more to say.
     """
 
     task_class, error_task_class = _Task, _Unreadable
@@ -72,7 +81,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             super().handle_close()
 
     def readable(self) -> bool:
-        if self.lingers_until and time.time() > self.lingers_until:
+        now = time.time()
+        unread = self.total_outbufs_len and now - self.last_activity > self.adj.channel_timeout
+        if unread or (self.lingers_until and now > self.lingers_until):
             self.handle_close()
             return False
         return bool(self.lingers_until or super().readable())
@@ -88,8 +99,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
     def is_idle(self, now: float) -> bool:
         """Whether nothing has been asked here that is not answered, nor is about to be."""
-        busy = self.requests or self.request or self.total_outbufs_len
-        return not busy and now - max(self.last_activity, self.creation_time) > QUIET
+        silent = now - max(self.last_activity, self.creation_time)
+        answered = not self.requests and not self.total_outbufs_len
+        return bool(self.lingers_until) or (answered and silent > (HALF_A_REQUEST if self.request else QUIET))
 
 
 class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
@@ -117,6 +129,9 @@ def serve(run: Path, settings: Serve) -> int:
     Raises:
         UserError: the address cannot be listened on.
     """
+    if not settings.names and settings.host in ITSELF:
+        # So that no page of another site can reach this server by a name of its own.
+        settings = settings.model_copy(update={"names": ITSELF})
     app = create_app(run, settings)
     service: Service = app.extensions["accel_clf"]
     sockets: dict[int, Any] = {}
@@ -129,13 +144,13 @@ def serve(run: Path, settings: Serve) -> int:
             _dispatcher=_Dispatcher(settings.queue + BESIDE),
             ident=None,
             max_request_body_size=int((settings.max_file_megabytes + 1) * MEGABYTE),
-            channel_request_lookahead=1,  # or it would not notice that a client has left
-            connection_limit=settings.queue * 16,
+            channel_request_lookahead=1,  # to notice that a client has left, or has closed its side
+            connection_limit=_connections(settings.queue + BESIDE),
             channel_timeout=120,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for a name that nobody knows
         raise UserError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error})",
+            f"cannot listen on {settings.host}:{settings.port} ({getattr(error, 'strerror', None) or error})",
             "an address of this machine, and a port that nobody has",
             "--port 0 takes any that is free",
         ) from None
@@ -156,6 +171,19 @@ def serve(run: Path, settings: Serve) -> int:
     say("the thread that computes has failed; its traceback is above")
     _end(servers, sockets, service, 1.0)
     return FAILED
+
+
+def _connections(threads: int) -> int:
+    """As many as the system lets this process have, besides what else it has open."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return 400
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 16 * threads if hard == resource.RLIM_INFINITY else min(16 * threads, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(16, wanted - OTHER_FILES)
 
 
 def _address(server: BaseWSGIServer) -> str:
@@ -183,20 +211,16 @@ def _end(servers: list[BaseWSGIServer], sockets: dict[int, Any], service: Servic
     """Take no more connections, answer on those that are there, then close; the exit code."""
     until = time.monotonic() + grace
     service.drain()
-    say(f"ending: no more connections; {service.batcher.in_work} requests in work")
+    say(f"ending: no more connections; {service.in_work} requests in work")
     for server in servers:
-        while select.select([server.socket], [], [], 0)[0]:  # connections that the system has taken already
+        # Connections that the system has taken already, as far as there may be so many.
+        while server.readable() and select.select([server.socket], [], [], 0)[0] and time.monotonic() < until:
             server.handle_accept()
         server.del_channel(sockets)
         server.socket.close()
-    while time.monotonic() < until:
-        channels = [channel for channel in sockets.values() if isinstance(channel, _Channel)]
-        if all(channel.is_idle(time.time()) for channel in channels):
-            break
+    while busy := [one for one in sockets.values() if isinstance(one, _Channel) and not one.is_idle(time.time())]:
+        if time.monotonic() > until:
+            say(f"{len(busy)} connections were not done within {grace:g} s")
+            return FAILED
         wasyncore.loop(timeout=0.1, use_poll=True, map=sockets, count=1)
-    else:
-        say(f"not answered within {grace:g} s: {service.batcher.in_work} requests")
-    whole = service.close(max(0.0, until - time.monotonic()))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return DONE if whole and time.monotonic() <= until + 1 else FAILED
+    return DONE if service.close(CLOSING) else FAILED

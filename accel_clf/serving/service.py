@@ -1,7 +1,10 @@
 """One loaded run that answers texts from many threads: tokens are made in the callers' threads, answers in one."""
 
+import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +78,7 @@ class Service:
         precision: that matrix products have.
         max_length: tokens a text may have, special ones included.
         device: that computes.
+        in_work: requests that have been admitted and not answered.
 
     Raises:
         ConfigError: the folder is not a trained run's; or int8 has cost more accuracy than it may.
@@ -93,13 +97,13 @@ class Service:
         self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
         self.device: str = str(self._predictor.strategy.device)
         self._tokenizer = _tokenizer_for_threads(self._predictor.tokenizer, self.max_length)
+        self._tokenizing = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch = settings.batch_tokens or BATCH_TOKENS.get(self.device, BATCH_TOKENS_ELSEWHERE)
         self._predictor.answer([self.encode([""])[0].ids])  # the first is slower by far
         self._draining = False
-        self.answered_tokens, self.busy_seconds = 0, 0.0
-        self.batcher = Batcher(
-            self._answer, batch_tokens=batch, waiting_tokens=WAITING_BATCHES * batch, requests=settings.queue
-        )
+        self._answered_tokens, self._busy_seconds = 0, 0.0
+        self._lock, self.in_work = threading.Lock(), 0
+        self.batcher = Batcher(self._answer, batch_tokens=batch, waiting_tokens=WAITING_BATCHES * batch)
 
     @property
     def ready(self) -> bool:
@@ -131,6 +135,23 @@ class Service:
         self._draining = True
         return self.batcher.close(seconds)
 
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Within it, a request is one of the `queue` that may be in work.
+
+        Raises:
+            FullError: so many are already, or they wait with more tokens than may wait.
+        """
+        with self._lock:
+            if self.in_work >= self.settings.queue or self.batcher.full:
+                raise FullError
+            self.in_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.in_work -= 1
+
     def encode(self, texts: Sequence[str], truncate: bool = True) -> list[Encoded]:
         """The tokens of texts, the same as evaluation's.
 
@@ -141,7 +162,9 @@ class Service:
         for place, text in enumerate(texts):
             sources.check_text(text, f"inputs[{place}]")
         found = []
-        for place, encoding in enumerate(self._tokenizer.encode_batch_fast(list(texts))):
+        with self._tokenizing:  # what it makes of a text on the way takes a hundred times its memory
+            encodings = self._tokenizer.encode_batch_fast(list(texts))
+        for place, encoding in enumerate(encodings):
             tokens = len(encoding.ids)
             if encoding.overflowing:
                 special = sum(encoding.special_tokens_mask)
@@ -150,6 +173,12 @@ class Service:
                     raise TooLongError(place, tokens, self.max_length)
             found.append(Encoded(np.array(encoding.ids, np.int32), tokens))
         return found
+
+    def part_read(self, text: str) -> str:
+        """As much of a text as the model reads."""
+        with self._tokenizing:
+            encoding = self._tokenizer.encode(text)
+        return text[: max((end for _, end in encoding.offsets), default=0)] if encoding.overflowing else text
 
     def scores(
         self, rows: Sequence[Encoded], gone: Callable[[], bool] = lambda: False, function: str = "softmax"
@@ -178,12 +207,13 @@ class Service:
             raise NoNumberError
         return found
 
-    def scores_in_turn(self, rows: Sequence[Encoded], gone: Callable[[], bool]) -> np.ndarray:
-        """As `scores`, but patient: for work of many requests' size, which lets others go before it."""
+    def scores_patiently(self, rows: Sequence[Encoded], gone: Callable[[], bool]) -> np.ndarray:
+        """As `scores`, but where others are told to come again, it does: for the parts of a large work."""
         until = time.monotonic() + self.settings.timeout
         while True:
             try:
-                return self.scores(rows, gone)
+                with self.admitted():
+                    return self.scores(rows, gone)
             except FullError:
                 if time.monotonic() > until:
                     raise
@@ -192,14 +222,14 @@ class Service:
     @property
     def seconds_to_wait(self) -> int:
         """After which a request that was refused may come again: when what waits now has been answered."""
-        speed = self.answered_tokens / self.busy_seconds if self.busy_seconds else 1000.0
+        speed = self._answered_tokens / self._busy_seconds if self._busy_seconds else 1000.0
         return max(1, round(self.batcher.queued / speed))
 
     def _answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         began = time.perf_counter()
         found = self._predictor.answer(rows)
-        self.busy_seconds += time.perf_counter() - began
-        self.answered_tokens += sum(map(len, rows))
+        self._busy_seconds += time.perf_counter() - began
+        self._answered_tokens += sum(map(len, rows))
         return found
 
 

@@ -31,17 +31,14 @@ def check(path: Path, column: str) -> int:
     Raises:
         DataError: with file and line, for anything that is not as it should be.
     """
-    if path.suffix.lower() not in KINDS:
-        raise DataError(f"{path}: a file of another kind", f"one of {' '.join(KINDS)}")
-    if path.suffix.lower() == ".txt":
+    if path.suffix == ".txt":
         return sum(1 for _ in _lines(path))
     return sum(1 for _ in sources.read_texts(str(path), column))
 
 
 def answered_as(path: Path) -> str:
     """The type of what `labelled` makes of a file."""
-    kind = path.suffix.lower()
-    return KINDS[".csv" if kind == ".txt" else kind][0]
+    return KINDS[".csv" if path.suffix == ".txt" else path.suffix][0]
 
 
 def labelled(path: Path, column: str, names: Sequence[str], score: Score) -> Iterator[bytes]:
@@ -50,25 +47,30 @@ def labelled(path: Path, column: str, names: Sequence[str], score: Score) -> Ite
     JSON lines have all classes' under one key, `scores`.
 
     Args:
-        path: the file.
+        path: the file; its suffix is one of KINDS.
         column: with the texts.
         names: of the classes.
         score: texts to scores, float64 [texts, classes].
     """
-    if path.suffix.lower() == ".jsonl":
+    new = ["predicted", "score", *(["scores"] if path.suffix == ".jsonl" else (f"score:{name}" for name in names))]
+    if column in new:
+        raise DataError(f"the texts are in column {column!r}, which the answers replace", "a column of another name")
+    if path.suffix == ".jsonl":
         with path.open(encoding="utf-8-sig") as lines:
             records = (json.loads(line) for line in lines if line.strip())
             for record, found in _answered(records, column, names, score):
                 row = {**record, "predicted": found["label"], "score": found["score"], "scores": found["scores"]}
-                yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
+                try:
+                    yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
+                except UnicodeEncodeError:  # half a character, in some other column: written as it came
+                    yield json.dumps(row).encode() + b"\n"
         return
-    new = ["predicted", "score", *(f"score:{name}" for name in names)]
-    if path.suffix.lower() == ".txt":
+    if path.suffix == ".txt":
         yield _line("excel", ["text", *new])
         for record, found in _answered(({"text": line} for line in _lines(path)), "text", names, score):
             yield _line("excel", [record["text"], found["label"], found["score"], *found["scores"].values()])
         return
-    dialect = "excel-tab" if path.suffix.lower() == ".tsv" else "excel"
+    dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = csv.DictReader(file, dialect=dialect)
         own = [name for name in table.fieldnames or () if name not in new]
@@ -82,7 +84,7 @@ def _lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield line.decode().rstrip("\r\n")
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}, line {number}: not UTF-8 (byte {error.start})", "UTF-8") from None
 

@@ -78,10 +78,11 @@ class Server:
 
 @contextmanager
 def serving(
-    run: Path, folder: Path, *flags: object, module: str = "accel_clf.cli", **environment: str
+    run: Path, folder: Path, *flags: object, module: str = "accel_clf.cli", code: str = "", **environment: str
 ) -> Iterator[Server]:
-    """`accel-clf serve RUN`, until the block ends."""
-    command = [sys.executable, "-m", module, "serve", str(run), "--port", "0", *map(str, flags)]
+    """`accel-clf serve RUN`, until the block ends; by another module's command line, or by a line of code."""
+    program = ["-c", code] if code else ["-m", module]
+    command = [sys.executable, *program, "serve", str(run), "--port", "0", *map(str, flags)]
     said = folder / "said"
     with said.open("w") as errors:
         process = subprocess.Popen(

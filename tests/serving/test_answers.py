@@ -97,6 +97,7 @@ NOT_JSON = {
     "nested and closed": '{"inputs": ' + "[" * 5000 + "]" * 5000 + "}",
     "not UTF-8": b'{"inputs": "\xff\xfe"}',
     "5,000 digits": '{"inputs": "a", "parameters": {"top_k": ' + "9" * 5000 + "}}",
+    "more than a number": '{"inputs": "a", "parameters": {"top_k": 1e999}}',
     "NaN": '{"inputs": "a", "parameters": {"top_k": NaN}}',
     "a key twice": '{"inputs": "a", "inputs": "b"}',
     "cut off": '{"inputs": "a',
@@ -108,7 +109,7 @@ NOT_JSON = {
 def test_what_is_no_json(server: Server, body: str | bytes) -> None:
     reply = server.ask("POST", "/predict", body)
     assert reply.status == 400
-    assert reply.json["error"]
+    assert reply.json["error"].startswith("not JSON: ")
 
 
 INVALID = {
@@ -237,7 +238,9 @@ def test_headers(server: Server) -> None:
 def test_another_host(server: Server) -> None:
     """So that no page of another site can reach this server by a name of its own."""
     assert server.ask("GET", "/info", headers={"Host": "attacker.example"}).status == 400
-    assert server.ask("GET", "/info", headers={"Host": f"localhost:{server.port}"}).status == 200
+    assert server.ask("GET", "/health/ready", headers={"Host": "10.0.0.7:80"}).status == 200  # as probes ask
+    for name in (f"localhost:{server.port}", "LocalHost", f"[::1]:{server.port}", "127.0.0.1"):
+        assert server.ask("GET", "/info", headers={"Host": name}).status == 200
 
 
 def test_info(server: Server, run: Path) -> None:
@@ -257,7 +260,11 @@ def test_words_that_matter(server: Server) -> None:
         left = {one["label"]: one["score"] for one in server.predict(rest).json[0]}
         assert part["weight"] == pytest.approx(whole[found["label"]] - left[found["label"]], abs=1e-5)
     assert server.ask("POST", "/explain", {"inputs": ""}).json["parts"] == []
-    assert len(server.ask("POST", "/explain", {"inputs": "word " * 1000}).json["parts"]) == 64
+    long = server.ask("POST", "/explain", {"inputs": "dull film " * 50_000}).json
+    assert long["truncated"]
+    *parts, rest = long["parts"]
+    assert "".join(part["text"] for part in parts).split() == ["dull", "film"] * 31  # what the model reads
+    assert (len(rest["text"]), rest["weight"]) == (500_000 - len("dull film " * 31) + 1, 0.0)
 
 
 def labels(server: Server, texts: list[str]) -> list[str]:
@@ -268,7 +275,7 @@ def test_a_file_comes_back_labelled(server: Server, reviews: Path) -> None:
     reply = server.upload("my reviews.csv", reviews.read_bytes())
     assert reply.status == 200
     assert reply.headers["Content-Type"].startswith("text/csv")
-    assert reply.headers["Content-Disposition"] == 'attachment; filename="my_reviews-labelled.csv"'
+    assert reply.headers["Content-Disposition"] == 'attachment; filename="my reviews-labelled.csv"'
     rows, mine = read_csv(reviews), list(csv.DictReader(io.StringIO(reply.body.decode())))
     assert [(row["text"], row["label"]) for row in mine] == [(row["text"], row["label"]) for row in rows]
     assert [row["predicted"] for row in mine[:40]] == labels(server, [row["text"] for row in rows[:40]])
@@ -287,6 +294,22 @@ def test_other_files(server: Server) -> None:
     [row] = csv.DictReader(io.StringIO(reply.body.decode(), newline=""), dialect="excel-tab")
     assert (row["review"], row["id"], row["predicted"]) == ('a "dull"\nfilm', "01", *labels(server, ['a "dull"\nfilm']))
     assert server.upload("x.csv", b"text\n").body.startswith(b"text,predicted,score,score:negative,score:positive")
+
+
+def test_names_and_columns_of_files(server: Server) -> None:
+    """Whatever a file is called, and whatever else is in it."""
+    for name in ("отзывы.csv", "评论.CSV", ".csv", "x" * 300 + ".csv", "a/b\\c.csv", "a;b'c.csv"):
+        reply = server.upload(name, b"text\na\n")
+        assert reply.status == 200, name
+        assert "-labelled.csv" in reply.headers["Content-Disposition"]
+    assert "A-labelled.csv" in server.upload("A.TXT", b"a\n").headers["Content-Disposition"]
+    assert server.upload("a.txt", "\ufeffa\n".encode()).body.split(b"\n")[1].startswith(b"a,")
+    lines = [json.dumps({"text": "a", "x": "\ud800" if number == 200 else number}) for number in range(201)]
+    reply = server.upload("x.jsonl", "\n".join(lines).encode())
+    assert [json.loads(line)["x"] for line in reply.body.splitlines()] == [*range(200), "\ud800"]
+    reply = server.upload("x.csv", b"predicted\na\n", "predicted")
+    assert (reply.status, "which the answers replace" in reply.json["error"]) == (422, True)
+    assert server.upload("x.jsonl", b'{"text": "a", "x": 1e999}').status == 422
 
 
 def test_a_file_as_the_body(server: Server) -> None:
@@ -315,11 +338,12 @@ WRONG_FILES = {
     "no column": ("x.csv", b"review\na\n", "no column 'text'"), "empty": ("x.csv", b"", "an empty file"),
     "not UTF-8": ("x.csv", b"text\n\xe9\n", "not UTF-8"),
     "not JSON": ("x.jsonl", b'{"text": NaN}\n', "line 1: not JSON"),
-    "another kind": ("x.parquet", b"PAR1", "x.parquet: a file of another kind"),
-    "packed": ("x.csv.gz", b"\x1f\x8b", "a file of another kind"),
-    "no name": ("", b"text\na\n", "file: a file of another kind"),
+    "another kind": ("x.parquet", b"PAR1", "x.parquet: expected one of .csv"),
+    "packed": ("x.csv.gz", b"\x1f\x8b", "x.csv.gz: expected one of"),
+    "no name": ("", b"text\na\n", "a file without a name"),
     "no UTF-8 at all": ("x.txt", b"a\n\xff\n", "x.txt, line 2: not UTF-8"),
-    "a path": ("../../etc/passwd", b"root", "etc_passwd: a file of another kind"),
+    "a column of ours": ("x.csv", b"predicted\na\n", "no column 'text'"),
+    "a path": ("../../etc/passwd", b"root", "passwd: expected one of"),
 }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def model() -> Model:
 
 @pytest.fixture
 def batcher(model: Model) -> Iterator[Batcher]:
-    made = Batcher(model, batch_tokens=100, waiting_tokens=400, requests=100)
+    made = Batcher(model, batch_tokens=100, waiting_tokens=400)
     yield made
     model.go.set()
     assert made.close(LONG)
@@ -70,7 +70,7 @@ def row(length: int, number: int = 1) -> np.ndarray:
 
 def test_nobody_gets_anothers_answer() -> None:
     model = Model()
-    batcher = Batcher(model, batch_tokens=200, waiting_tokens=10**6, requests=100)
+    batcher = Batcher(model, batch_tokens=200, waiting_tokens=10**6)
     draw = np.random.default_rng(0)
     requests = [
         [draw.integers(0, 10**6, draw.integers(1, 60)) for _ in range(draw.integers(0, 8))] for _ in range(1000)
@@ -141,13 +141,12 @@ def test_who_is_gone_is_not_answered(batcher: Batcher, model: Model) -> None:
         goes = pool.submit(batcher.ask, [row(7)], LONG, left.is_set)
         left.set()
         assert isinstance(goes.exception(LONG), GoneError)
-        assert batcher.in_work == 1
         model.go.set()
     assert model.seen == [[5]]
 
 
 def test_closing_answers_what_waits(model: Model) -> None:
-    batcher = Batcher(model, batch_tokens=100, waiting_tokens=1000, requests=100)
+    batcher = Batcher(model, batch_tokens=100, waiting_tokens=1000)
     model.go.clear()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]
@@ -166,7 +165,7 @@ def test_closing_answers_what_waits(model: Model) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which is what is tested
 def test_a_model_that_fails_leaves_nobody_waiting(model: Model) -> None:
-    batcher = Batcher(model, batch_tokens=10, waiting_tokens=1000, requests=100)
+    batcher = Batcher(model, batch_tokens=10, waiting_tokens=1000)
     model.go.clear()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]

@@ -2,8 +2,10 @@
 
 import base64
 import http.client
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -149,6 +151,25 @@ def test_the_model_gives_no_number(run: Path, tmp_path: Path) -> None:
         assert server.ask("GET", "/health/live").status == 200
 
 
+def test_ends_whatever_its_clients_do(run: Path, tmp_path: Path) -> None:
+    """Half a request, a body that is too large and goes on, more connections than files may be open: it ends."""
+    limits = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); "
+    module = f"{limits}from accel_clf.cli import main; sys.exit(main())"
+    with serving(run, tmp_path, "--grace", 20, code=module) as server:
+        half = socket.create_connection(("127.0.0.1", server.port))
+        half.sendall(b"POST /predict HTTP/1.1\r\nHo")
+        large = socket.create_connection(("127.0.0.1", server.port))
+        large.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\nabc")
+        assert large.recv(20).startswith(b"HTTP/1.1 413")
+        many = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(300)]
+        began = time.monotonic()
+        assert server.end() == 0, server.said.read_text()
+        assert time.monotonic() - began < 15
+        assert "Traceback" not in server.said.read_text()
+        for one in (half, large, *many):
+            one.close()
+
+
 def test_it_takes_too_long(run: Path, tmp_path: Path) -> None:
     with serving(run, tmp_path, "--timeout", 0.1, module=BROKEN, BREAK="slow") as server:
         reply = server.predict("dull")
@@ -195,6 +216,14 @@ def test_a_key(run: Path, tmp_path: Path) -> None:
         assert "sésame" not in server.said.read_text()
 
 
+def test_odd_keys(run: Path, tmp_path: Path, cli: Cli) -> None:
+    with serving(run, tmp_path, ACCEL_CLF_API_KEY="a=b,c=d") as server:
+        assert server.ask("GET", "/info", headers={"Authorization": "Bearer a=b,c=d"}).status == 200
+    done = cli("serve", run, "--port", 0, env={**os.environ, "ACCEL_CLF_API_KEY": " "})
+    assert done.returncode == 2
+    assert "ACCEL_CLF_API_KEY is in the environment, and empty" in done.stderr
+
+
 def test_no_such_run(cli: Cli, tmp_path: Path, run: Path) -> None:
     done = cli("serve", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -205,6 +234,9 @@ def test_no_such_run(cli: Cli, tmp_path: Path, run: Path) -> None:
     done = cli("serve", run, "--precision", "int8")
     assert done.returncode == 2
     assert "--check FILE" in done.stderr
+    done = cli("serve", run, "--host", "nosuch.invalid")
+    assert done.returncode == 1
+    assert "cannot listen on nosuch.invalid:8000" in done.stderr
     done = cli("serve", run, "--queue", 0)
     assert done.returncode == 2
     assert "queue is" in done.stderr

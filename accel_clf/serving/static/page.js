@@ -126,7 +126,9 @@ async function labelFile() {
     if (result) URL.revokeObjectURL(result);
     result = URL.createObjectURL(new Blob(pieces, { type: response.headers.get("Content-Type") }));
     at("download").href = result;
-    at("download").download = response.headers.get("Content-Disposition").match(/filename="(.*)"/)[1];
+    const dot = file.name.lastIndexOf(".");
+    const suffix = file.name.slice(dot).toLowerCase().replace(".txt", ".csv");
+    at("download").download = `${file.name.slice(0, dot)}-labelled${suffix}`;
     at("progress").value = ends;
     at("rows").textContent = `${rows} rows labelled.`;
     show("download");
