@@ -137,7 +137,7 @@ def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
         else None,
     )  # fmt: skip
     api.app = app
-    _around_requests(app, settings, observed, key)
+    _around_requests(app, service, observed, key)
     _health(app, api, service, observed)
     _answers(app, api, service, observed, {"key": []} if key else None)
     _pages(app, api, service)
@@ -148,8 +148,9 @@ def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
     return app
 
 
-def _around_requests(app: Flask, settings: Serve, observed: Observed, key: str | None) -> None:
+def _around_requests(app: Flask, service: Service, observed: Observed, key: str | None) -> None:
     """What holds for every request: id, key, limits, headers, errors in JSON, one count."""
+    settings = service.settings
 
     @app.before_request
     def begin() -> None:
@@ -199,12 +200,12 @@ def _around_requests(app: Flask, settings: Serve, observed: Observed, key: str |
 
     @app.errorhandler(FullError)
     def full(_: FullError) -> Response:
-        wait = str(app.extensions["accel_clf"].seconds_to_wait)
+        wait = str(service.seconds_to_wait)
         return problem(429, "as much is in work as may be", headers={"Retry-After": wait})
 
     @app.errorhandler(LateError)
     def late(_: LateError) -> Response:
-        wait = str(app.extensions["accel_clf"].seconds_to_wait)
+        wait = str(service.seconds_to_wait)
         return problem(503, "it has taken too long", "Overloaded", {"Retry-After": wait})
 
     @app.errorhandler(GoneError)
@@ -374,22 +375,22 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
     def explain(json: Text) -> Any:
         """Weigh a text's words: what the label's score loses when each is left out (occlusion).
 
-        What the model does not read of a long text is one last part, which weighs nothing.
+        What the model does not read of a long text is a part of its own, which weighs nothing.
         """
         with service.admitted():
             read = service.part_read(json.inputs)
-            pieces = occlusion.parts(read)
-            rows = encode([read, *occlusion.without_each(pieces)])
+            pieces = occlusion.parts(json.inputs[read])
+            rows = encode([json.inputs[read], *occlusion.without_each(pieces)])
             scores = service.scores(rows, _has_left())
         label, weights = occlusion.weights(scores[0], scores[1:])
-        if unread := json.inputs[len(read) :]:
-            pieces, weights = [*pieces, unread], [*weights, 0.0]
+        before, after = json.inputs[: read.start], json.inputs[read.stop :]
+        parts = [(before, 0.0), *zip(pieces, weights, strict=True), (after, 0.0)]
         return {
             "label": service.labels[label],
             "score": float(scores[0][label]),
             "method": "occlusion",
-            "truncated": bool(unread),
-            "parts": [{"text": text, "weight": weight} for text, weight in zip(pieces, weights, strict=True)],
+            "truncated": bool(before or after),
+            "parts": [{"text": text, "weight": weight} for text, weight in parts if text],
         }
 
     places = threading.BoundedSemaphore(FILES_AT_ONCE)

@@ -26,7 +26,6 @@ from accel_clf.serving.predictor import Predictor
 BATCH_TOKENS = {"cpu": 1024}
 BATCH_TOKENS_ELSEWHERE = 16384
 WAITING_BATCHES = 64
-FUNCTIONS = ("softmax", "sigmoid", "none")
 
 
 class TooLongError(Exception):
@@ -85,7 +84,7 @@ class Service:
     """
 
     def __init__(self, run: Path, settings: Serve) -> None:
-        self.settings, self.run = settings, run
+        self.settings = settings
         self.precision = _fastest() if settings.precision == "auto" else settings.precision
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -174,11 +173,20 @@ class Service:
             found.append(Encoded(np.array(encoding.ids, np.int32), tokens))
         return found
 
-    def part_read(self, text: str) -> str:
-        """As much of a text as the model reads."""
+    def part_read(self, text: str) -> slice:
+        """Where in a text the part is that the model reads.
+
+        Raises:
+            DataError: the text holds a lone surrogate.
+        """
+        sources.check_text(text, "inputs")
         with self._tokenizing:
             encoding = self._tokenizer.encode(text)
-        return text[: max((end for _, end in encoding.offsets), default=0)] if encoding.overflowing else text
+        if not encoding.overflowing:
+            return slice(0, len(text))
+        tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        starts, ends = zip(*(bounds for bounds, special in tokens if not special), strict=True)
+        return slice(min(starts), max(ends))
 
     def scores(
         self, rows: Sequence[Encoded], gone: Callable[[], bool] = lambda: False, function: str = "softmax"
@@ -188,7 +196,7 @@ class Service:
         Args:
             rows: the texts.
             gone: whether nobody wants the answer any more.
-            function: one of FUNCTIONS, applied to the logits.
+            function: applied to the logits: softmax, sigmoid, or none.
 
         Raises:
             FullError, LateError, GoneError, StoppedError: see Batcher.ask.

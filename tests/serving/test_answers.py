@@ -260,6 +260,7 @@ def test_words_that_matter(server: Server) -> None:
         left = {one["label"]: one["score"] for one in server.predict(rest).json[0]}
         assert part["weight"] == pytest.approx(whole[found["label"]] - left[found["label"]], abs=1e-5)
     assert server.ask("POST", "/explain", {"inputs": ""}).json["parts"] == []
+    assert server.ask("POST", "/explain", '{"inputs": "a \\ud800"}').status == 422
     long = server.ask("POST", "/explain", {"inputs": "dull film " * 50_000}).json
     assert long["truncated"]
     *parts, rest = long["parts"]
