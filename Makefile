@@ -20,7 +20,7 @@ XLA := .venv-xla/bin
 .venv-xla/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-xla
 	grep -v '^torch==' constraints.txt > .venv-xla/constraints.txt
-	$(XLA)/python -m pip install --quiet torch==2.9.1 torch_xla==2.9.0
+	$(XLA)/python -m pip install --quiet --no-compile torch==2.9.1 torch_xla==2.9.0
 	$(XLA)/python -m pip install --quiet --constraint .venv-xla/constraints.txt --editable '.[xla,dev]'
 	touch $@
 
