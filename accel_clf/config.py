@@ -91,8 +91,9 @@ class Batch(Section):
     """Rows a process and micro-batch."""
     accumulate: Count = 1
     """Micro-batches an optimizer step."""
-    layout: Literal["auto", "padded", "bucketed"] = "auto"
-    """padded to the longest row of the batch; bucketed to one of few widths, for compilers; auto: by device."""
+    layout: Literal["auto", "padded", "bucketed", "packed"] = "auto"
+    """padded to the longest row of the batch; bucketed to one of few widths, for compilers; packed: one row after
+    another, no padding, where the encoder is of BERT's family; auto: by device."""
 
     @property
     def evaluation_size(self) -> int:
@@ -176,7 +177,7 @@ class Evaluation(Section):
 DEMO: dict[str, dict[str, Any]] = {
     "data": {"max_length": 64},
     "batch": {"size": 32},
-    "training": {"epochs": 6, "learning_rate": 2e-3, "lr_scaling": "none"},
+    "training": {"epochs": 6, "learning_rate": 2e-3, "lr_scaling": "none", "precision": "fp32"},
     "evaluation": {"baseline": True},
 }
 

@@ -11,7 +11,7 @@ from torch import nn
 from accel_clf.config import Evaluation
 from accel_clf.console import bar
 from accel_clf.data import order
-from accel_clf.data.layouts import GlobalBatches, collate
+from accel_clf.data.layouts import GlobalBatches, collate, inputs
 from accel_clf.data.order import FILLER
 from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens
@@ -52,7 +52,7 @@ def logits(
         model: as `strategy` prepared it.
         tokens: of the rows.
         size: rows a process and batch.
-        layout: "padded" or "bucketed".
+        layout: "padded", "bucketed" or "packed".
         max_length: the longest a row can be.
         pad_id: the tokenizer's padding token.
         shown: whether to show progress.
@@ -66,10 +66,10 @@ def logits(
     found: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []
     with torch.no_grad(), bar("evaluating", len(batches), shown and strategy.is_main) as progress:
-        for batch in strategy.batches(batches, collate(tokens, None, pad_id)):
+        for batch in strategy.batches(batches, collate(tokens, None, pad_id, layout)):
             if len(ids) % (1 if strategy.processes == 1 else BATCHES_BETWEEN_MEETINGS) == 0:
                 strategy.end_if_asked()
-            answers = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            answers = model(**inputs(batch)).logits
             found.append(answers.float())
             ids.append(batch["rows"])
             progress.advance()

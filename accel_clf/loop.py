@@ -17,7 +17,7 @@ from accel_clf import interruption
 from accel_clf.config import Config
 from accel_clf.console import bar
 from accel_clf.data import order
-from accel_clf.data.layouts import IGNORED, GlobalBatches, collate
+from accel_clf.data.layouts import IGNORED, Batch, GlobalBatches, collate, inputs
 from accel_clf.data.order import FILLER
 from accel_clf.data.tokens import Tokens
 from accel_clf.errors import Interrupted, UserError
@@ -38,7 +38,7 @@ class TrainingRows:
         tokens: of each row.
         labels: int [rows].
         ids: int64 [rows], each row's place in its source, for messages.
-        layout: "padded" or "bucketed".
+        layout: "padded", "bucketed" or "packed".
         pad_id: the tokenizer's padding token.
     """
 
@@ -173,7 +173,7 @@ def fit(
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterable[dict[str, torch.Tensor]],
+    batches: Iterable[Batch],
     count: int,
     rows: int,
     strategy: Strategy,
@@ -183,8 +183,7 @@ def train_step(
 
     Args:
         model: in training mode.
-        batches: this process's share of the step's micro-batches, with input_ids and attention_mask int64 [B, T] and
-            labels int64 [B].
+        batches: this process's share of the step's micro-batches: what the model takes, and labels int64 [B].
         count: how many micro-batches there are.
         rows: how many rows the step has on all processes, fillers not counted.
         max_norm: see Strategy.step.
@@ -195,7 +194,7 @@ def train_step(
     total: torch.Tensor | float = 0.0
     for number, batch in enumerate(batches, start=1):
         with strategy.micro_batch(model, last=number == count):
-            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            logits = model(**inputs(batch)).logits
             # A sum, divided by the rows of the whole step, so that neither a ragged last batch nor an uneven share
             # weighs more than its rows (as pytorch/torchtitan does).
             loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORED, reduction="sum")
@@ -218,13 +217,13 @@ class _Step(NamedTuple):
     epoch: int
     rows: np.ndarray
     micro_batches: int
-    share: Iterable[dict[str, torch.Tensor]]
+    share: Iterable[Batch]
 
 
 def _steps(rows: TrainingRows, config: Config, strategy: Strategy, first: int, steps_per_epoch: int) -> Iterator[_Step]:
     """The steps from `first` on, which may lie in the middle of an epoch: what was before is not read again."""
     accumulate = config.batch.accumulate
-    tensors = collate(rows.tokens, rows.labels, rows.pad_id)
+    tensors = collate(rows.tokens, rows.labels, rows.pad_id, rows.layout)
     for epoch in range(first // steps_per_epoch, config.training.epochs):
         done = max(0, first - epoch * steps_per_epoch) * accumulate
         batches = epoch_batches(rows, config, strategy.processes, epoch, done)

@@ -134,10 +134,20 @@ def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int)
 
 def max_positions(model: nn.Module) -> int | None:
     """Tokens that a model's learned positions allow; None where positions are relative and have no such end."""
+    positions = _positions(model)
+    return None if positions is None else positions.num_embeddings - first_position(model)
+
+
+def first_position(model: nn.Module) -> int:
+    """What a text's first token has for its position: 0, but RoBERTa and its kin count from padding_idx + 1."""
+    positions = _positions(model)
+    return 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1
+
+
+def _positions(model: nn.Module) -> nn.Embedding | None:
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its kin count from padding_idx + 1.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            return module
     return None
 
 

@@ -83,7 +83,7 @@ def run_ahead(
     """
     config, rows = job.config, job.training_rows("bucketed")
     widths = buckets(rows.tokens.lengths, config.data.max_length)
-    tensors = collate(rows.tokens, rows.labels, rows.pad_id)
+    tensors = collate(rows.tokens, rows.labels, rows.pad_id, "bucketed")
     training = sorted(program for program in announced if program.kind == "training")  # the same on all cores
 
     def row(width: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from accel_clf import baseline, checkpoint, folder, programs, report, resume
+from accel_clf import baseline, checkpoint, folder, packing, programs, report, resume
 from accel_clf.answers import ANSWERS, write_measured
 from accel_clf.checkpoint import Checkpoint, Writer
 from accel_clf.config import Config
@@ -118,7 +118,12 @@ class Run:
         self.job, self.bare, found, self.unfinished = start
         self.config, self.output, self.strategy = self.job.config, Path(self.job.config.output), strategy
         self.found, self.announced = found, announced
-        self.layout = strategy.layout_for(self.config)
+        wanted = strategy.layout_for(self.config)
+        self.layout = packing.prepare(self.bare, wanted)
+        if self.layout != wanted:
+            self._tell(
+                f"batches are padded: only encoders of these families can be packed: {', '.join(packing.FAMILIES)}"
+            )
         peak = resume.peak(found, self.config, strategy.processes)
         before = deepcopy(found.state["progress"]) if found else {}  # cores share what was read, and each goes on
         self.progress = Progress(**{**before, "peak": peak})
@@ -283,7 +288,9 @@ class Run:
         wanted = {part: rows for part in ANSWERS if (rows := getattr(self.job.parts, part))}
         if not wanted:
             return {}
-        saved = self.strategy.prepare_for_evaluation(load_trained(self.output / "model", self.config.model)[0])
+        read = load_trained(self.output / "model", self.config.model)[0]
+        packing.prepare(read, self.layout)
+        saved = self.strategy.prepare_for_evaluation(read)
         results = {}
         for part, rows in wanted.items():
             found = self._logits(saved, part)

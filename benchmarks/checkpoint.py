@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from accel_clf import packing
 from accel_clf.checkpoint import Writer
 from accel_clf.config import Data, Model, load
 from accel_clf.data.sources import read
@@ -40,9 +41,10 @@ def main() -> None:
     tokenizer = load_tokenizer(config.model, source, 64)
     strategy = AccelerateStrategy(config.training.precision)
     bare = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
+    layout = packing.prepare(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(
-        encode(rows, tokenizer, 64), rows.labels.codes, rows.ids, strategy.layout, tokenizer.pad_token_id
+        encode(rows, tokenizer, 64), rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id
     )
 
     def seconds(every: int, folder: Path) -> float:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 
+from accel_clf import packing
 from accel_clf.config import Data, Model, load
 from accel_clf.data import order
-from accel_clf.data.layouts import GlobalBatches, collate
+from accel_clf.data.layouts import GlobalBatches, collate, inputs
 from accel_clf.data.sources import read
 from accel_clf.data.tokens import encode
 from accel_clf.loop import Progress, TrainingRows, fit
@@ -42,18 +44,19 @@ def main() -> None:
     tokens = encode(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
     model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
+    layout = packing.prepare(model, strategy.layout)
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
-    training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, "padded", tokenizer.pad_token_id)
+    training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id)
 
     def ours() -> None:
         fit(prepared, optimizer, training_rows, config, strategy, progress=Progress(config.training.learning_rate),
             measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None)  # fmt: skip
 
-    make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id)
+    make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout)
     shuffled = order.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
-        {name: tensor.to(strategy.device) for name, tensor in make(places).items()}
-        for places in GlobalBatches(order.batches(shuffled, given.size), tokens.lengths, "padded", 64)
+        send_to_device(make(places), strategy.device)
+        for places in GlobalBatches(order.batches(shuffled, given.size), tokens.lengths, layout, 64)
     ]
     bare_optimizer = make_optimizer(model, 0.01)
     set_rate(bare_optimizer, 1e-5)
@@ -62,7 +65,7 @@ def main() -> None:
         """Forward, loss, backward, clip, step; the batches are there already."""
         model.train()
         for batch in batches:
-            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            logits = model(**inputs(batch)).logits
             torch.autograd.backward(nn.functional.cross_entropy(logits, batch["labels"]))
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             bare_optimizer.step()

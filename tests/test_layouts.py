@@ -1,6 +1,7 @@
 """Rows to tensors: nothing lost, nothing invented, few shapes where they must be few."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
     labels = np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
     (places,) = GlobalBatches(rows[None], tokens.lengths, layout, 40)
-    batch = collate(tokens, labels, PAD)(places)
+    batch = collate(tokens, labels, PAD, layout)(places)
     width = max(lengths) if layout == "padded" else buckets(np.array([max(lengths)]), 40)[0]
     kept = len(lengths) + (fillers if layout == "bucketed" else 0)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
@@ -39,11 +40,27 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
             assert batch["labels"][place] == row
 
 
-def test_a_share_of_fillers_keeps_one() -> None:
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 5))
+def test_packed_rows_are_there_without_padding(lengths: list[int], fillers: int) -> None:
+    tokens, labels = some_tokens(lengths), np.arange(len(lengths))
+    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
+    (places,) = GlobalBatches(rows[None], tokens.lengths, "packed", 40)
+    batch = collate(tokens, labels, PAD, "packed")(places)
+    assert batch["lengths"] == tuple(lengths)
+    assert batch["input_ids"].shape == batch["position_ids"].shape == (1, sum(lengths))
+    assert batch["labels"].tolist() == batch["rows"].tolist() == labels.tolist()
+    for row, start in enumerate(batch["starts"].tolist()):
+        own = slice(start, start + lengths[row])
+        assert batch["input_ids"][0, own].tolist() == tokens[row].tolist()
+        assert batch["position_ids"][0, own].tolist() == list(range(lengths[row]))
+
+
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_a_share_of_fillers_keeps_one(layout: str) -> None:
     """DDP waits for every process, so one with no rows left still has a batch, which adds nothing."""
     tokens = some_tokens([3])
-    (places,) = GlobalBatches(np.full((1, 4), FILLER), tokens.lengths, "padded", 8)
-    batch = collate(tokens, np.array([1]), PAD)(places)
+    (places,) = GlobalBatches(np.full((1, 4), FILLER), tokens.lengths, layout, 8)
+    batch = collate(tokens, np.array([1]), PAD, layout)(places)
     assert batch["rows"].tolist() == [FILLER]
     loss = torch.nn.functional.cross_entropy(torch.randn(1, 2), batch["labels"], ignore_index=IGNORED, reduction="sum")
     assert loss == 0.0

@@ -1,7 +1,7 @@
-"""Rows to tensors: padded to what the batch needs, or to one of few widths (bucketed), for compilers."""
+"""Rows to tensors: padded to what the batch needs, or to one of few widths (bucketed), or not at all (packed)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,9 @@ class Place(NamedTuple):
     width: int | None
 
 
-Collate = Callable[[Sequence[Place]], dict[str, torch.Tensor]]
+Batch = dict[str, Any]  # what the model takes, and beside it labels and rows
+Collate = Callable[[Sequence[Place]], Batch]
+BESIDE = ("labels", "rows")
 
 
 def buckets(lengths: np.ndarray, max_length: int) -> np.ndarray:
@@ -36,12 +38,12 @@ class GlobalBatches:
     Args:
         rows: int64 [batches, places], FILLER where there is no row.
         lengths: int64 [all rows], in tokens.
-        layout: "padded" (every process pads to its own longest row) or "bucketed" (one width for all).
+        layout: "padded" (every process pads to its own longest row), "bucketed" (one width for all) or "packed".
         max_length: the longest a row can be.
 
     Attributes:
         rows: as given.
-        widths: int64 [batches]; None where processes pad on their own.
+        widths: int64 [batches]; None where processes pad on their own, or do not.
         batch_size: places in each batch.
     """
 
@@ -68,47 +70,67 @@ class GlobalBatches:
         return None if self.widths is None else int(self.widths[batch])
 
 
-def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows as one tensor.
+def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None) -> Batch:
+    """Rows below each other, as any encoder takes them.
 
     Args:
         rows: token ids, int [length] each.
         pad_id: what comes after a row's end.
-        width: of the tensor; None for the longest row's.
+        width: of the tensors; None for the longest row's.
 
     Returns:
-        Token ids and the attention mask, which is 1 where they are a row's own: int64 [rows, width] each.
+        input_ids, and attention_mask, which is 1 where they are a row's own: int64 [rows, width] each.
     """
     lengths = np.array([len(row) for row in rows])
     real = np.arange(width or int(lengths.max())) < lengths[:, None]
     input_ids = np.full(real.shape, pad_id, np.int64)
     input_ids[real] = np.concatenate(rows)
-    return torch.from_numpy(input_ids), torch.from_numpy(real.astype(np.int64))
+    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(real.astype(np.int64))}
 
 
-def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int) -> Collate:
+def pack(rows: Sequence[np.ndarray]) -> Batch:
+    """Rows after each other, as an encoder takes them that packing.pack has prepared.
+
+    Args:
+        rows: token ids, int [length] each.
+
+    Returns:
+        input_ids and position_ids (from 0 in each row), int64 [1, tokens] each; starts, each row's first place among
+        them, int64 [rows]; and lengths, which stay on the host.
+    """
+    lengths = np.array([len(row) for row in rows])
+    starts = lengths.cumsum() - lengths
+    return {
+        "input_ids": torch.from_numpy(np.concatenate(rows).astype(np.int64))[None],
+        "position_ids": torch.from_numpy(np.arange(lengths.sum()) - np.repeat(starts, lengths))[None],
+        "starts": torch.from_numpy(starts),
+        "lengths": tuple(lengths.tolist()),
+    }
+
+
+def inputs(batch: Batch) -> Batch:
+    """What the model takes of a batch."""
+    return {name: value for name, value in batch.items() if name not in BESIDE}
+
+
+def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int, layout: str) -> Collate:
     """The function that makes a process's share of a global batch into tensors.
 
-    Fillers keep their place in a fixed shape, as rows with one padding token and no say in loss or metrics. In the
-    padded layout they are dropped, except for one where a process has nothing else: all must take part in a step.
+    Fillers keep their place in a fixed shape, as rows with one padding token and no say in loss or metrics. In other
+    layouts they are dropped, except for one where a process has nothing else: all must take part in a step.
     """
     padding = np.array([pad_id])
 
-    def tensors(share: Sequence[Place]) -> dict[str, torch.Tensor]:
+    def tensors(share: Sequence[Place]) -> Batch:
         rows = [place.row for place in share]
         if share[0].width is None:
             rows = [row for row in rows if row != FILLER] or [FILLER]
         encoded = [tokens[row] if row != FILLER else padding for row in rows]
-        input_ids, real = pad(encoded, pad_id, share[0].width)
         taken = np.array(rows)
         wanted = np.full(len(rows), IGNORED, np.int64)
         if labels is not None:
             wanted[taken != FILLER] = labels[taken[taken != FILLER]]
-        return {
-            "input_ids": input_ids,
-            "attention_mask": real,
-            "labels": torch.from_numpy(wanted),
-            "rows": torch.from_numpy(taken),
-        }
+        given = pack(encoded) if layout == "packed" else pad(encoded, pad_id, share[0].width)
+        return given | {"labels": torch.from_numpy(wanted), "rows": torch.from_numpy(taken)}
 
     return tensors

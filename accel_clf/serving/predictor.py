@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 
-from accel_clf import folder
-from accel_clf.data.layouts import pad
+from accel_clf import folder, packing
+from accel_clf.data.layouts import pack, pad
 from accel_clf.data.tokens import Tokens, encode_texts
 from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, probabilities
@@ -54,6 +55,7 @@ class Predictor:
             found.add(self.labels)
             if precision != "fp32":
                 model = _lighter(model.eval(), precision)
+            self.layout = packing.prepare(model, self.strategy.layout)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(found) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
@@ -67,7 +69,7 @@ class Predictor:
                 tokens,
                 self.strategy,
                 size=BATCH,
-                layout="padded",
+                layout=self.layout,
                 max_length=self.config.data.max_length,
                 pad_id=self.pad_id,
                 shown=shown,
@@ -82,8 +84,9 @@ class Predictor:
         Args:
             rows: token ids, int [length] each.
         """
-        input_ids, mask = (tensor.to(self.strategy.device) for tensor in pad(rows, self.pad_id))
-        each = [model(input_ids=input_ids, attention_mask=mask).logits.float() for model in self.models]
+        given = pack(rows) if self.layout == "packed" else pad(rows, self.pad_id)
+        given = send_to_device(given, self.strategy.device)
+        each = [model(**given).logits.float() for model in self.models]
         found: np.ndarray = torch.stack(each, dim=1).cpu().numpy()
         return found
 

@@ -21,6 +21,7 @@ from accel_clf.evaluation import measure
 from accel_clf.folder import versions
 from accel_clf.serving.batcher import Batcher, FullError
 from accel_clf.serving.predictor import Predictor
+from accel_clf.strategies.accelerate import cpu_is_fast_at_bf16
 
 # Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
 BATCH_TOKENS = {"cpu": 1024}
@@ -255,8 +256,7 @@ def _fastest() -> str:
     """bf16 where the hardware multiplies it faster than fp32."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    cpu: Any = torch.cpu
-    return "bf16" if cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported() else "fp32"
+    return "bf16" if cpu_is_fast_at_bf16() else "fp32"
 
 
 def _check_accuracy(run: Path, settings: Serve) -> None:

@@ -26,7 +26,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 from torch.utils.data import DataLoader, Dataset
 
-from accel_clf.data.layouts import Collate, GlobalBatches, Place
+from accel_clf.data.layouts import Batch, Collate, GlobalBatches, Place
+from accel_clf.dropout import quicken
 from accel_clf.errors import ConfigError
 from accel_clf.process import cpu_wanted, is_elastic
 from accel_clf.strategies.base import OptimizerOf, Strategy
@@ -82,10 +83,10 @@ class AccelerateStrategy(Strategy):
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[group])
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.layout = "padded"
         self.parameters: list[nn.Parameter] = []
         self._new_scaler = self.scaler_state()
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        self.layout = "padded" if self.sharded else "packed"
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         many = f" x {self.processes} processes" if self.processes > 1 else ""
         self.chosen = f"{_device_name(self.device)}{many}{threads}, {'fp32' if mixed == 'no' else mixed} ({why})"
@@ -99,6 +100,8 @@ class AccelerateStrategy(Strategy):
 
     def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
         self.accelerator.free_memory()  # of an earlier run
+        if self.device.type == "cpu":
+            quicken(model)
         model.to(self.device)
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
@@ -113,7 +116,7 @@ class AccelerateStrategy(Strategy):
         prepared: nn.Module = self.accelerator.prepare_model(model.to(self.device), evaluation_mode=True)
         return prepared
 
-    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[dict[str, torch.Tensor]]:
+    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
         return make_loader(batches, collate, self.device)
 
     def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
@@ -185,7 +188,7 @@ def _bare(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return bare
 
 
-def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) -> Iterable[dict[str, torch.Tensor]]:
+def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) -> Iterable[Batch]:
     """Accelerate's loader of this process's share, on its device."""
     loader: DataLoader[Place] = DataLoader(
         _Places(),
@@ -195,7 +198,7 @@ def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) 
         pin_memory=device.type == "cuda",
     )
     # split_batches: each process takes its part of every global batch, instead of every n-th batch whole.
-    prepared: Iterable[dict[str, torch.Tensor]] = prepare_data_loader(
+    prepared: Iterable[Batch] = prepare_data_loader(
         loader, device, split_batches=True, put_on_device=True, non_blocking=True
     )
     return prepared
@@ -221,4 +224,10 @@ def _precision(wanted: str, on_cpu: bool) -> tuple[str, str]:
     if not on_cpu and torch.cuda.is_available():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bf16", "this GPU is fast at it") if bf16 else ("fp16", "this GPU has no bf16")
-    return "no", "no GPU"
+    return ("bf16", "this CPU is fast at it") if cpu_is_fast_at_bf16() else ("no", "this CPU is not fast at bf16")
+
+
+def cpu_is_fast_at_bf16() -> bool:
+    """Whether the CPU multiplies bf16 by instructions of its own; others take longer for it than for fp32."""
+    cpu: Any = torch.cpu
+    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from accel_clf.data.layouts import Collate, GlobalBatches
+from accel_clf.data.layouts import Batch, Collate, GlobalBatches
 from accel_clf.strategies.accelerate import make_loader
 from accel_clf.strategies.base import OptimizerOf, Program
 from accel_clf.strategies.cores import OnCores, in_turn
@@ -45,7 +45,7 @@ class AccelerateXlaStrategy(OnCores):
         self.parameters = list(prepared.parameters())
         return prepared, optimizer
 
-    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterable[dict[str, torch.Tensor]]:
+    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
         return make_loader(batches, collate, self.device)
 
     def backward(self, loss: torch.Tensor, rows: int) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from accel_clf import interruption
 from accel_clf.config import Config
-from accel_clf.data.layouts import Collate, GlobalBatches
+from accel_clf.data.layouts import Batch, Collate, GlobalBatches
 from accel_clf.errors import Interrupted, UserError
 
 
@@ -44,7 +44,7 @@ class Strategy(ABC):
     Attributes:
         device: where this process computes.
         process, processes: which one of how many this is.
-        layout: "padded" or "bucketed", what suits the device when the setting is "auto".
+        layout: what suits the device when the setting is "auto": "packed", "padded" or "bucketed".
         chosen: what was chosen for this machine, and why, for the first line of the log.
         sharded: whether each process holds a part of the weights only.
     """
@@ -61,7 +61,7 @@ class Strategy(ABC):
         return self.process == 0
 
     def layout_for(self, config: Config) -> str:
-        """The layout of a job's batches: "padded" or "bucketed"."""
+        """The layout that a job's batches should have; packing.prepare knows whether its model can take it."""
         return self.layout if config.batch.layout == "auto" else config.batch.layout
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Strategy(ABC):
         """Put a model that is not trained on the device."""
 
     @abstractmethod
-    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[dict[str, torch.Tensor]]:
+    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
         """Each batch's share of this process, as tensors on the device."""
 
     @abstractmethod

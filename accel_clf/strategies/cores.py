@@ -21,7 +21,7 @@ from torch import nn
 from transformers import masking_utils
 
 from accel_clf.console import say
-from accel_clf.data.layouts import Collate, GlobalBatches
+from accel_clf.data.layouts import Batch, Collate, GlobalBatches
 from accel_clf.data.tokens import cache_folder
 from accel_clf.errors import FAILED, ConfigError, CoreFailedError, Interrupted, UserError
 from accel_clf.interruption import end_with
@@ -182,7 +182,7 @@ class OnCores(Strategy):
         """The model, which is on this core, and its optimizer."""
 
     @abstractmethod
-    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterable[dict[str, torch.Tensor]]:
+    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
         """What this core gets of the batches, on this core."""
 
     @abstractmethod
@@ -239,7 +239,7 @@ class OnCores(Strategy):
             "gradient_reductions": _reductions() - self._reductions_before,
         }
 
-    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterator[Batch]:
         given = 0
         for batch in self._load(batches, collate):
             given += 1

@@ -37,9 +37,9 @@ def choose(config: Config) -> Callable[[Work], bool]:
             raise ConfigError(
                 "strategy is xla, and there is no TPU here", "a TPU, or virtual cores", "--virtual_cores 8"
             )
-    if on_cores and config.batch.layout == "padded":
+    if on_cores and config.batch.layout in ("padded", "packed"):
         raise ConfigError(
-            "batch.layout is padded, on XLA, which compiles a program for each width",
+            f"batch.layout is {config.batch.layout}, on XLA, which compiles a program for each width",
             "few widths",
             "--batch.layout auto, or bucketed",
         )

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from accel_clf.data.layouts import Collate, GlobalBatches, Place
+from accel_clf.data.layouts import Batch, Collate, GlobalBatches, Place
 from accel_clf.strategies.base import OptimizerOf
 from accel_clf.strategies.cores import OnCores
 
@@ -45,7 +45,7 @@ class XlaStrategy(OnCores):
         torch.set_default_dtype(torch.float32)
         return model, optimizer_of(model)
 
-    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterator[dict[str, torch.Tensor]]:
+    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterator[Batch]:
         places = _Places(batches)
         # DistributedSampler, replicas = world size, rank = ordinal, for training and for validation. The order is
         # `order`'s, so it does not shuffle; its k-th places on all cores together are the k-th global batch.

@@ -30,7 +30,7 @@ def some_batches() -> GlobalBatches:
 
 
 def batches_hold_every_row_once(strategy: Strategy) -> None:
-    share = list(strategy.batches(some_batches(), collate(TOKENS, None, 0)))
+    share = list(strategy.batches(some_batches(), collate(TOKENS, None, 0, "padded")))
     assert all(batch["input_ids"].device == strategy.device for batch in share)
     assert all(batch["input_ids"].shape == (8 // strategy.processes, 8) for batch in share)
     for number, batch in enumerate(share):

@@ -22,7 +22,7 @@ def test_loading_leaves_the_seed_alone() -> None:
     strategy.seed(5)
     expected = torch.rand(1)
     strategy.seed(5)
-    next(iter(strategy.batches(some_batches(), collate(TOKENS, None, 0))))
+    next(iter(strategy.batches(some_batches(), collate(TOKENS, None, 0, "padded"))))
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -1,0 +1,63 @@
+"""`accel-clf predict` beside the Hub's pipeline with batches of 32: the same trained folder, the same texts.
+
+python -m benchmarks.prediction RUN --data FILE [--text text] [--rows 500] [--repeats 3]
+
+Both take turns in one process, from texts to labels, on all of the machine's threads, and must agree on every label.
+"""
+
+import argparse
+import statistics
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accel_clf.config import Data
+from accel_clf.data.sources import read
+from accel_clf.report import table
+from accel_clf.serving.predictor import Predictor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--text", default="text", help="the column")
+    parser.add_argument("--rows", type=int, default=500, help="the first so many, in steps of the file's length")
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    from transformers import pipeline
+
+    source = read(given.data, Data(text=given.text), split="train")
+    step = max(1, len(source) // given.rows)
+    texts = list(islice(source.texts(), 0, step * given.rows, step))
+    predictor = Predictor(given.run)
+    hub: Any = pipeline("text-classification", str(given.run / "model"), device=predictor.strategy.device)
+    length = predictor.config.data.max_length
+
+    def ours() -> list[str]:
+        return [predictor.labels[int(sure.argmax())] for _, sure in predictor.predict(texts)]
+
+    def pipelines() -> list[str]:
+        return [found["label"] for found in hub(texts, batch_size=32, truncation=True, max_length=length)]
+
+    seconds: dict[str, list[float]] = {"accel_clf": [], "pipeline": []}
+    answers: dict[str, list[str]] = {}
+    for repeat in range(given.repeats):
+        turns = [("accel_clf", ours), ("pipeline", pipelines)]
+        for name, run in turns if repeat % 2 == 0 else turns[::-1]:
+            began = time.perf_counter()
+            answers[name] = run()
+            seconds[name].append(time.perf_counter() - began)
+    different = sum(one != other for one, other in zip(*answers.values(), strict=True))
+    ratio = statistics.median(hubs / own for own, hubs in zip(*seconds.values(), strict=True))
+    print(f"{len(texts)} texts of {given.data}, {torch.get_num_threads()} threads; {different} labels differ")
+    lines = [[name, f"{len(texts) / statistics.median(took):.1f}"] for name, took in seconds.items()]
+    print(table(["", "texts/s"], lines))
+    print(f"median ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
