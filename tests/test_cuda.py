@@ -27,7 +27,7 @@ def test_packed_as_on_the_cpu(dtype: torch.dtype) -> None:
 
 
 def test_a_step_does_not_wait(tmp_path: Path, reviews: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch itself raises at anything that makes the host wait inside of a step, once all is warm."""
+    """Sync debug mode: torch raises at anything that makes the host wait inside of a step, once all is warm."""
     import accel_clf.loop
     from accel_clf.config import load
     from accel_clf.run import train

@@ -12,6 +12,7 @@ from accel_clf.config import Config, Data, Model, load
 from accel_clf.data.order import step_seed
 from accel_clf.data.sources import Rows, read
 from accel_clf.data.tokens import encode
+from accel_clf.dropout import quicken
 from accel_clf.loop import Progress, TrainingRows, fit
 from accel_clf.model import load_model, load_tokenizer
 from accel_clf.optim import make_optimizer
@@ -59,8 +60,9 @@ def case(reviews: Path, tiny_bert: Path) -> Case:
 
 
 def plain_loop(case: Case, size: int, epochs: int) -> tuple[nn.Module, int]:
-    """Fine-tuning in plain PyTorch: no strategy, no loader, no layout. Dropout is on, so the seeds are the same."""
+    """Fine-tuning in plain PyTorch: no strategy, no loader, no layout. Dropout is on, ours, and its seeds the same."""
     model = case.model().train()
+    quicken(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
