@@ -5,7 +5,7 @@ answer at each document's first token. Weights, their names and what is saved st
 """
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from accel_clf.model import first_position
 
 FAMILIES = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 PACKED = "packed"  # its name among transformers' implementations of attention
+SCORES_TOGETHER = 1 << 16  # of a head
+NARROW = 64  # columns; without dropout, going from group to group takes longer than what it saves the demo's 48
 
 
 def can_pack(model: nn.Module) -> bool:
@@ -30,14 +32,31 @@ def can_pack(model: nn.Module) -> bool:
     )
 
 
-def prepare(model: nn.Module, layout: str) -> str:
-    """Make a model take batches of a layout; the layout that they must have: padded, if packed is none for it."""
+def prepare(model: nn.Module, layout: str, asked: bool = False) -> tuple[str, str]:
+    """Make a model take batches of a layout.
+
+    Args:
+        model: changed in place.
+        layout: what it should take.
+        asked: whether somebody wants just that; otherwise packing must pay.
+
+    Returns:
+        The layout that it takes, which is padded where packed cannot be or does not pay, and why.
+    """
+    config: Any = model.config
     if layout != PACKED:
-        return layout
+        return layout, "as set" if asked else "what suits the device"
     if not can_pack(model):
-        return "padded"
+        return "padded", f"{config.model_type} is none of {', '.join(FAMILIES)}, which can be packed"
+    if not asked and config.hidden_size < NARROW and not _drops(config):
+        return "padded", "too small an encoder to gain by packing"
     pack(model)
-    return PACKED
+    return PACKED, "as set" if asked else "no padding"
+
+
+def _drops(config: Any) -> bool:
+    """Whether attention has dropout, for which torch has no kernel on a CPU."""
+    return bool(getattr(config, "attention_probs_dropout_prob", 0) or getattr(config, "attention_dropout", 0))
 
 
 def pack(model: nn.Module) -> None:
@@ -89,9 +108,14 @@ def _attention(
             query, key, value, lengths, scaling, dropout
         )
         return attended, None
-    apart = (torch.split(tensor, lengths, dim=2) for tensor in (query, key, value))  # type: ignore[arg-type]
-    found = [scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in zip(*apart, strict=True)]
-    return torch.cat(found, dim=2).transpose(1, 2), None
+    groups, heads, size = _groups(lengths), query.shape[1], query.shape[3]
+    sizes = [documents.stop - documents.start for documents, _ in groups]
+    apart = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
+    found = []
+    for (_, count), *group in zip(groups, *apart, strict=True):
+        q, k, v = (tensor.view(heads, count, -1, size).transpose(0, 1) for tensor in group)
+        found.append(scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1))
+    return torch.cat(found)[None], None
 
 
 def _attend_nested(
@@ -119,8 +143,8 @@ def _attend_nested(
 class _Attend(torch.autograd.Function):
     """Attention with dropout on a CPU, where torch has no kernel of its own for it.
 
-    One document after another, so that what belongs together stays in the processor's cache; gradients are written
-    where they belong, without a tensor of zeros for each document.
+    One group of documents after another, so that what belongs together stays in the processor's cache; gradients are
+    written where they belong, without a tensor of zeros for each.
     """
 
     @staticmethod
@@ -136,13 +160,13 @@ class _Attend(torch.autograd.Function):
         keep = Keep(dropout)
         attended = torch.empty_like(query.transpose(1, 2))
         kept = []
-        for own in _documents(lengths):
-            scores = _bmm(query[0, :, own], key[0, :, own].transpose(1, 2), scaling)
+        for group in _groups(lengths):
+            scores = _bmm(_of(query, *group), _of(key, *group).transpose(1, 2), scaling)
             weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast takes in float32
             mask = keep.mask(tuple(weights.shape))
             kept += [weights, mask]
             kept_weights = mask.to(weights.dtype).mul_(weights)
-            attended[0, own] = _bmm(kept_weights, value[0, :, own], keep.scale).transpose(0, 1)
+            _put(attended.transpose(1, 2), *group, _bmm(kept_weights, _of(value, *group), keep.scale))
         ctx.save_for_backward(query, key, value, *kept)
         ctx.lengths, ctx.scaling, ctx.scale = lengths, scaling, keep.scale
         return attended
@@ -154,18 +178,37 @@ class _Attend(torch.autograd.Function):
             torch.empty_like(tensor.transpose(1, 2)).transpose(1, 2) for tensor in (query, key, value)
         )
         gradient = gradient.transpose(1, 2)
-        for own, weights, mask in zip(_documents(ctx.lengths), kept[::2], kept[1::2], strict=True):
-            given, mask = gradient[0, :, own], mask.to(weights.dtype)
-            of_weights = _bmm(given, value[0, :, own].transpose(1, 2), ctx.scale).mul_(mask)
-            of_value[0, :, own] = _bmm(mask.mul_(weights).transpose(1, 2), given, ctx.scale)
+        for group, weights, mask in zip(_groups(ctx.lengths), kept[::2], kept[1::2], strict=True):
+            given, mask = _of(gradient, *group), mask.to(weights.dtype)
+            of_weights = _bmm(given, _of(value, *group).transpose(1, 2), ctx.scale).mul_(mask)
+            _put(of_value, *group, _bmm(mask.mul_(weights).transpose(1, 2), given, ctx.scale))
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            of_query[0, :, own] = _bmm(of_scores, key[0, :, own], ctx.scaling)
-            of_key[0, :, own] = _bmm(of_scores.transpose(1, 2), query[0, :, own], ctx.scaling)
+            _put(of_query, *group, _bmm(of_scores, _of(key, *group), ctx.scaling))
+            _put(of_key, *group, _bmm(of_scores.transpose(1, 2), _of(query, *group), ctx.scaling))
         return of_query, of_key, of_value, None, None, None
 
 
-def _documents(lengths: Sequence[int]) -> list[slice]:
-    return [slice(start, end) for start, end in pairwise(accumulate(lengths, initial=0))]
+def _groups(lengths: Sequence[int]) -> list[tuple[slice, int]]:
+    """Neighbours of one length, as many as fit a processor's cache: their tokens, and how many they are."""
+    found, start = [], 0
+    for length, same in groupby(lengths):
+        left, most = len(list(same)), max(1, SCORES_TOGETHER // length**2)
+        while left:
+            count = min(left, most)
+            found.append((slice(start, start + count * length), count))
+            start, left = start + count * length, left - count
+    return found
+
+
+def _of(tensor: torch.Tensor, documents: slice, count: int) -> torch.Tensor:
+    """A group's part of [1, heads, tokens, size]: [heads * count, length, size]."""
+    part = tensor[0, :, documents]
+    return part.reshape(count * part.shape[0], -1, part.shape[2])
+
+
+def _put(target: torch.Tensor, documents: slice, _: int, part: torch.Tensor) -> None:
+    """The way back."""
+    target[0, :, documents] = part.reshape(target.shape[1], -1, part.shape[2])
 
 
 def _bmm(one: torch.Tensor, other: torch.Tensor, factor: float) -> torch.Tensor:

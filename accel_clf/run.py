@@ -118,12 +118,8 @@ class Run:
         self.job, self.bare, found, self.unfinished = start
         self.config, self.output, self.strategy = self.job.config, Path(self.job.config.output), strategy
         self.found, self.announced = found, announced
-        wanted = strategy.layout_for(self.config)
-        self.layout = packing.prepare(self.bare, wanted)
-        if self.layout != wanted:
-            self._tell(
-                f"batches are padded: only encoders of these families can be packed: {', '.join(packing.FAMILIES)}"
-            )
+        wanted, asked = strategy.layout_for(self.config), self.config.batch.layout != "auto"
+        self.layout, self.why = packing.prepare(self.bare, wanted, asked)
         peak = resume.peak(found, self.config, strategy.processes)
         before = deepcopy(found.state["progress"]) if found else {}  # cores share what was read, and each goes on
         self.progress = Progress(**{**before, "peak": peak})
@@ -152,7 +148,7 @@ class Run:
 
     def go(self) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Train, measure, and write it all down; model and optimizer as the strategy has prepared them."""
-        self._tell(self.strategy.chosen)
+        self._tell(f"{self.strategy.chosen}; {self.layout} batches ({self.why})")
         same = self.strategy.gather(torch.tensor([self.progress.step])).tolist()
         if len(set(same)) > 1:
             raise UserError(
@@ -289,7 +285,7 @@ class Run:
         if not wanted:
             return {}
         read = load_trained(self.output / "model", self.config.model)[0]
-        packing.prepare(read, self.layout)
+        packing.prepare(read, self.layout, asked=True)
         saved = self.strategy.prepare_for_evaluation(read)
         results = {}
         for part, rows in wanted.items():

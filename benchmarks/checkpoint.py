@@ -41,7 +41,7 @@ def main() -> None:
     tokenizer = load_tokenizer(config.model, source, 64)
     strategy = AccelerateStrategy(config.training.precision)
     bare = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
-    layout = packing.prepare(bare, strategy.layout)
+    layout, _ = packing.prepare(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(
         encode(rows, tokenizer, 64), rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id

@@ -44,7 +44,7 @@ def main() -> None:
     tokens = encode(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
     model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
-    layout = packing.prepare(model, strategy.layout)
+    layout, _ = packing.prepare(model, strategy.layout)
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id)
 

@@ -39,7 +39,7 @@ def make(family: str, **more: Any) -> nn.Module:
 
 def packed(model: nn.Module) -> nn.Module:
     made = copy.deepcopy(model)
-    assert packing.prepare(made, "packed") == "packed"
+    assert packing.prepare(made, "packed", asked=True)[0] == "packed"
     return made
 
 
@@ -52,6 +52,7 @@ def rows_of(lengths: list[int], seed: int = 0) -> list[np.ndarray]:
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60) | st.integers(1, LONGEST), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_packed_is_padded(family: str, lengths: list[int], seed: int) -> None:
+    lengths = lengths + lengths[-1:] * 3  # some are neighbours of one length
     rows, labels = rows_of(lengths, seed), torch.arange(len(lengths)) % 3
     plain = make(family).eval()
     found = []
@@ -92,7 +93,7 @@ def test_dropout_has_the_same_distribution(family: str) -> None:
 def test_gradients_of_attention_with_dropout() -> None:
     """Against differences of the function itself, with the same draws each time."""
     torch.manual_seed(0)
-    lengths = (4, 1, 3)
+    lengths = (4, 4, 1, 3)
     query, key, value = (torch.randn(1, 2, sum(lengths), 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
 
     def attend(*given: torch.Tensor) -> torch.Tensor:
@@ -140,9 +141,14 @@ def test_what_cannot_be_packed() -> None:
         "albert", vocab_size=9, num_attention_heads=4, intermediate_size=8, hidden_size=8
     )
     model = transformers.AutoModelForSequenceClassification.from_config(config)
-    assert packing.prepare(model, "packed") == "padded"
-    assert packing.prepare(make("bert", chunk_size_feed_forward=2), "packed") == "padded"
-    assert packing.prepare(make("bert"), "padded") == "padded"
+    layout, why = packing.prepare(model, "packed", asked=True)
+    assert layout == "padded"
+    assert "albert is none of bert," in why
+    assert packing.prepare(make("bert", chunk_size_feed_forward=2), "packed", asked=True)[0] == "padded"
+    assert packing.prepare(make("bert"), "padded", asked=True) == ("padded", "as set")
+    assert packing.prepare(make("bert"), "packed") == ("packed", "no padding")
+    small = make("bert", attention_probs_dropout_prob=0.0)
+    assert packing.prepare(small, "packed") == ("padded", "too small an encoder to gain by packing")
 
 
 def test_the_saved_folder_is_the_same(tmp_path: Any) -> None:

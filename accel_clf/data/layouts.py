@@ -125,6 +125,8 @@ def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int, layout: str)
         rows = [place.row for place in share]
         if share[0].width is None:
             rows = [row for row in rows if row != FILLER] or [FILLER]
+        if layout == "packed":
+            rows.sort(key=lambda row: len(tokens[row]) if row != FILLER else 1)  # those of one length are neighbours
         encoded = [tokens[row] if row != FILLER else padding for row in rows]
         taken = np.array(rows)
         wanted = np.full(len(rows), IGNORED, np.int64)

@@ -55,7 +55,7 @@ class Predictor:
             found.add(self.labels)
             if precision != "fp32":
                 model = _lighter(model.eval(), precision)
-            self.layout = packing.prepare(model, self.strategy.layout)
+            self.layout, _ = packing.prepare(model, self.strategy.layout)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(found) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
