@@ -90,7 +90,7 @@ def servers(run: Path, infinity: str | None, precision: str) -> Iterator[Server]
     plain = [sys.executable, "-m", "benchmarks.plain_flask", model, str(port[1])]
     yield Server("Flask + pipeline", plain, port[1], "/predict", "inputs", False)
     if infinity:
-        command = [infinity, "-m", "infinity_emb", "v2", "--model-id", model, "--served-model-name", "m"]
+        command = [str(Path(infinity).with_name("infinity_emb")), "v2", "--model-id", model, "--served-model-name", "m"]
         options = ["--engine", "torch", "--device", "cpu", "--host", "127.0.0.1", "--port", str(port[2])]
         yield Server("infinity", [*command, *options], port[2], "/classify", "input", True)
 
