@@ -93,7 +93,7 @@ class Batch(Section):
     """Micro-batches an optimizer step."""
     layout: Literal["auto", "padded", "bucketed", "packed"] = "auto"
     """padded to the longest row of the batch; bucketed to one of few widths, for compilers; packed: one row after
-    another, no padding, where the encoder is of BERT's family; auto: by device."""
+    another, no padding, where the encoder is of BERT's family; auto: by device and encoder."""
 
     @property
     def evaluation_size(self) -> int:

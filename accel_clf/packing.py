@@ -157,10 +157,10 @@ class _Attend(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        keep = Keep(dropout)
+        keep, groups = Keep(dropout), _groups(lengths)
         attended = torch.empty_like(query.transpose(1, 2))
         kept = []
-        for group in _groups(lengths):
+        for group in groups:
             scores = _bmm(_of(query, *group), _of(key, *group).transpose(1, 2), scaling)
             weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast takes in float32
             mask = keep.mask(tuple(weights.shape))
@@ -168,17 +168,18 @@ class _Attend(torch.autograd.Function):
             kept_weights = mask.to(weights.dtype).mul_(weights)
             _put(attended.transpose(1, 2), *group, _bmm(kept_weights, _of(value, *group), keep.scale))
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.lengths, ctx.scaling, ctx.scale = lengths, scaling, keep.scale
+        ctx.groups, ctx.scaling, ctx.scale = groups, scaling, keep.scale
         return attended
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *kept = ctx.saved_tensors
+        groups: list[tuple[slice, int]] = ctx.groups
         of_query, of_key, of_value = (
             torch.empty_like(tensor.transpose(1, 2)).transpose(1, 2) for tensor in (query, key, value)
         )
         gradient = gradient.transpose(1, 2)
-        for group, weights, mask in zip(_groups(ctx.lengths), kept[::2], kept[1::2], strict=True):
+        for group, weights, mask in zip(groups, kept[::2], kept[1::2], strict=True):
             given, mask = _of(gradient, *group), mask.to(weights.dtype)
             of_weights = _bmm(given, _of(value, *group).transpose(1, 2), ctx.scale).mul_(mask)
             _put(of_value, *group, _bmm(mask.mul_(weights).transpose(1, 2), given, ctx.scale))

@@ -36,17 +36,11 @@ from accel_clf.data.sources import Rows
 from accel_clf.data.tokens import Tokens, encode
 from accel_clf.model import load_model, load_tokenizer
 from accel_clf.report import table
-from accel_clf.strategies.accelerate import cpu_is_fast_at_bf16
+from accel_clf.strategies.accelerate import fast_at_bf16
 
 OURS, DEFAULTS, BEST, COMPILED = "accel_clf", "HF Trainer, defaults", "HF Trainer, best", "HF Trainer, best, compiled"
 FIXED = {f"accel_clf, {layout}, {precision}": (layout, precision)
          for layout in ("packed", "padded") for precision in ("fp32", "bf16")}  # fmt: skip
-
-
-def fast_bf16() -> bool:
-    return (
-        torch.cuda.is_bf16_supported(including_emulation=False) if torch.cuda.is_available() else cpu_is_fast_at_bf16()
-    )
 
 
 def ours(config: Config) -> dict[str, Any]:
@@ -98,7 +92,7 @@ def trainers(config: Config, best: bool, compiled: bool) -> dict[str, Any]:
             if not first:
                 first.append(time.time())
 
-    settings = {"train_sampling_strategy": "group_by_length", "bf16": fast_bf16()} if best else {}
+    settings = {"train_sampling_strategy": "group_by_length", "bf16": fast_at_bf16()} if best else {}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model,
@@ -139,15 +133,15 @@ def worker(name: str, settings: dict[str, Any]) -> None:
         found = trainers(config, best=name != DEFAULTS, compiled=name == COMPILED)
     else:
         found = ours(config)
-    rows = parts.load(config.data, config.training.seed).train
-    tokenizer = load_tokenizer(config.model, rows, config.data.max_length)
-    tokens = encode(rows, tokenizer, config.data.max_length)
-    precision = "bf16" if (config.training.precision == "auto" or name in (BEST, COMPILED)) and fast_bf16() else "fp32"
-    precision = config.training.precision if name in FIXED else "fp32" if name == DEFAULTS else precision
-    real, model = int(tokens.lengths.sum()), load_model(config.model, rows.label_names, tokenizer, 3, 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
+    rows = parts.load(config.data, config.training.seed).train
+    tokenizer = load_tokenizer(config.model, rows, config.data.max_length)
+    tokens = encode(rows, tokenizer, config.data.max_length)
+    fastest = "bf16" if name != DEFAULTS and fast_at_bf16() else "fp32"
+    precision = FIXED[name][1] if name in FIXED else fastest
+    real, model = int(tokens.lengths.sum()), load_model(config.model, rows.label_names, tokenizer, 3, 0)
     work = products(model, tokens)
     print(json.dumps(found | {
         "first": found["first"] - began,
@@ -263,7 +257,7 @@ def report(given: Any, names: list[str], found: dict[str, list[dict[str, Any]]])
 
     first = found[OURS][0]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{device}; bf16 {'is' if fast_bf16() else 'is not'} fast here; "
+    print(f"{device}; bf16 {'is' if fast_at_bf16() else 'is not'} fast here; "
           f"{first['rows']} rows of {first['tokens'] / first['rows']:.0f} tokens in the mean, "
           f"at most {given.max_length}, batches of {given.size}, {given.seeds} seeds; medians")  # fmt: skip
     lines = [

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 
 from accel_clf import packing
 from accel_clf.data.layouts import pack
@@ -18,7 +19,7 @@ def test_packed_as_on_the_cpu(dtype: torch.dtype) -> None:
     model = make("bert").eval()
     packing.pack(model)
     batch = pack(rows_of([9, 512, 1, 130]))
-    there = {name: value.cuda() if torch.is_tensor(value) else value for name, value in batch.items()}
+    there = send_to_device(batch, "cuda")
     with torch.no_grad():
         here = model(**batch).logits
         with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):

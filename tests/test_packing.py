@@ -23,7 +23,7 @@ MORE = {"distilbert": DISTILBERT, "electra": SHAPE | ELECTRA}
 
 
 def make(family: str, **more: Any) -> nn.Module:
-    """A small model whose tokens and places all matter; without dropout unless told otherwise."""
+    """A small model whose tokens and places all matter."""
     config = transformers.AutoConfig.for_model(
         family, vocab_size=VOCABULARY, max_position_embeddings=LONGEST + 2, pad_token_id=PAD, num_labels=3,
         **MORE.get(family, SHAPE), **more,

@@ -108,6 +108,11 @@ def pack(rows: Sequence[np.ndarray]) -> Batch:
     }
 
 
+def arrange(rows: Sequence[np.ndarray], layout: str, pad_id: int, width: int | None = None) -> Batch:
+    """What the model takes in a layout: `pack`, or `pad`."""
+    return pack(rows) if layout == "packed" else pad(rows, pad_id, width)
+
+
 def inputs(batch: Batch) -> Batch:
     """What the model takes of a batch."""
     return {name: value for name, value in batch.items() if name not in BESIDE}
@@ -125,14 +130,14 @@ def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int, layout: str)
         rows = [place.row for place in share]
         if share[0].width is None:
             rows = [row for row in rows if row != FILLER] or [FILLER]
+        encoded = [(row, tokens[row] if row != FILLER else padding) for row in rows]
         if layout == "packed":
-            rows.sort(key=lambda row: len(tokens[row]) if row != FILLER else 1)  # those of one length are neighbours
-        encoded = [tokens[row] if row != FILLER else padding for row in rows]
-        taken = np.array(rows)
-        wanted = np.full(len(rows), IGNORED, np.int64)
+            encoded.sort(key=lambda pair: len(pair[1]))  # those of one length are neighbours
+        taken = np.array([row for row, _ in encoded])
+        wanted = np.full(len(taken), IGNORED, np.int64)
         if labels is not None:
             wanted[taken != FILLER] = labels[taken[taken != FILLER]]
-        given = pack(encoded) if layout == "packed" else pad(encoded, pad_id, share[0].width)
+        given = arrange([ids for _, ids in encoded], layout, pad_id, share[0].width)
         return given | {"labels": torch.from_numpy(wanted), "rows": torch.from_numpy(taken)}
 
     return tensors

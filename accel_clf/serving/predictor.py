@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import send_to_device
 
 from accel_clf import folder, packing
-from accel_clf.data.layouts import pack, pad
+from accel_clf.data.layouts import arrange
 from accel_clf.data.tokens import Tokens, encode_texts
 from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, probabilities
@@ -84,8 +84,7 @@ class Predictor:
         Args:
             rows: token ids, int [length] each.
         """
-        given = pack(rows) if self.layout == "packed" else pad(rows, self.pad_id)
-        given = send_to_device(given, self.strategy.device)
+        given = send_to_device(arrange(rows, self.layout, self.pad_id), self.strategy.device)
         each = [model(**given).logits.float() for model in self.models]
         found: np.ndarray = torch.stack(each, dim=1).cpu().numpy()
         return found

@@ -21,7 +21,7 @@ from accel_clf.evaluation import measure
 from accel_clf.folder import versions
 from accel_clf.serving.batcher import Batcher, FullError
 from accel_clf.serving.predictor import Predictor
-from accel_clf.strategies.accelerate import cpu_is_fast_at_bf16
+from accel_clf.strategies.accelerate import fast_at_bf16
 
 # Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
 BATCH_TOKENS = {"cpu": 1024}
@@ -86,7 +86,8 @@ class Service:
 
     def __init__(self, run: Path, settings: Serve) -> None:
         self.settings = settings
-        self.precision = _fastest() if settings.precision == "auto" else settings.precision
+        fastest = "bf16" if fast_at_bf16() else "fp32"
+        self.precision = fastest if settings.precision == "auto" else settings.precision
         if settings.threads:
             torch.set_num_threads(settings.threads)
         if self.precision == "int8":
@@ -250,13 +251,6 @@ def _tokenizer_for_threads(tokenizer: Any, max_length: int) -> Any:
     own.no_padding()
     own.enable_truncation(max_length, direction=tokenizer.truncation_side)
     return own
-
-
-def _fastest() -> str:
-    """bf16 where the hardware multiplies it faster than fp32."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if cpu_is_fast_at_bf16() else "fp32"
 
 
 def _check_accuracy(run: Path, settings: Serve) -> None:

@@ -221,13 +221,15 @@ def _precision(wanted: str, on_cpu: bool) -> tuple[str, str]:
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched in ("bf16", "fp16"):
         return launched, "as the launcher says"
+    bf16 = fast_at_bf16(on_cpu)
     if not on_cpu and torch.cuda.is_available():
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bf16", "this GPU is fast at it") if bf16 else ("fp16", "this GPU has no bf16")
-    return ("bf16", "this CPU is fast at it") if cpu_is_fast_at_bf16() else ("no", "this CPU is not fast at bf16")
+    return ("bf16", "this CPU is fast at it") if bf16 else ("no", "this CPU is not fast at bf16")
 
 
-def cpu_is_fast_at_bf16() -> bool:
-    """Whether the CPU multiplies bf16 by instructions of its own; others take longer for it than for fp32."""
+def fast_at_bf16(on_cpu: bool = False) -> bool:
+    """Whether the GPU, or the CPU, multiplies bf16 by instructions of its own; others take longer than for fp32."""
+    if not on_cpu and torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpu: Any = torch.cpu
     return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
