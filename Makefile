@@ -20,7 +20,7 @@ XLA := .venv-xla/bin
 .venv-xla/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-xla
 	grep -v '^torch==' constraints.txt > .venv-xla/constraints.txt
-	$(XLA)/python -m pip install --quiet --no-compile torch==2.9.1 torch_xla==2.9.0
+	$(XLA)/python -m pip install --quiet torch==2.9.1 torch_xla==2.9.0
 	$(XLA)/python -m pip install --quiet --constraint .venv-xla/constraints.txt --editable '.[xla,dev]'
 	touch $@
 
@@ -33,8 +33,9 @@ demo: .venv/ready
 	    "my aunt called the film superb, but i found the plot tedious." \
 	    "the room looked awful but was charming."
 
+# Three at a time: a third of the time is waiting, for signals, locks and timeouts. Those that take long come first.
 test: .venv/ready
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # Half of these tests' time is compiling; LLVM's optimizations would make it more, and their tiny models no faster.
 test-xla: .venv-xla/ready

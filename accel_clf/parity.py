@@ -137,42 +137,48 @@ def settings_for(config: Config, variant: Variant, steps: int) -> dict[str, Any]
     return merge(config.model_dump(mode="json"), changes)
 
 
-def run_apart(settings: dict[str, Any], cpu: bool = False, module: str = "accel_clf.parity") -> Trace | None:
+def run_apart(settings: dict[str, Any], cpu: bool = False) -> Trace | None:
     """The steps in a process of their own; None where it fails, after it has said why.
 
     Args:
         settings: of the run.
         cpu: whether to keep it from whatever else there is.
-        module: what to run, whose main is this one's.
     """
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     if cpu:
         environment["ACCELERATE_USE_CPU"] = "true"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.npz"
-        command = [sys.executable, "-m", module, json.dumps(settings), str(path)]
-        if subprocess.run(command, env=environment, check=False).returncode or not path.is_file():
-            return None
-        with np.load(path) as found:
-            return Trace(**found)
+        command = [sys.executable, "-m", "accel_clf.parity", json.dumps(settings), str(path)]
+        ended = subprocess.run(command, env=environment, check=False).returncode
+        return None if ended else read_trace(path)
+
+
+def read_trace(path: Path) -> Trace | None:
+    """What a worker has written; None where it has not come so far."""
+    if not path.is_file():
+        return None
+    with np.load(path) as found:
+        return Trace(**found)
 
 
 def main() -> int:
     """One variant, in this process: `python -m accel_clf.parity SETTINGS PATH`."""
-    return run_command(_worker)
+    return run_command(lambda: worker(json.loads(sys.argv[1]), Path(sys.argv[2])))
 
 
-def _worker() -> int:
+def worker(settings: dict[str, Any], path: Path) -> int:
+    """Run the steps, and write their trace to `path`."""
     from accel_clf.job import prepare, read
     from accel_clf.strategies import launch
 
-    config = Config.model_validate(json.loads(sys.argv[1]))
+    config = Config.model_validate(settings)
     hardware = launch.choose(config)
     job, model = prepare(config, read(config), quiet=True)
     # What is in evaluation mode, and stays there, has no dropout, whatever the family.
     model.eval()
     model.train = partial(_stay, model)  # type: ignore[method-assign]
-    hardware(partial(_trace, job=job, start=model, path=Path(sys.argv[2])))
+    hardware(partial(_trace, job=job, start=model, path=path))
     return DONE
 
 

@@ -6,13 +6,15 @@ import json
 import os
 import random
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests import forked
+from tests.forked import REPOSITORY as REPOSITORY
 
 settings.register_profile("busy", deadline=None)  # a busy machine is no failure
 settings.load_profile("busy")
@@ -21,7 +23,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tests start processes
 
 # torch_xla has an environment of its own (`make test-xla`).
 collect_ignore = [] if importlib.util.find_spec("torch_xla") else ["xla"]
-REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -173,15 +174,13 @@ def tiny_xlmr(tmp_path_factory: pytest.TempPathFactory, translations: Path) -> P
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="session")
-def cli() -> Cli:
+@pytest.fixture
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """`accel-clf ...` in a process of its own."""
-
-    def call(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "accel_clf.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]
-
-    return call
+    folder = tmp_path_factory.mktemp("streams")
+    return lambda *arguments, input=b"", environment=None: forked.finished(
+        forked.command(arguments), folder, stdin=input, environment=environment
+    )
 
 
 @pytest.fixture

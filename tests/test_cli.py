@@ -18,7 +18,7 @@ Refused = Callable[..., str]
 
 
 def test_predict_reads_standard_input(run: Path, cli: Cli) -> None:
-    done = cli("predict", run, input="first text\n\nthird\n")
+    done = cli("predict", run, input=b"first text\n\nthird\n")
     assert done.returncode == DONE, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split("  ", 2)[2] for line in lines] == ["first text", "", "third"]
@@ -26,13 +26,12 @@ def test_predict_reads_standard_input(run: Path, cli: Cli) -> None:
 
 
 def test_what_is_no_text_is_refused(run: Path, cli: Cli) -> None:
-    command = [sys.executable, "-m", "accel_clf.cli", "predict", str(run)]
-    done = subprocess.run(command, input=b"fine\ncaf\xe9\n", capture_output=True, timeout=300)
+    done = cli("predict", run, input=b"fine\ncaf\xe9\n")
     assert done.returncode == DATA
-    assert b"standard input, line 2: not UTF-8" in done.stderr
-    done = subprocess.run([*command, b"caf\xe9"], capture_output=True, timeout=300)
+    assert "standard input, line 2: not UTF-8" in done.stderr
+    done = cli("predict", run, os.fsdecode(b"caf\xe9"))
     assert done.returncode == DATA
-    assert b"text 1: a lone surrogate" in done.stderr
+    assert "text 1: a lone surrogate" in done.stderr
 
 
 def test_predict_writes_files(run: Path, reviews: Path, cli: Cli, tmp_path: Path, refused: Refused) -> None:
@@ -90,14 +89,14 @@ def test_doctor(cli: Cli) -> None:
     assert found["would use"] in cli("doctor").stdout
 
 
-def test_a_terminal_has_a_bar_and_a_pipe_has_lines(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "accel_clf.cli", "train", "--model.name", str(tiny_bert)]
-    command += ["--data.train", str(reviews), "--data.max_length", "64", "--output"]
-    piped = subprocess.run([*command, str(tmp_path / "piped")], capture_output=True, text=True, timeout=300)
+def test_a_terminal_has_a_bar_and_a_pipe_has_lines(reviews: Path, tiny_bert: Path, tmp_path: Path, cli: Cli) -> None:
+    command = ["train", "--model.name", str(tiny_bert), "--data.train", str(reviews), "--data.max_length", "64"]
+    piped = cli(*command, "--output", tmp_path / "piped")
     assert piped.returncode == DONE, piped.stderr
     assert "\x1b" not in piped.stderr + piped.stdout
     master, terminal = pty.openpty()
-    with subprocess.Popen([*command, str(tmp_path / "shown")], stdout=terminal, stderr=terminal) as process:
+    command = [sys.executable, "-m", "accel_clf.cli", *command, "--output", str(tmp_path / "shown")]
+    with subprocess.Popen(command, stdout=terminal, stderr=terminal) as process:
         os.close(terminal)
         shown = b""
         while True:

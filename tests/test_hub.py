@@ -4,6 +4,8 @@ The libraries' real code asks a server on loopback that answers as the Hub does.
 """
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from accel_clf.errors import DATA, USAGE
-from tests.conftest import Cli
 
 TOKEN = "hf_0123456789secretsecretsecretsecret"
 
@@ -50,9 +51,10 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
-def told(cli: Cli, exit_code: int, environment: dict[str, str], *flags: object) -> str:
+def told(exit_code: int, environment: dict[str, str], *flags: object) -> str:
     kept = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
-    done = cli("train", *flags, env={**kept, **environment})
+    command = [sys.executable, "-m", "accel_clf.cli", "train", *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**kept, **environment})
     assert done.returncode == exit_code, done.stderr
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stderr + done.stdout
@@ -69,32 +71,30 @@ def told(cli: Cli, exit_code: int, environment: dict[str, str], *flags: object) 
         ("private/model", TOKEN, "refused the token in HF_TOKEN", "hf auth whoami"),
     ],
 )
-def test_models(
-    cli: Cli, hub: str, reviews: Path, tmp_path: Path, name: str, token: str, problem: str, fix: str
-) -> None:
+def test_models(hub: str, reviews: Path, tmp_path: Path, name: str, token: str, problem: str, fix: str) -> None:
     environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_TOKEN": token}
-    message = told(cli, USAGE, environment, "--model.name", name, "--data.train", reviews)
+    message = told(USAGE, environment, "--model.name", name, "--data.train", reviews)
     assert f"model {name}: " in message
     assert problem in message
     assert fix in message
 
 
-def test_a_hub_that_is_down(cli: Cli, reviews: Path, tmp_path: Path) -> None:
+def test_a_hub_that_is_down(reviews: Path, tmp_path: Path) -> None:
     environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
-    message = told(cli, USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
+    message = told(USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
     assert "the Hub did not answer" in message
     assert "a local folder" in message
 
 
-def test_offline(cli: Cli, reviews: Path, tmp_path: Path) -> None:
+def test_offline(reviews: Path, tmp_path: Path) -> None:
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
-    message = told(cli, USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
+    message = told(USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
     assert "HF_HUB_OFFLINE is set" in message
-    message = told(cli, DATA, environment, "--model.name", "demo", "--data.train", "some/data")
+    message = told(DATA, environment, "--model.name", "demo", "--data.train", "some/data")
     assert "data set some/data: not in the local cache, and HF_HUB_OFFLINE is set" in message
 
 
-def test_a_missing_data_set(cli: Cli, hub: str, tmp_path: Path) -> None:
+def test_a_missing_data_set(hub: str, tmp_path: Path) -> None:
     environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_TOKEN": ""}
-    message = told(cli, DATA, environment, "--model.name", "demo", "--data.train", "missing/data")
+    message = told(DATA, environment, "--model.name", "demo", "--data.train", "missing/data")
     assert "data set missing/data: no such data set on the Hub" in message

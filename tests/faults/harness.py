@@ -1,9 +1,9 @@
-"""Runs as processes of their own that can be killed, stopped and started again; forked from a server, so fast."""
+"""Runs that can be killed, stopped and started again."""
 
 import math
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos import outcome, saved
+from tests.forked import Forked, command
 from tests.parity.test_processes import free_port
 
-os.environ.setdefault("PYTHONPATH", str(Path(__file__).parent.parent.parent))
-FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["tests.faults.preload"])
 FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 LONG = 120.0  # seconds that nothing here takes
 
@@ -34,7 +32,7 @@ class Job:
         self.command = command
         self.arguments, self.folder, self.processes = [*map(str, arguments), "--output", str(folder)], folder, processes
         self.said = folder.with_name(f"{folder.name}.said")
-        self.ranks: list[Any] = []
+        self.ranks: list[Forked] = []
 
     def start(self, before: Callable[..., None] | None = None, given: object = None) -> "Job":
         """Start it; `before(rank, given)` runs in each process first."""
@@ -44,10 +42,8 @@ class Job:
             ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.processes, "LOCAL_WORLD_SIZE": self.processes}
             place = ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if self.processes > 1 else {}
             environment = dict(os.environ) | {name: str(value) for name, value in place.items()}
-            said = f"{self.said}{rank or ''}"
-            process = FORKING.Process(target=_run, args=(arguments, said, environment, rank, before, given))
-            process.start()
-            self.ranks.append(process)
+            said = Path(f"{self.said}{rank or ''}")
+            self.ranks.append(Forked(command(arguments, before, rank, given), said, said, environment))
         return self
 
     def wait(self, seconds: float = LONG) -> list[int]:
@@ -57,21 +53,17 @@ class Job:
             TimeoutError: they have not.
         """
         until = time.monotonic() + seconds
-        for process in self.ranks:
-            process.join(max(0.0, until - time.monotonic()))
-        alive = [process for process in self.ranks if process.is_alive()]
-        for process in alive:
-            process.kill()
-            process.join()
-        if alive:
-            raise TimeoutError(f"{len(alive)} processes were still there: {self.told()}")
-        return [process.exitcode for process in self.ranks]
+        try:
+            return [process.wait(max(0.0, until - time.monotonic())) for process in self.ranks]
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise TimeoutError(f"it was still there: {self.told()}") from None
 
     def kill(self) -> None:
         """Kill it now, and wait until it is gone."""
         for process in self.ranks:
             process.kill()
-            process.join()
+            process.wait()
 
     def told(self, rank: int = 0) -> str:
         """What a process has written on standard error."""
@@ -84,7 +76,7 @@ class Job:
             TimeoutError: they do not come, or the job has ended before.
         """
         file, until = path or self.folder / "metrics.jsonl", time.monotonic() + LONG
-        while time.monotonic() < until and any(process.is_alive() for process in self.ranks):
+        while time.monotonic() < until and any(process.poll() is None for process in self.ranks):
             if file.is_file() and words in file.read_text():
                 return
             time.sleep(0.005)
@@ -95,7 +87,7 @@ class Job:
         started, first, until = self.folder / "environment.json", self.saved(), math.inf
         patience = time.monotonic() + LONG
         before = started.stat().st_mtime_ns if started.is_file() else 0
-        while all(process.is_alive() for process in self.ranks):
+        while all(process.poll() is None for process in self.ranks):
             reached = (
                 self.saved() - first >= steps if steps else started.is_file() and started.stat().st_mtime_ns > before
             )
@@ -116,28 +108,6 @@ class Job:
 
     def outcome(self) -> dict[str, Any]:
         return outcome(self.folder)
-
-
-def _run(
-    arguments: list[str],
-    said: str,
-    environment: dict[str, str],
-    rank: int,
-    before: Callable[..., None] | None,
-    given: Any,
-) -> None:
-    with open(said, "ab" if rank else "wb", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    os.environ.clear()
-    os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    from accel_clf.cli import main
-
-    if before:
-        before(rank, given)
-    sys.exit(main(arguments))
 
 
 def die_at_file_event(rank: int, number: int) -> None:

@@ -73,8 +73,7 @@ def test_a_process_that_is_killed_ends_the_job(two: Job, which: int) -> None:
 def test_a_process_that_stops_answering_ends_the_job(two: Job) -> None:
     two.start().until('"step": 10,')
     os.kill(two.ranks[1].pid, signal.SIGSTOP)
-    two.ranks[0].join(30)
-    ended = two.ranks[0].exitcode
+    ended = two.ranks[0].wait(30)
     two.ranks[1].kill()
     two.wait()
     assert ended == 1
@@ -190,11 +189,11 @@ def test_a_full_disk(settings: list[object], small_disk: Path, tmp_path: Path) -
     run.start().until('"step": 10,')
     filler, until = small_disk / "filler", time.monotonic() + 60
     with filler.open("wb", buffering=0) as file:
-        while run.ranks[0].is_alive() and time.monotonic() < until:
+        while run.ranks[0].poll() is None and time.monotonic() < until:
             try:
                 file.write(bytes(4096))
             except OSError:  # full; should the job make room by removing an old checkpoint, that is taken as well
-                run.ranks[0].join(0.001)
+                time.sleep(0.001)
     assert run.wait() == [1]
     assert "error: No space left on device" in run.told()
     assert "free some space on that disk, then run the same command again" in run.told()

@@ -1,13 +1,10 @@
-"""`python -m tests.serving.broken serve RUN ...` with BREAK in the environment: the server with a bad model."""
+"""Bad models for a server, planted before it starts."""
 
-import os
-import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from accel_clf.cli import main
 from accel_clf.serving.predictor import Predictor
 
 right = Predictor.answer
@@ -31,6 +28,5 @@ def dying(self: Predictor, rows: Sequence[np.ndarray]) -> np.ndarray:
     return right(self, rows)
 
 
-if __name__ == "__main__":
-    Predictor.answer = globals()[os.environ["BREAK"]]  # type: ignore[method-assign]
-    sys.exit(main())
+def plant(name: str) -> None:
+    Predictor.answer = globals()[name]  # type: ignore[method-assign]

@@ -4,16 +4,14 @@ import http.client
 import json
 import os
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REPOSITORY
+from tests.forked import Forked, command
 
 
 @dataclass
@@ -31,7 +29,7 @@ class Reply:
 class Server:
     """A server and its address."""
 
-    process: "subprocess.Popen[str]"
+    process: Forked
     port: int
     said: Path
 
@@ -78,30 +76,29 @@ class Server:
 
 @contextmanager
 def serving(
-    run: Path, folder: Path, *flags: object, module: str = "accel_clf.cli", code: str = "", **environment: str
+    run: Path,
+    folder: Path,
+    *flags: object,
+    before: Callable[..., None] | None = None,
+    given: tuple[object, ...] = (),
+    **environment: str,
 ) -> Iterator[Server]:
-    """`accel-clf serve RUN`, until the block ends; by another module's command line, or by a line of code."""
-    program = ["-c", code] if code else ["-m", module]
-    command = [sys.executable, *program, "serve", str(run), "--port", "0", *map(str, flags)]
-    said = folder / "said"
-    with said.open("w") as errors:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=REPOSITORY, env={**os.environ, **environment}
-        )
+    """`accel-clf serve RUN`, until the block ends; `before(*given)` runs in its process first."""
+    printed, said = folder / "printed", folder / "said"
+    work = command(["serve", run, "--port", 0, *flags], before, *given)
+    process = Forked(work, printed, said, {**os.environ, **environment})
+    address = re.compile(r"listening on http://127\.0\.0\.1:(\d+)\n")
     try:
-        assert process.stdout
-        line = process.stdout.readline()  # ends when the process does
-        found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", line)
-        assert found, f"{line}{said.read_text()}"
+        assert until(lambda: (printed.is_file() and address.search(printed.read_text())) or process.poll() is not None)
+        found = address.search(printed.read_text())
+        assert found, said.read_text()
         yield Server(process, int(found[1]), said)
     finally:
         process.kill()
         process.wait(30)
-        if process.stdout:
-            process.stdout.close()
 
 
-def until(holds: Any, seconds: float = 30) -> bool:
+def until(holds: Callable[[], object], seconds: float = 60) -> bool:
     """Whether something comes to hold within a time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

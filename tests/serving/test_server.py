@@ -4,6 +4,7 @@ import base64
 import http.client
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -18,14 +19,13 @@ import pytest
 
 from accel_clf.config import Serve
 from tests.conftest import Cli
+from tests.serving.broken import plant
 from tests.serving.harness import Reply, Server, serving, until
-
-BROKEN = "tests.serving.broken"
 
 
 def test_more_than_it_can(run: Path, tmp_path: Path) -> None:
     """12 clients where 4 requests may be in work: refused at once or answered, and well again when they have gone."""
-    with serving(run, tmp_path, "--queue", 4, module=BROKEN, BREAK="slow") as server:
+    with serving(run, tmp_path, "--queue", 4, before=plant, given=("slow",)) as server:
         over, healthy = threading.Event(), []
 
         def watch() -> None:
@@ -79,7 +79,7 @@ def test_memory_does_not_grow(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_end_under_load(run: Path, tmp_path: Path, number: signal.Signals) -> None:
     """Whoever has been connected is answered; whoever comes later finds nobody."""
-    with serving(run, tmp_path, module=BROKEN, BREAK="slow") as server:
+    with serving(run, tmp_path, before=plant, given=("slow",)) as server:
         lost, answered = [], []
 
         def client(_: int) -> None:
@@ -124,7 +124,7 @@ def refused(server: Server) -> bool:
 
 
 def test_twice_told_to_end(run: Path, tmp_path: Path) -> None:
-    with serving(run, tmp_path, module=BROKEN, BREAK="slow") as server, ThreadPoolExecutor(1) as client:
+    with serving(run, tmp_path, before=plant, given=("slow",)) as server, ThreadPoolExecutor(1) as client:
         asked = client.submit(server.predict, ["dull"] * 200)
         assert until(lambda: "accel_clf_requests_in_work 1.0" in server.ask("GET", "/metrics").body.decode())
         server.process.terminate()
@@ -136,7 +136,7 @@ def test_twice_told_to_end(run: Path, tmp_path: Path) -> None:
 
 def test_the_model_fails(run: Path, tmp_path: Path) -> None:
     """Its thread is gone: not ready, and the process ends so that something can start it again."""
-    with serving(run, tmp_path, module=BROKEN, BREAK="dying") as server:
+    with serving(run, tmp_path, before=plant, given=("dying",)) as server:
         assert server.predict("dull").status == 200
         assert server.predict("dull").status == 503
         assert server.process.wait(30) == 1
@@ -144,7 +144,7 @@ def test_the_model_fails(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_model_gives_no_number(run: Path, tmp_path: Path) -> None:
-    with serving(run, tmp_path, module=BROKEN, BREAK="no_number") as server:
+    with serving(run, tmp_path, before=plant, given=("no_number",)) as server:
         reply = server.predict("dull")
         assert reply.status == 500
         assert "no number" in reply.json["error"]
@@ -153,9 +153,8 @@ def test_the_model_gives_no_number(run: Path, tmp_path: Path) -> None:
 
 def test_ends_whatever_its_clients_do(run: Path, tmp_path: Path) -> None:
     """Half a request, a body that is too large and goes on, more connections than files may be open: it ends."""
-    limits = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); "
-    module = f"{limits}from accel_clf.cli import main; sys.exit(main())"
-    with serving(run, tmp_path, "--grace", 20, code=module) as server:
+    few = (resource.RLIMIT_NOFILE, (256, 256))
+    with serving(run, tmp_path, "--grace", 20, before=resource.setrlimit, given=few) as server:
         half = socket.create_connection(("127.0.0.1", server.port))
         half.sendall(b"POST /predict HTTP/1.1\r\nHo")
         large = socket.create_connection(("127.0.0.1", server.port))
@@ -171,7 +170,7 @@ def test_ends_whatever_its_clients_do(run: Path, tmp_path: Path) -> None:
 
 
 def test_it_takes_too_long(run: Path, tmp_path: Path) -> None:
-    with serving(run, tmp_path, "--timeout", 0.1, module=BROKEN, BREAK="slow") as server:
+    with serving(run, tmp_path, "--timeout", 0.1, before=plant, given=("slow",)) as server:
         reply = server.predict("dull")
         assert reply.status == 503
         assert reply.headers["Retry-After"]
@@ -179,7 +178,7 @@ def test_it_takes_too_long(run: Path, tmp_path: Path) -> None:
 
 def test_a_client_that_leaves(run: Path, tmp_path: Path) -> None:
     """Its request is given up; and the log says so, without its text."""
-    with serving(run, tmp_path, "--log_requests", "true", "--batch_tokens", 1, module=BROKEN, BREAK="slow") as server:
+    with serving(run, tmp_path, "--log_requests", "true", "--batch_tokens", 1, before=plant, given=("slow",)) as server:
         with ThreadPoolExecutor(1) as other:
             long = other.submit(server.predict, ["dull"] * 10)
             assert until(lambda: "accel_clf_requests_in_work 1.0" in server.ask("GET", "/metrics").body.decode())
@@ -219,7 +218,7 @@ def test_a_key(run: Path, tmp_path: Path) -> None:
 def test_odd_keys(run: Path, tmp_path: Path, cli: Cli) -> None:
     with serving(run, tmp_path, ACCEL_CLF_API_KEY="a=b,c=d") as server:
         assert server.ask("GET", "/info", headers={"Authorization": "Bearer a=b,c=d"}).status == 200
-    done = cli("serve", run, "--port", 0, env={**os.environ, "ACCEL_CLF_API_KEY": " "})
+    done = cli("serve", run, "--port", 0, environment={**os.environ, "ACCEL_CLF_API_KEY": " "})
     assert done.returncode == 2
     assert "ACCEL_CLF_API_KEY is in the environment, and empty" in done.stderr
 

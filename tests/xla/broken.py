@@ -1,13 +1,15 @@
-"""`python -m tests.xla.broken SETTINGS PATH` with BREAK in the environment: parity's worker, with one fault put in."""
+"""Parity's worker, with one fault put in."""
 
 import os
-import sys
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from accel_clf import parity
 from accel_clf.data import order
+from accel_clf.errors import run_command
 from accel_clf.strategies import launch
 
 
@@ -25,12 +27,12 @@ def scale_the_rate() -> None:
 
 
 def drop_the_tail() -> None:
-    """An epoch's last batch is left out, as by drop_last without fillers."""
+    """Of an epoch's last batch, which is not full, only the first row is left."""
     right = order.batches
 
     def batches(rows: np.ndarray, size: int) -> np.ndarray:
         made = right(rows, size)
-        made[len(rows) // size :] = order.FILLER
+        made[len(rows) // size :, 1:] = order.FILLER
         return made
 
     order.batches = batches
@@ -76,14 +78,14 @@ def kill_the_cores() -> None:
     OnCores.step = step  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
+def worker(fault: str, settings: dict[str, Any], path: Path) -> int:
     choose = launch.choose
 
     def choose_and_break(config: Any) -> Any:
         # Cores and environment first, as always; what is broken then is forked with the rest.
         hardware = choose(config)
-        globals()[os.environ["BREAK"]]()
+        globals()[fault]()
         return hardware
 
     launch.choose = choose_and_break
-    sys.exit(parity.main())
+    return run_command(partial(parity.worker, settings, path))

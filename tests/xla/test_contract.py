@@ -1,17 +1,31 @@
 """The contract of strategies, on virtual XLA cores with real collectives."""
 
-import subprocess
-import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+from accel_clf.config import load
+from accel_clf.strategies import launch
+from accel_clf.strategies.base import Strategy
 from tests.contract.cases import CASES
+from tests.forked import finished
+
+
+def every_case(strategy: Strategy) -> None:
+    for case in CASES:
+        case(strategy)
+        if strategy.is_main:
+            print(case.__name__, strategy.processes, flush=True)
+
+
+def work(strategy: str, cores: int) -> None:
+    launch.choose(load(None, {"strategy": strategy, "virtual_cores": cores}))(every_case)
 
 
 @pytest.mark.parametrize("cores", [1, 4])
 @pytest.mark.parametrize("strategy", ["accelerate", "xla"])
-def test_every_case(strategy: str, cores: int) -> None:
-    command = [sys.executable, "-m", "tests.xla.contract", strategy, str(cores)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def test_every_case(strategy: str, cores: int, tmp_path: Path) -> None:
+    done = finished(partial(work, strategy, cores), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{case.__name__} {cores}" for case in CASES]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from accel_clf.checkpoint import newest
 from benchmarks.chaos import outcome
 from tests.conftest import REPOSITORY, make_bert, write_csv
 from tests.faults.harness import saved
+from tests.forked import Forked, command
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Any]
 
 
 @pytest.fixture(scope="module", params=["xla", "accelerate"])
@@ -33,14 +35,16 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     flags += ["--training.learning_rate", "1e-3", "--checkpoint.every", "2"]
     launcher = ["-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/tpu.yaml"]
 
-    def call(output: Path, launched: bool = False) -> "subprocess.Popen[str]":
-        command = [*launcher, "accel_clf/train.py"] if launched else ["-m", "accel_clf.cli", "train"]
-        cores = [] if launched else ["--virtual_cores", "8"]
-        with Path(f"{output}.said").open("w") as said:
+    def call(output: Path, launched: bool = False) -> "subprocess.Popen[str] | Forked":
+        """A process that leads a group of its own."""
+        told = Path(f"{output}.said")
+        if not launched:
+            return Forked(command(["train", *flags, "--virtual_cores", 8, "--output", output], os.setsid), told, told)
+        with told.open("w") as said:
             return subprocess.Popen(
-                [sys.executable, *command, *flags, *cores, "--output", str(output)],
+                [sys.executable, *launcher, "accel_clf/train.py", *flags, "--output", str(output)],
                 stdout=said, stderr=said, text=True, cwd=REPOSITORY, start_new_session=True,
-                env={**os.environ, **({"ACCEL_CLF_VIRTUAL_CORES": "8"} if launched else {})},
+                env={**os.environ, "ACCEL_CLF_VIRTUAL_CORES": "8"},
             )  # fmt: skip
 
     return call
@@ -57,7 +61,7 @@ def told(output: Path) -> str:
     return Path(f"{output}.said").read_text()
 
 
-def wait_for_steps(process: "subprocess.Popen[str]", output: Path, steps: int) -> None:
+def wait_for_steps(process: Any, output: Path, steps: int) -> None:
     until, first = time.monotonic() + 200, saved(output)
     while saved(output) < first + steps:
         assert process.poll() is None, told(output)

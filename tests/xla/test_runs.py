@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY, make_bert, write_csv
-
-Launch = Callable[[Path, list[str]], "subprocess.CompletedProcess[str]"]
+from tests.forked import command, finished
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +33,11 @@ def encoder(tmp_path_factory: pytest.TempPathFactory, rows: tuple[Path, Path]) -
     return make_bert(tmp_path_factory.mktemp("encoder"), rows[0], 128, **shape, **without_dropout)
 
 
-def train(command: list[str], output: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, *command, "--output", str(output)],
-        capture_output=True, text=True, timeout=600, env={**os.environ, **environment}, cwd=REPOSITORY,
-    )  # fmt: skip
+def train(output: Path, flags: list[str]) -> str:
+    """What was said."""
+    done = finished(command(["train", *flags, "--output", output]), output.parent, timeout=600)
     assert done.returncode == 0, done.stderr
-    return done
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +52,10 @@ def flags(rows: tuple[Path, Path], encoder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Path:
+    """An interpreter of its own: the forks here are ready for XLA."""
     output = tmp_path_factory.mktemp("one") / "run"
-    train(["-m", "accel_clf.cli", "train", *flags, "--batch.size", "8"], output)
+    flags = [*flags, "--batch.size", "8", "--output", str(output)]
+    subprocess.run([sys.executable, "-m", "accel_clf.cli", "train", *flags], check=True, timeout=600, cwd=REPOSITORY)
     return output
 
 
@@ -69,8 +66,7 @@ def eight(
     """The run folder, and what was said."""
     output = tmp_path_factory.mktemp(request.param) / "run"
     cores = ["--strategy", request.param, "--virtual_cores", "8", "--batch.size", "1"]
-    done = train(["-m", "accel_clf.cli", "train", *flags, *cores], output)
-    return output, done.stderr
+    return output, train(output, [*flags, *cores])
 
 
 def metrics(run: Path) -> dict[str, Any]:
@@ -125,9 +121,9 @@ def test_bf16_is_autocast_over_float32_weights(
     ends = {}
     for precision in ("fp32", "bf16"):
         output = tmp_path / precision
-        done = train(["-m", "accel_clf.cli", "train", *flags, "--training.precision", precision], output)
-        assert f", {precision} (as set)" in done.stderr
-        assert "all 2 ended with the same weights" in done.stderr
+        said = train(output, [*flags, "--training.precision", precision])
+        assert f", {precision} (as set)" in said
+        assert "all 2 ended with the same weights" in said
         ends[precision] = load_file(output / "model" / "model.safetensors")
     largest = max(float((ends["bf16"][name] - ends["fp32"][name]).abs().max()) for name in ends["fp32"])
     assert 0 < largest < 1e-3
@@ -138,8 +134,8 @@ def test_cores_end_when_nobody_listens(tmp_path: Path, rows: tuple[Path, Path], 
     """The one that speaks fails at its next line; the others would wait for it."""
     flags = ["--model.name", str(encoder), "--data.train", str(rows[0]), "--data.max_length", "16"]
     flags += ["--strategy", "xla", "--virtual_cores", "2", "--output", str(tmp_path / "run")]
-    command = [sys.executable, "-m", "accel_clf.cli", "train", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+    program = [sys.executable, "-m", "accel_clf.cli", "train", *flags]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         assert process.stderr
         assert any("virtual XLA cores" in line for line in process.stderr)
         process.stderr.close()

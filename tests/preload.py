@@ -1,0 +1,37 @@
+"""What every process of these tests would import again: imported once, by the server that they are forked from."""
+
+import gc
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
+MODULES = [
+    "pandas",
+    "sklearn.metrics",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.xlm_roberta.modeling_xlm_roberta",
+    "transformers.models.xlm_roberta.tokenization_xlm_roberta",
+    "accel_clf.answers",
+    "accel_clf.arguments",
+    "accel_clf.baseline",
+    "accel_clf.cli",
+    "accel_clf.cv",
+    "accel_clf.crossval",
+    "accel_clf.serving.predictor",
+    "accel_clf.train",
+    "cleanlab.filter",
+]
+if find_spec("torch_xla"):  # there, only what runs on XLA's cores is forked
+    os.environ["USE_TORCH_XLA"] = "true"
+    MODULES += ["accel_clf.strategies.accelerate_xla", "accel_clf.strategies.xla"]
+else:
+    MODULES += ["accel_clf.strategies.accelerate", "accel_clf.serving.server"]
+for name in MODULES:
+    import_module(name)
+
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping  # noqa: E402
+
+get_checkpoint_conversion_mapping("bert")  # a table of a thousand regular expressions, kept once it is made
+gc.freeze()  # the collector of a fork need not look through all of these
