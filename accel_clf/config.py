@@ -94,6 +94,8 @@ class Batch(Section):
     layout: Literal["auto", "padded", "bucketed", "packed"] = "auto"
     """padded to the longest row of the batch; bucketed to one of few widths, for compilers; packed: one row after
     another, no padding, where the encoder is of BERT's family; auto: by device and encoder."""
+    order: Literal["random", "length"] = "random"
+    """length: rows of similar length meet in a step, so that less of a padded or bucketed batch is padding."""
 
     @property
     def evaluation_size(self) -> int:

@@ -207,6 +207,9 @@ def train_step(
 def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, done: int = 0) -> GlobalBatches:
     """An epoch's micro-batches, one step's after another's, without the first `done`."""
     epoch_order = order.permutation(len(rows.labels), config.training.seed, epoch)
+    if config.batch.order == "length":
+        together = config.batch.rows_per_step(processes)
+        epoch_order = order.by_length(epoch_order, rows.tokens.lengths, together, config.training.seed, epoch)
     batches = order.batches(epoch_order, config.batch.size * processes)[done:]
     return GlobalBatches(batches, rows.tokens.lengths, rows.layout, config.data.max_length)
 

@@ -8,12 +8,37 @@ from math import ceil
 
 import numpy as np
 
+WINDOW = 50  # steps among which rows of similar length are looked for
 FILLER = -1  # in place of a row, where a batch has more places than there are rows left
 
 
 def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
     """The order of an epoch: int64 [rows]."""
     return np.random.default_rng((seed, epoch)).permutation(rows)
+
+
+def by_length(rows: np.ndarray, lengths: np.ndarray, rows_per_step: int, seed: int, epoch: int) -> np.ndarray:
+    """An epoch's order in which rows of similar length meet in a step, and the steps come by lot.
+
+    Windows of the given order are sorted by length, which leaves to chance who meets whom among rows of about one
+    length, as transformers' LengthGroupedSampler does. Here the steps of all windows are drawn anew, so that no time of
+    the epoch has the long ones; the last step, which may have fewer rows, stays the last.
+
+    Args:
+        rows: an epoch's order, int64 [rows].
+        lengths: int64 [all rows], in tokens.
+        rows_per_step: of an optimizer step, on all processes.
+        seed, epoch: what the draw depends on.
+
+    Returns:
+        The same rows: int64 [rows].
+    """
+    steps = len(rows) // rows_per_step
+    whole, last = np.split(rows, [steps * rows_per_step])
+    windows = np.arange(len(whole)) // (WINDOW * rows_per_step)
+    arranged = whole[np.lexsort((lengths[whole], windows))].reshape(steps, rows_per_step)
+    by_lot = np.random.default_rng((seed, epoch, 1)).permutation(steps)
+    return np.concatenate([arranged[by_lot].ravel(), last])
 
 
 def count_steps(rows: int, rows_per_step: int) -> int:
