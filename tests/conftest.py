@@ -26,11 +26,14 @@ collect_ignore = [] if importlib.util.find_spec("torch_xla") else ["xla"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of the tests' own."""
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache and a working folder, where runs without a name go, of each worker's own."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["ACCEL_CLF_CACHE"] = str(folder)
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("work"))
     yield folder
+    os.chdir(before)
     del os.environ["ACCEL_CLF_CACHE"]
 
 
