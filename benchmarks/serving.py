@@ -1,11 +1,12 @@
 """`accel-clf serve` beside what one would use instead: Flask with a pipeline, and infinity, under the same load.
 
-python -m benchmarks.serving --model FOLDER [--infinity PYTHON] [--clients 1 8 32 128] [--seconds 10] [--precision auto]
+python -m benchmarks.serving --model FOLDER [--infinity PYTHON] [--clients 1 8 32 128] [--seconds 4] [--rounds 5]
+    [--precision auto]
 
 Each client asks for one text, waits for its label, and asks for the next, on a connection that stays where the server
-lets it. Texts have lengths like tweets' (15 words in the mean) or like reviews' (180). The servers take turns, each
-alone on the machine with the load. infinity, if wanted, comes from an environment of its own, named by its Python
-(pip install 'infinity-emb[server,torch]').
+lets it. Texts have lengths like tweets' (15 words in the mean) or like reviews' (180). All servers are there, and one
+at a time has the load; they take turns, and rates and ratios are medians of rounds: a machine's speed drifts. infinity,
+if wanted, comes from an environment of its own, named by its Python (pip install 'infinity-emb[server,torch]').
 """
 
 import argparse
@@ -20,12 +21,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 WORDS = {"tweets": (4, 26), "reviews": (40, 320)}  # drawn evenly between
+
+
+Load = tuple[float, list[float]]  # requests a second, and what each took in seconds
 
 
 @dataclass(frozen=True)
@@ -45,27 +49,29 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="the encoder: a folder or Hub id")
     parser.add_argument("--infinity", metavar="PYTHON", help="the Python of an environment that has infinity_emb")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load, each time")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", default="auto", help="ours: auto, fp32, bf16")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        run = trained(given.model, Path(folder))
-        found = {}
-        for server in servers(run, given.infinity, given.precision):
-            with started(server):
-                for kind in WORDS:
-                    for clients in given.clients:
-                        found[server.name, kind, clients] = loaded(server, texts(kind), clients, given.seconds)
-                        print(server.name, kind, clients, as_line(found[server.name, kind, clients]), file=sys.stderr)
-    names = list(dict.fromkeys(name for name, *_ in found))
-    for kind in WORDS:
-        print(f"\n{kind}, requests/s (p50 / p95 / p99 in ms)")
-        print(f"{'clients':>8}" + "".join(f"{name:>34}" for name in names))
-        for clients in given.clients:
-            print(f"{clients:8}" + "".join(f"{as_line(found[name, kind, clients]):>34}" for name in names))
-        for name in names[1:]:
-            ratios = [found[names[0], kind, each][0] / found[name, kind, each][0] for each in given.clients]
-            print(f"accel_clf / {name}: " + ", ".join(f"{each:.2f}" for each in ratios))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        contestants = list(servers(trained(given.model, Path(folder)), given.infinity, given.precision))
+        for server in contestants:
+            running.enter_context(started(server))
+        for kind in WORDS:
+            asked = texts(kind)
+            print(f"\n{kind}, requests/s (p50 / p95 / p99 in ms)")
+            print(f"{'clients':>8}" + "".join(f"{server.name:>34}" for server in contestants), flush=True)
+            ratios = []
+            for clients in given.clients:
+                rounds: list[list[Load]] = [[] for _ in contestants]
+                for number in range(given.rounds):
+                    for place in range(number, number + len(contestants)):
+                        turn = place % len(contestants)
+                        rounds[turn].append(loaded(contestants[turn], asked, clients, given.seconds))
+                print(f"{clients:8}" + "".join(f"{as_line(each):>34}" for each in rounds), flush=True)
+                ratios.append([ratio(rounds[0], each) for each in rounds[1:]])
+            for server, found in zip(contestants[1:], zip(*ratios, strict=True), strict=True):
+                print(f"accel_clf / {server.name}: " + ", ".join(f"{each:.2f}" for each in found), flush=True)
 
 
 def trained(model: str, folder: Path) -> Path:
@@ -149,8 +155,8 @@ def texts(kind: str) -> list[str]:
     ]
 
 
-def loaded(server: Server, texts: list[str], clients: int, seconds: float) -> tuple[float, list[float]]:
-    """Requests a second, and how long each took, in seconds."""
+def loaded(server: Server, texts: list[str], clients: int, seconds: float) -> Load:
+    """What a server did under the load of so many clients."""
     contents = [body(server, text) for text in texts]
     took: list[list[float]] = [[] for _ in range(clients)]
     begin = threading.Barrier(clients + 1)
@@ -181,9 +187,14 @@ def loaded(server: Server, texts: list[str], clients: int, seconds: float) -> tu
     return len(times) / (max(ended) - began), times
 
 
-def as_line(found: tuple[float, list[float]]) -> str:
-    requests, times = found
-    cuts = statistics.quantiles(times, n=100) if len(times) > 1 else times * 99
+def ratio(ours: Sequence[Load], theirs: Sequence[Load]) -> float:
+    return statistics.median(one / other for (one, _), (other, _) in zip(ours, theirs, strict=True))
+
+
+def as_line(rounds: Sequence[Load]) -> str:
+    took = sorted(one for _, times in rounds for one in times)
+    cuts = statistics.quantiles(took, n=100) if len(took) > 1 else took * 99
+    requests = statistics.median(rate for rate, _ in rounds)
     return f"{requests:.1f} ({' / '.join(f'{1000 * cuts[place - 1]:.0f}' for place in (50, 95, 99))})"
 
 
