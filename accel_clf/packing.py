@@ -256,7 +256,8 @@ def _read(
     ends = torch.nn.functional.pad(starts[1:], (0, 1), value=tokens)
     document = torch.repeat_interleave(ends - starts, output_size=tokens)
     place = torch.arange(tokens, device=hidden.device) - starts[document]
-    scores = (keys * asked[document]).sum(dim=-1) * attention.scaling  # [tokens, heads]
+    # Not asked[document], whose gradients are added up in the order in which threads come: no two runs would be equal.
+    scores = (keys * asked.index_select(0, document)).sum(dim=-1) * attention.scaling  # [tokens, heads]
     grid = scores.new_full((len(lengths), max(lengths), scores.shape[-1]), float("-inf"))
     weights = attention.dropout(torch.softmax(grid.index_put((document, place), scores), dim=1).to(values.dtype))
     taken = torch.zeros_like(asked).index_add(0, document, weights[document, place, :, None] * values)

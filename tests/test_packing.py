@@ -160,3 +160,22 @@ def test_the_saved_folder_is_the_same(tmp_path: Any) -> None:
     assert files[0] == files[1]
     for name in files[0]:
         assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "packed" / name).read_bytes()
+
+
+def test_a_step_is_the_same_each_time_on_two_threads() -> None:
+    """Bit for bit: what adds up in the order in which threads come would not be."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model = packed(make("bert", attention_probs_dropout_prob=0.1)).train()
+        quicken(model)
+        batch, found = pack(rows_of([LONGEST] * 3)), set()  # threads meet in the second
+        for _ in range(10):
+            torch.manual_seed(0)
+            model.zero_grad()
+            model(**batch).logits.square().sum().backward()
+            grads = b"".join(each.grad.numpy().tobytes() for each in model.parameters() if each.grad is not None)
+            found.add(grads)
+        assert len(found) == 1
+    finally:
+        torch.set_num_threads(before)
