@@ -108,6 +108,7 @@ def trainers(config: Config, best: bool, compiled: bool) -> dict[str, Any]:
                 max_grad_norm=training.max_grad_norm or 0.0,
                 seed=training.seed,
                 torch_compile=compiled,
+                use_cpu=not torch.cuda.is_available(),  # without a GPU it takes bf16 only if it is told so
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,

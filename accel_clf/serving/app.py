@@ -291,7 +291,7 @@ def _health(app: Flask, api: SpecTree, service: Service, observed: Observed) -> 
     @api.validate(resp=well, tags=["health"])
     def live() -> Any:
         """Whether it makes sense to let this server live."""
-        return health(service.batcher.alive)
+        return health(service.alive)
 
     @app.get("/health/ready")
     @api.validate(resp=well, tags=["health"])

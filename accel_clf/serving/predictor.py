@@ -10,10 +10,12 @@ import torch
 from accelerate.utils import send_to_device
 
 from accel_clf import folder, packing
+from accel_clf.console import say
+from accel_clf.data import sources
 from accel_clf.data.layouts import arrange
-from accel_clf.data.tokens import Tokens, encode_texts
+from accel_clf.data.tokens import Tokens, encode, encode_texts
 from accel_clf.errors import ConfigError
-from accel_clf.evaluation import logits, probabilities
+from accel_clf.evaluation import logits, measure, probabilities
 from accel_clf.model import load_trained
 from accel_clf.strategies.accelerate import AccelerateStrategy
 
@@ -30,6 +32,7 @@ class Predictor:
 
     Attributes:
         config: the run's settings.
+        precision: as given.
         labels: the label names, in the order of the probabilities' columns.
         temperature: what logits are divided by: a cross-validation's, fitted on its out-of-fold answers; 1 for a run.
 
@@ -38,7 +41,7 @@ class Predictor:
     """
 
     def __init__(self, run: Path, precision: str = "fp32") -> None:
-        self.config = folder.read_config(run)
+        self.config, self.precision = folder.read_config(run), precision
         # Whatever it was trained in, and wherever it is used.
         self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32")
         runs, self.temperature = [run], 1.0
@@ -112,3 +115,28 @@ def _lighter(model: torch.nn.Module, precision: str) -> torch.nn.Module:
         if isinstance(module, torch.nn.Linear):
             module.to(torch.bfloat16)  # as autocast would at every call
     return model
+
+
+def check_int8(run: Path, check: str, max_loss: float) -> None:
+    """Compare int8 with fp32 on labelled rows.
+
+    Args:
+        run: the folder.
+        check: the file with the rows.
+        max_loss: accuracy that int8 may lose.
+
+    Raises:
+        ConfigError: int8 is less accurate by more than it may be.
+    """
+    accuracy = {}
+    for precision in ("fp32", "int8"):
+        predictor = Predictor(run, precision)
+        data = predictor.config.data.model_copy(update={"group": None, "slice": None})
+        rows = sources.read(check, data, split="test", label_names=predictor.labels)
+        tokens = encode(rows, predictor.tokenizer, data.max_length)
+        scores = predictor.together(predictor.logits(tokens))
+        accuracy[precision] = measure(scores, rows, predictor.config.evaluation).metrics["accuracy"]
+    told = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
+    if accuracy["fp32"] - accuracy["int8"] > max_loss:
+        raise ConfigError(told, f"a loss of at most {max_loss}", "--precision auto, or a larger --max_loss")
+    say(told)

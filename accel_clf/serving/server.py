@@ -164,11 +164,11 @@ def serve(run: Path, settings: Serve) -> int:
     addresses = " and ".join(f"http://{_address(server)}" for server in servers)
     say(f"{service.model_name} by {service.precision} on {service.device}, labels {', '.join(service.labels)}")
     print(f"listening on {addresses}", flush=True)
-    while not asked and service.batcher.alive:
+    while not asked and service.alive:
         wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)
     if asked:
         return _end(servers, sockets, service, settings.grace)
-    say("the thread that computes has failed; its traceback is above")
+    say("the model has failed; why is told above")
     _end(servers, sockets, service, 1.0)
     return FAILED
 

@@ -10,18 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from scipy.special import expit, softmax
+from tokenizers import Tokenizer
 
 from accel_clf.config import Serve
-from accel_clf.console import say
 from accel_clf.data import sources
-from accel_clf.data.tokens import encode
-from accel_clf.errors import ConfigError
-from accel_clf.evaluation import measure
 from accel_clf.folder import versions
 from accel_clf.serving.batcher import Batcher, FullError
-from accel_clf.serving.predictor import Predictor
-from accel_clf.strategies.accelerate import fast_at_bf16
+from accel_clf.serving.worker import Worker, load
 
 # Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
 BATCH_TOKENS = {"cpu": 1024}
@@ -86,30 +82,32 @@ class Service:
 
     def __init__(self, run: Path, settings: Serve) -> None:
         self.settings = settings
-        fastest = "bf16" if fast_at_bf16() else "fp32"
-        self.precision = fastest if settings.precision == "auto" else settings.precision
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        if self.precision == "int8":
-            _check_accuracy(run, settings)
-        self._predictor = Predictor(run, self.precision)
-        self.labels, self.models = self._predictor.labels, len(self._predictor.models)
-        config = self._predictor.config
+        self._worker = Worker(load, run, settings)
+        loaded = self._worker.loaded
+        self.labels, self.models, self.precision, self.device = (
+            loaded.labels, loaded.models, loaded.precision, loaded.device,
+        )  # fmt: skip
+        self._temperature = loaded.temperature
+        config = loaded.config
         self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
-        self.device: str = str(self._predictor.strategy.device)
-        self._tokenizer = _tokenizer_for_threads(self._predictor.tokenizer, self.max_length)
+        self._tokenizer = _tokenizer_for_threads(loaded.tokenizer, self.max_length, loaded.truncation_side)
         self._tokenizing = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch = settings.batch_tokens or BATCH_TOKENS.get(self.device, BATCH_TOKENS_ELSEWHERE)
-        self._predictor.answer([self.encode([""])[0].ids])  # the first is slower by far
+        self._worker.answer([self.encode([""])[0].ids])  # the first is slower by far
         self._draining = False
         self._answered_tokens, self._busy_seconds = 0, 0.0
         self._lock, self.in_work = threading.Lock(), 0
         self.batcher = Batcher(self._answer, batch_tokens=batch, waiting_tokens=WAITING_BATCHES * batch)
 
     @property
+    def alive(self) -> bool:
+        """Whether requests can be answered at all."""
+        return self.batcher.alive and self._worker.alive
+
+    @property
     def ready(self) -> bool:
         """Whether new requests are welcome."""
-        return self.batcher.alive and not self._draining
+        return self.alive and not self._draining
 
     def info(self) -> dict[str, Any]:
         """What a client may want to know: the model, and what a request may be."""
@@ -120,7 +118,7 @@ class Service:
             "max_length": self.max_length,
             "precision": self.precision,
             "device": self.device,
-            "temperature": self._predictor.temperature,
+            "temperature": self._temperature,
             "versions": versions(),
             "limits": self.settings.model_dump(
                 include={"max_texts", "max_megabytes", "max_file_megabytes", "queue", "timeout"}
@@ -134,7 +132,9 @@ class Service:
     def close(self, seconds: float) -> bool:
         """End the thread that computes when what waits is answered; whether that was in time."""
         self._draining = True
-        return self.batcher.close(seconds)
+        in_time = self.batcher.close(seconds)
+        self._worker.close()
+        return in_time
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -207,12 +207,12 @@ class Service:
         if not rows:
             return np.empty((0, len(self.labels)))
         answers = self.batcher.ask([row.ids for row in rows], self.settings.timeout, gone)
-        logits = torch.from_numpy(np.stack(answers)).double() / self._predictor.temperature
+        each = np.stack(answers).astype(np.float64) / self._temperature
         if function == "softmax":
-            logits = logits.softmax(dim=-1)
+            each = softmax(each, axis=-1)
         elif function == "sigmoid":
-            logits = logits.sigmoid()
-        found: np.ndarray = logits.mean(dim=1).numpy()
+            each = expit(each)
+        found: np.ndarray = each.mean(axis=1)
         if not np.isfinite(found).all():
             raise NoNumberError
         return found
@@ -237,38 +237,15 @@ class Service:
 
     def _answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         began = time.perf_counter()
-        found = self._predictor.answer(rows)
+        found = self._worker.answer(rows)
         self._busy_seconds += time.perf_counter() - began
         self._answered_tokens += sum(map(len, rows))
         return found
 
 
-def _tokenizer_for_threads(tokenizer: Any, max_length: int) -> Any:
+def _tokenizer_for_threads(tokenizer: str, max_length: int, truncation_side: str) -> Tokenizer:
     """A tokenizer that any number of threads may use: nothing changes its state from here on."""
-    from tokenizers import Tokenizer
-
-    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    own = Tokenizer.from_str(tokenizer)
     own.no_padding()
-    own.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    own.enable_truncation(max_length, direction=truncation_side)
     return own
-
-
-def _check_accuracy(run: Path, settings: Serve) -> None:
-    """Compare int8 with fp32 on labelled rows.
-
-    Raises:
-        ConfigError: int8 is less accurate by more than it may be.
-    """
-    assert settings.check is not None
-    accuracy = {}
-    for precision in ("fp32", "int8"):
-        predictor = Predictor(run, precision)
-        data = predictor.config.data.model_copy(update={"group": None, "slice": None})
-        rows = sources.read(settings.check, data, split="test", label_names=predictor.labels)
-        tokens = encode(rows, predictor.tokenizer, data.max_length)
-        scores = predictor.together(predictor.logits(tokens))
-        accuracy[precision] = measure(scores, rows, predictor.config.evaluation).metrics["accuracy"]
-    told = f"{settings.check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
-    if accuracy["fp32"] - accuracy["int8"] > settings.max_loss:
-        raise ConfigError(told, f"a loss of at most {settings.max_loss}", "--precision auto, or a larger --max_loss")
-    say(told)
