@@ -40,7 +40,7 @@ def main() -> None:
 def overload(server: Server, process: psutil.Process, seconds: float, times: float) -> None:
     contents = [body(server, text) for text in texts("tweets")]
     capacity, _ = loaded(server, texts("tweets"), 24, 10)
-    before = process.memory_info().rss
+    before = memory(process)
     took: dict[int, list[float]] = {200: [], 429: []}
     others: Counter[str] = Counter()
     healthy: Counter[int] = Counter()
@@ -96,8 +96,13 @@ def overload(server: Server, process: psutil.Process, seconds: float, times: flo
         print(f"{name:>9}: {len(found):6}  p50 / p95 / p99: {' / '.join(cuts)} ms")
     print(f"   others: {dict(others) or 'none'}")
     print(f"   health: {dict(healthy)}")
-    print(f"   memory: {before / 2**20:.0f} -> {process.memory_info().rss / 2**20:.0f} MiB")
+    print(f"   memory: {before / 2**20:.0f} -> {memory(process) / 2**20:.0f} MiB")
     print(f"20 requests after it: {1000 * max(single):.0f} ms at most, all within {time.perf_counter() - after:.1f} s")
+
+
+def memory(process: psutil.Process) -> int:
+    """Resident, of the server and the process that has its model."""
+    return sum(each.memory_info().rss for each in (process, *process.children()))
 
 
 def alone(connection: http.client.HTTPConnection, server: Server, content: bytes) -> float:

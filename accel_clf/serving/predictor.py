@@ -21,6 +21,7 @@ from accel_clf.strategies.accelerate import AccelerateStrategy
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
 BATCH = 32
+MULTIPLE = 16  # of tokens that a packed batch has: few shapes, for which a CPU's kernels are made once and kept
 
 
 class Predictor:
@@ -87,8 +88,11 @@ class Predictor:
         Args:
             rows: token ids, int [length] each.
         """
+        wanted = len(rows)
+        if self.layout == packing.PACKED and (over := sum(map(len, rows)) % MULTIPLE):
+            rows = [*rows, np.full(MULTIPLE - over, self.pad_id, np.int32)]
         given = send_to_device(arrange(rows, self.layout, self.pad_id), self.strategy.device)
-        each = [model(**given).logits.float() for model in self.models]
+        each = [model(**given).logits[:wanted].float() for model in self.models]
         found: np.ndarray = torch.stack(each, dim=1).cpu().numpy()
         return found
 

@@ -20,9 +20,9 @@ from accel_clf.serving.batcher import Batcher, FullError
 from accel_clf.serving.worker import Worker, load
 
 # Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
-BATCH_TOKENS = {"cpu": 1024}
+BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 16384
-WAITING_BATCHES = 64
+WAITING_BATCHES = 16
 
 
 class TooLongError(Exception):

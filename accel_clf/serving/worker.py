@@ -1,4 +1,4 @@
-"""The model in a process of its own: beside threads that speak HTTP, each of its operations would wait for their lock."""
+"""The model in a process of its own: beside threads that speak HTTP, its operations would wait for their lock."""
 
 import os
 import pickle
@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _send(what: object, to: BinaryIO) -> None:
+def _send(what: object, to: IO[bytes]) -> None:
     pickle.dump(what, to, pickle.HIGHEST_PROTOCOL)
     to.flush()
 

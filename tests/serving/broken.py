@@ -1,32 +1,44 @@
 """Bad models for a server, planted before it starts."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from accel_clf.config import Serve
+from accel_clf.serving import service
 from accel_clf.serving.predictor import Predictor
+from accel_clf.serving.worker import load
 
-right = Predictor.answer
+Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
-def slow(self: Predictor, rows: Sequence[np.ndarray]) -> np.ndarray:
+def slow(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
     """A batch takes 0.2 s, whatever is in it."""
     time.sleep(0.2)
-    return right(self, rows)
+    return right(rows)
 
 
-def no_number(self: Predictor, rows: Sequence[np.ndarray]) -> np.ndarray:
-    return np.full_like(right(self, rows), np.nan)
+def no_number(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
+    return np.full_like(right(rows), np.nan)
 
 
-def dying(self: Predictor, rows: Sequence[np.ndarray]) -> np.ndarray:
+def dying(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
     """Fails at the third text; the first is the server's own."""
     dying.calls = getattr(dying, "calls", 0) + 1  # type: ignore[attr-defined]
     if dying.calls == 3:  # type: ignore[attr-defined]
         raise RuntimeError("planted in the model")
-    return right(self, rows)
+    return right(rows)
+
+
+def load_bad(name: str, run: Path, settings: Serve) -> Predictor:
+    """What the model's process loads."""
+    predictor = load(run, settings)
+    predictor.answer = partial(globals()[name], predictor.answer)  # type: ignore[method-assign]
+    return predictor
 
 
 def plant(name: str) -> None:
-    Predictor.answer = globals()[name]  # type: ignore[method-assign]
+    service.load = partial(load_bad, name)

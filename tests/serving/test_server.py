@@ -70,7 +70,7 @@ def test_memory_does_not_grow(run: Path, tmp_path: Path) -> None:
 
             with ThreadPoolExecutor(8) as clients:
                 list(clients.map(client, range(8)))
-            return int(process.memory_info().rss)
+            return sum(each.memory_info().rss for each in (process, *process.children()))
 
         before = requests(800)
         assert requests(1600) < 1.05 * before
@@ -141,6 +141,28 @@ def test_the_model_fails(run: Path, tmp_path: Path) -> None:
         assert server.predict("dull").status == 503
         assert server.process.wait(30) == 1
         assert "planted in the model" in server.said.read_text()
+
+
+def test_the_model_is_killed(run: Path, tmp_path: Path) -> None:
+    """As the system does where memory is short: noticed although nobody asks."""
+    with serving(run, tmp_path) as server:
+        (model,) = psutil.Process(server.process.pid).children()
+        model.kill()
+        assert server.process.wait(30) == 1
+        assert "the model has failed" in server.said.read_text()
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_the_model_ends_with_its_server_only(run: Path, tmp_path: Path, signals: list[signal.Signals]) -> None:
+    """Whatever it is sent, as a terminal and an init system send to all; killed, a server leaves nobody behind."""
+    with serving(run, tmp_path) as server:
+        (model,) = psutil.Process(server.process.pid).children()
+        for number in signals:
+            model.send_signal(number)
+        assert server.predict("dull").status == 200
+        server.process.kill()
+        psutil.wait_procs([model], 30)
+        assert not model.is_running()
 
 
 def test_the_model_gives_no_number(run: Path, tmp_path: Path) -> None:
