@@ -10,7 +10,6 @@ import numpy as np
 
 from accel_clf.data.sources import Rows
 from accel_clf.errors import UserError
-from accel_clf.evaluation import probabilities
 from accel_clf.folder import whole
 
 # Parts that are measured once, at a run's end, and the file with the answers.
@@ -53,6 +52,8 @@ def write_measured(path: Path, rows: Rows, logits: np.ndarray, more: Mapping[str
         logits: float32 [rows, classes]; written so that they are read back bit for bit.
         more: further columns, by name.
     """
+    from accel_clf.evaluation import probabilities  # here: a server's own process, which has no model, needs no torch
+
     names, more = rows.label_names, more or {}
     scores = probabilities(logits)
     with whole(path) as file:

@@ -26,7 +26,7 @@ def flags(model: Path, rows: Path, output: Path, **more: Any) -> dict[str, Any]:
     return {
         "model": {"name": str(model)},
         "data": {"train": str(rows), "group": "id", "slice": "lang", "max_length": 48, "validation": 0.2},
-        "training": {"epochs": 4, "learning_rate": 2e-3},
+        "training": {"epochs": 4, "learning_rate": 2e-3, "precision": "fp32"},  # as `predict` has it
         "folds": 3,
         "output": str(output),
         **more,

@@ -93,6 +93,12 @@ finally:
             assert " ".join((field.description or "").split()[:3]) in " ".join(done.stdout.split())
 
 
+def test_the_process_that_speaks_http_needs_no_torch() -> None:
+    """It would be 190 MB beside those of the model's process."""
+    code = "import sys, accel_clf.serving.server; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_configs_parse(path: Path) -> None:
     assert load(path, {}).output.startswith("runs/")

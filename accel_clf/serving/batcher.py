@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -12,6 +13,7 @@ AHEAD = 4  # batches whose rows are taken from the queue together, so that rows 
 SECONDS_BETWEEN_LOOKS = 0.25  # whether a request is still wanted
 
 Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
+Places = Sequence[tuple["_Request", int]]  # a request and which of its rows, for each row of a batch
 
 
 class FullError(Exception):
@@ -59,7 +61,8 @@ class Batcher:
     """Answers rows of any number of threads by one thread of its own.
 
     It waits for nothing but rows: alone, a request is answered at once; while a batch is being answered others gather,
-    and make the next one.
+    and make the next one. Answers are handed out by another thread: those who wait for them would get the interpreter's
+    lock before the next batch is on its way.
 
     Args:
         answer: rows of token ids, int [length] each, to what is returned for them, one after another: [rows, ...].
@@ -73,6 +76,9 @@ class Batcher:
         self._queued = 0  # tokens
         self._changed = threading.Condition()
         self._closing = False
+        self._answered: SimpleQueue[tuple[Places, np.ndarray] | None] = SimpleQueue()
+        self._handing_out = threading.Thread(target=self._hand_out, name="answers", daemon=True)
+        self._handing_out.start()
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._thread.start()
 
@@ -145,6 +151,8 @@ class Batcher:
                 for batch in batches(lengths, self.batch_tokens):
                     self._answer_to([places[number] for number in batch.tolist()])
         finally:
+            self._answered.put(None)
+            self._handing_out.join()
             # Closed, there is nobody left. Otherwise the model has failed, for all who wait.
             with self._changed:
                 self._closing = True
@@ -165,17 +173,20 @@ class Batcher:
             self._queued -= tokens
             return taken
 
-    def _answer_to(self, places: Sequence[tuple[_Request, int]]) -> None:
+    def _answer_to(self, places: Places) -> None:
         now = time.monotonic()
         places = [(request, place) for request, place in places if request.until > now]  # others have left
         if not places:
             return
-        answers = self._answer([request.rows[place] for request, place in places])
-        for (request, place), answer in zip(places, answers, strict=True):
-            request.answers[place] = answer
-            request.missing -= 1
-            if request.missing == 0:
-                request.done.set()
+        self._answered.put((places, self._answer([request.rows[place] for request, place in places])))
+
+    def _hand_out(self) -> None:
+        while found := self._answered.get():
+            for (request, place), answer in zip(*found, strict=True):
+                request.answers[place] = answer
+                request.missing -= 1
+                if request.missing == 0:
+                    request.done.set()
 
 
 def batches(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]:
