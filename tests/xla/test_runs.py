@@ -54,7 +54,7 @@ def flags(rows: tuple[Path, Path], encoder: Path) -> list[str]:
 def one(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Path:
     """An interpreter of its own: the forks here are ready for XLA."""
     output = tmp_path_factory.mktemp("one") / "run"
-    flags = [*flags, "--batch.size", "8", "--output", str(output)]
+    flags = [*flags, "--batch.size", "8", "--training.precision", "fp32", "--output", str(output)]  # as virtual cores
     subprocess.run([sys.executable, "-m", "accel_clf.cli", "train", *flags], check=True, timeout=600, cwd=REPOSITORY)
     return output
 
