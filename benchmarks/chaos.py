@@ -19,7 +19,7 @@ from typing import Any
 from accel_clf.report import table
 
 SMALL = ("--data.limit", "1600", "--evaluation.baseline", "false", "--checkpoint.every", "3")
-KILLS_AN_EPOCH = 2  # all of them fit into one run: a start makes 5 to 13 steps of 45 before it is killed, on the average
+KILLS_AN_EPOCH = 2  # all fit into one run: a start makes 5 to 13 steps of 45 before it is killed, on the average
 SAVES = (0, 3, 6, 12)  # steps, of which every third is saved
 STARTING, STEPPING = 8.0, 0.2  # seconds
 TIMES = {"seconds", "logged_seconds", "rows_per_second"}
