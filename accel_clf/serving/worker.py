@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -115,14 +116,15 @@ class Worker:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe:
-            pipe.close()
+    assert process.stdin and process.stdout, "both are pipes"
+    with suppress(BrokenPipeError):  # it has ended before it has read all
+        process.stdin.close()
     try:
         process.wait(SECONDS_TO_END)
     except subprocess.TimeoutExpired:  # amid a batch that nobody waits for any more
         process.kill()
         process.wait()
+    process.stdout.close()  # last: a thread that still reads it has its lock
 
 
 def _send(what: object, to: IO[bytes]) -> None:
