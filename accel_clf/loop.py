@@ -155,12 +155,12 @@ def fit(
             step_rate = rate(at.step, total, at.peak, training.warmup, training.schedule)
             set_rate(optimizer, step_rate)
             loss, norm = train_step(
-                model, optimizer, step.share, step.micro_batches, len(step.rows), strategy, training.max_grad_norm
+                model, optimizer, step.share, step.micro_batches, step.rows, strategy, training.max_grad_norm
             )
             at.step += 1
             progress_bar.advance()
             logs = at.step % log_every == 0 or at.step % every == 0 or at.step == total
-            meeting.after(loss, step.rows, read=logs)
+            meeting.after(loss, step, read=logs)
             if logs:
                 line = {"epoch": step.epoch + 1, "step": at.step, "rate": step_rate, **_summary(at)}
                 # fp16's scaler finds its scale by steps that overflow and are left out: their norm is infinite.
@@ -215,10 +215,19 @@ def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int
 
 
 class _Step(NamedTuple):
-    """What an optimizer step is made from: its rows, and this process's share of so many micro-batches."""
+    """What an optimizer step is made from.
+
+    Attributes:
+        epoch: from 0.
+        places: int64 [micro-batches, places], the rows of all processes, with fillers.
+        rows: how many these are without fillers.
+        micro_batches: how many there are.
+        share: this process's part of each.
+    """
 
     epoch: int
-    rows: np.ndarray
+    places: np.ndarray
+    rows: int
     micro_batches: int
     share: Iterable[Batch]
 
@@ -231,9 +240,11 @@ def _steps(rows: TrainingRows, config: Config, strategy: Strategy, first: int, s
         done = max(0, first - epoch * steps_per_epoch) * accumulate
         batches = epoch_batches(rows, config, strategy.processes, epoch, done)
         share = iter(strategy.batches(batches, tensors))
-        for start in range(0, len(batches), accumulate):
+        starts = range(0, len(batches), accumulate)
+        counts = np.add.reduceat((batches.rows != FILLER).sum(axis=1), starts).tolist()  # at once: fast
+        for start, rows_of_step in zip(starts, counts, strict=True):
             places = batches.rows[start : start + accumulate]
-            yield _Step(epoch, places[places != FILLER], len(places), islice(share, len(places)))
+            yield _Step(epoch, places, rows_of_step, len(places), islice(share, len(places)))
 
 
 def _summary(at: Progress) -> dict[str, Any]:
@@ -260,7 +271,7 @@ class _Meeting:
         self.signal = 0
         self.pace = 1  # steps between meetings
         self.losses: list[torch.Tensor] = []
-        self.rows: list[np.ndarray] = []
+        self.steps: list[_Step] = []
         self.after_save()
 
     def after_save(self) -> None:
@@ -271,13 +282,13 @@ class _Meeting:
         """Leave out the time since the last meeting."""
         self.began = time.perf_counter()
 
-    def after(self, loss: torch.Tensor, rows: np.ndarray, read: bool) -> None:
+    def after(self, loss: torch.Tensor, step: _Step, read: bool) -> None:
         """After a step, and with the losses where they are wanted.
 
         Left alone, a process looks at every step, which costs nothing. Several meet every `pace` steps.
         """
         self.losses.append(loss)
-        self.rows.append(rows)
+        self.steps.append(step)
         alone = self.strategy.processes == 1
         if alone:
             self.signal, self.late = interruption.asked(), self._is_late()
@@ -298,25 +309,26 @@ class _Meeting:
         mine[: len(self.losses)] = torch.stack([loss.cpu() for loss in self.losses])
         mine[self.most :] = torch.tensor([asked == SIGTERM, asked == SIGINT, self._is_late(), seconds])
         *losses, terminate, interrupt, late, seconds_of_all = self.strategy.sum(mine).tolist()
-        for number, rows in enumerate(self.rows):
+        for number, step in enumerate(self.steps):
             if not math.isfinite(losses[number]):
-                raise self._not_finite(losses[number], self.at.step - len(self.rows) + 1 + number, rows)
+                raise self._not_finite(losses[number], self.at.step - len(self.steps) + 1 + number, step)
         self.signal, self.late = SIGTERM if terminate else SIGINT if interrupt else 0, bool(late)
-        seconds_a_step = seconds_of_all / self.strategy.processes / len(self.rows)
+        seconds_a_step = seconds_of_all / self.strategy.processes / len(self.steps)
         self.pace = max(1, min(self.most, int(SECONDS_BETWEEN_MEETINGS / seconds_a_step)))
-        self.at.losses += losses[: len(self.rows)]
-        self.at.rows += [len(rows) for rows in self.rows]
+        self.at.losses += losses[: len(self.steps)]
+        self.at.rows += [step.rows for step in self.steps]
         self.at.seconds += seconds
-        self.losses, self.rows = [], []
+        self.losses, self.steps = [], []
         self.restart()
 
     def _is_late(self) -> bool:
         return self.strategy.is_main and time.perf_counter() - self.saved > 60 * self.save_minutes
 
-    def _not_finite(self, loss: float, step: int, rows: np.ndarray) -> UserError:
-        shown = ", ".join(map(str, sorted(self.ids[rows])[:IDS_SHOWN])) + (", ..." if len(rows) > IDS_SHOWN else "")
+    def _not_finite(self, loss: float, number: int, step: _Step) -> UserError:
+        ids = sorted(self.ids[step.places[step.places != FILLER]])
+        shown = ", ".join(map(str, ids[:IDS_SHOWN])) + (", ..." if len(ids) > IDS_SHOWN else "")
         return UserError(
-            f"the loss is {loss} at step {step}, of these rows of the training data (from 0): {shown}",
+            f"the loss is {loss} at step {number}, of these rows of the training data (from 0): {shown}",
             "a number",
             "look at these rows, lower --training.learning_rate, or take --training.precision fp32; "
             "the last checkpoint and the best model are as they were",

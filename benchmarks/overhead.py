@@ -1,6 +1,6 @@
 """What our loop adds to a bare one over the same batches: loader, strategy, clipping, log, seeds.
 
-python -m benchmarks.overhead [--model FOLDER] [--steps 60] [--repeats 15]
+python -m benchmarks.overhead [--model FOLDER] [--steps 60] [--repeats 31]
 
 Both loops take turns in one process, on the same model, so that a machine whose speed drifts slows both alike.
 """
@@ -33,7 +33,7 @@ def main() -> None:
         "--model", default="demo", help="a folder or Hub id (default: the demo's, where overhead shows most)"
     )
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=31)
     parser.add_argument("--size", type=int, default=32)
     given = parser.parse_args()
     config = load(None, {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size},

@@ -4,6 +4,7 @@ The rows of an optimizer step do not depend on how many processes share them or 
 taken: 1 process with batch 32, 8 processes with batch 4 and 1 process with 4 batches of 8 follow the same steps.
 """
 
+import hashlib
 from math import ceil
 
 import numpy as np
@@ -59,4 +60,5 @@ def batches(rows: np.ndarray, size: int) -> np.ndarray:
 
 def step_seed(seed: int, step: int, process: int) -> int:
     """The seed of a step's dropout on one process: noise, like order, is arithmetic."""
-    return int(np.random.SeedSequence((seed, step, process)).generate_state(1, np.uint64)[0] >> 1)
+    digest = hashlib.blake2b(f"{seed} {step} {process}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

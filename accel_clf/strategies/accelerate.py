@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import torch
@@ -125,7 +126,7 @@ class AccelerateStrategy(Strategy):
 
     def backward(self, loss: torch.Tensor, rows: int) -> None:
         # DDP and FSDP average gradients over processes; the loss is a part of a sum.
-        self.accelerator.backward(loss / rows * self.processes)
+        self.accelerator.backward(loss, gradient=torch.full_like(loss, self.processes / rows))
 
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         norm: torch.Tensor | None = None
@@ -201,7 +202,18 @@ def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) 
     prepared: Iterable[Batch] = prepare_data_loader(
         loader, device, split_batches=True, put_on_device=True, non_blocking=True
     )
-    return prepared
+    return _some_at_once(prepared)
+
+
+def _some_at_once(batches: Iterable[Batch], many: int = 16) -> Iterator[Batch]:
+    """The same batches, made `many` at a time.
+
+    Making one between two steps takes four times as long, of which the step's own work is to blame: it has pushed this
+    code and data out of the processor's caches (benchmarks/LOG.md).
+    """
+    coming = iter(batches)
+    while some := list(islice(coming, many)):
+        yield from some
 
 
 def _device_name(device: torch.device) -> str:
