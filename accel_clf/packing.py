@@ -5,6 +5,7 @@ answer at each document's first token. Weights, their names and what is saved st
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -73,9 +74,14 @@ def pack(model: nn.Module) -> None:
         return args, {**inputs, "position_ids": inputs["position_ids"] + offset}
 
     model.register_forward_pre_hook(place, with_kwargs=True)
+    last = stack_of(model).layer[-1]
+    last.forward = _FirstTokens(last)
+
+
+def stack_of(model: nn.Module) -> Any:
+    """What holds a model's layers."""
     base: Any = model.base_model
-    stack = base.transformer if hasattr(base, "transformer") else base.encoder
-    stack.layer[-1].forward = _FirstTokens(stack.layer[-1])
+    return base.transformer if hasattr(base, "transformer") else base.encoder
 
 
 def _attention(
@@ -85,7 +91,7 @@ def _attention(
     value: torch.Tensor,
     mask: None,
     *,
-    lengths: Sequence[int],
+    lengths: tuple[int, ...],
     starts: torch.Tensor,
     scaling: float,
     dropout: float = 0.0,
@@ -108,7 +114,7 @@ def _attention(
             query, key, value, lengths, scaling, dropout
         )
         return attended, None
-    groups, heads, size = _groups(lengths), query.shape[1], query.shape[3]
+    groups, heads, size = groups_of(lengths), query.shape[1], query.shape[3]
     sizes = [documents.stop - documents.start for documents, _ in groups]
     apart = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
     found = []
@@ -157,7 +163,7 @@ class _Attend(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        keep, groups = Keep(dropout), _groups(lengths)
+        keep, groups = Keep(dropout), groups_of(lengths)
         attended = torch.empty_like(query.transpose(1, 2))
         kept = []
         for group in groups:
@@ -189,7 +195,8 @@ class _Attend(torch.autograd.Function):
         return of_query, of_key, of_value, None, None, None
 
 
-def _groups(lengths: Sequence[int]) -> list[tuple[slice, int]]:
+@lru_cache(maxsize=4)  # all layers of a batch ask
+def groups_of(lengths: tuple[int, ...]) -> list[tuple[slice, int]]:
     """Neighbours of one length, as many as fit a processor's cache: their tokens, and how many they are."""
     found, start = [], 0
     for length, same in groupby(lengths):

@@ -21,8 +21,8 @@ HOUSE = [
     "strategies.accelerate_xla", "strategies.launch",
     "metrics", "evaluate_module", "evaluation", "loop", "job", "programs", "baseline", "checkpoint",
     "folder", "answers", "resume", "report", "run", "calibration", "out_of_fold", "crossval",
-    "parity", "serving.predictor", "serving.worker", "serving.batcher", "serving.service", "serving.observed",
-    "serving.schema", "serving.table", "serving.occlusion", "serving.app", "serving.server",
+    "parity", "serving.fused", "serving.predictor", "serving.worker", "serving.batcher", "serving.service",
+    "serving.observed", "serving.schema", "serving.table", "serving.occlusion", "serving.app", "serving.server",
     "doctor", "train", "cv", "cli",
 ]  # fmt: skip
 PACKAGE = REPOSITORY / "accel_clf"

@@ -17,6 +17,7 @@ from accel_clf.data.tokens import Tokens, encode, encode_texts
 from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, measure, probabilities
 from accel_clf.model import load_trained
+from accel_clf.serving.fused import can_fuse, fuse
 from accel_clf.strategies.accelerate import AccelerateStrategy
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
@@ -60,6 +61,8 @@ class Predictor:
             if precision != "fp32":
                 model = _lighter(model.eval(), precision)
             self.layout, _ = packing.prepare(model, self.strategy.layout)
+            if self.layout == packing.PACKED and precision != "int8" and can_fuse(self.strategy.device):
+                fuse(model)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(found) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")

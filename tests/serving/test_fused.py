@@ -1,0 +1,37 @@
+"""A fused encoder gives the answers of the one that it was made from."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accel_clf import packing
+from accel_clf.data.layouts import pack
+from accel_clf.serving.fused import Linear, can_fuse, fuse
+from tests.test_packing import make, packed, rows_of
+
+pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this torch has no oneDNN")
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("family", packing.FAMILIES)
+@settings(max_examples=10, deadline=None)
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), seed=st.integers(0, 99))
+def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed: int) -> None:
+    named: dict[str, Any] = {"activation" if family == "distilbert" else "hidden_act": activation}
+    plain = packed(make(family, **named)).eval()
+    fused = packed(make(family, **named)).eval()
+    fuse(fused)
+    assert not any(type(module) is torch.nn.Linear for module in fused.modules())
+    batch = pack(sorted(rows_of(lengths, seed), key=len))
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(**batch).logits, plain(**batch).logits, rtol=0, atol=1e-5)
+
+
+def test_the_activation_is_a_part_of_the_product() -> None:
+    layers = [torch.nn.Linear(8, 16), torch.nn.Linear(8, 4)]
+    values = torch.randn(3, 8)
+    wanted = torch.nn.functional.gelu(torch.cat([layer(values) for layer in layers], dim=-1))
+    torch.testing.assert_close(Linear(layers, "gelu")(values), wanted.detach(), rtol=0, atol=1e-6)
