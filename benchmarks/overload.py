@@ -40,7 +40,7 @@ def main() -> None:
 def overload(server: Server, process: psutil.Process, seconds: float, times: float) -> None:
     contents = [body(server, text) for text in texts("tweets")]
     capacity, _ = loaded(server, texts("tweets"), 24, 10)
-    before = memory(process)
+    weights = [memory(process)]
     took: dict[int, list[float]] = {200: [], 429: []}
     others: Counter[str] = Counter()
     healthy: Counter[int] = Counter()
@@ -71,6 +71,7 @@ def overload(server: Server, process: psutil.Process, seconds: float, times: flo
 
     def watch() -> None:
         while not over.wait(0.2):
+            weights.append(memory(process))
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
             connection.request("GET", "/health/ready")
             healthy[connection.getresponse().status] += 1
@@ -96,7 +97,8 @@ def overload(server: Server, process: psutil.Process, seconds: float, times: flo
         print(f"{name:>9}: {len(found):6}  p50 / p95 / p99: {' / '.join(cuts)} ms")
     print(f"   others: {dict(others) or 'none'}")
     print(f"   health: {dict(healthy)}")
-    print(f"   memory: {before / 2**20:.0f} -> {memory(process) / 2**20:.0f} MiB")
+    told = ", ".join(f"{weights[round((len(weights) - 1) * part / 4)] / 2**20:.0f}" for part in range(5))
+    print(f"   memory: {told} MiB, from the first moment to the last")
     print(f"20 requests after it: {1000 * max(single):.0f} ms at most, all within {time.perf_counter() - after:.1f} s")
 
 

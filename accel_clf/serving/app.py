@@ -163,6 +163,8 @@ def _around_requests(app: Flask, service: Service, observed: Observed, key: str 
             raise RefusedError(400, f"Host {request.headers.get('Host', '')!r} is none of this server's names")
         if key and not _has(key):
             raise RefusedError(401, "a key is needed", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'})
+        if service.full and request.path in ("/predict", "/explain"):
+            raise FullError  # before its body is read: refusals must not take what answers need
         if request.path == "/predict/file":
             request.max_content_length = int(settings.max_file_megabytes * MEGABYTE)
 

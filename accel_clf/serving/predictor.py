@@ -1,5 +1,6 @@
 """A run folder as a function from texts to labels, by the same tokens and forward as evaluation."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,9 @@ from accel_clf.strategies.accelerate import AccelerateStrategy
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
 BATCH = 32
-MULTIPLE = 16  # of tokens that a packed batch has: few shapes, for which a CPU's kernels are made once and kept
+SHAPES = 8  # that a packed batch may have between a power of two tokens and the next: a CPU keeps kernels for each
+FEWEST = 16  # tokens that they differ by
+WARMING = 3.0  # seconds
 
 
 class Predictor:
@@ -92,12 +95,29 @@ class Predictor:
             rows: token ids, int [length] each.
         """
         wanted = len(rows)
-        if self.layout == packing.PACKED and (over := sum(map(len, rows)) % MULTIPLE):
-            rows = [*rows, np.full(MULTIPLE - over, self.pad_id, np.int32)]
+        if self.layout == packing.PACKED:
+            tokens, longest = sum(map(len, rows)), max(map(len, rows))
+            missing = -tokens % _step(tokens)
+            rows = [*rows, *(self._filler(min(longest, missing - made)) for made in range(0, missing, longest))]
         given = send_to_device(arrange(rows, self.layout, self.pad_id), self.strategy.device)
         each = [model(**given).logits[:wanted].float() for model in self.models]
         found: np.ndarray = torch.stack(each, dim=1).cpu().numpy()
         return found
+
+    def warm_up(self, most_tokens: int) -> None:
+        """Answer a batch of each shape, up to a size and for some seconds at most, the smallest first.
+
+        A CPU's kernels for them are made now, and take their memory now, rather than when requests come.
+        """
+        until, tokens = time.monotonic() + WARMING, FEWEST
+        while tokens <= most_tokens and time.monotonic() < until:
+            self.answer([self._filler(FEWEST)] * (tokens // FEWEST))
+            if self.layout != packing.PACKED:
+                return
+            tokens += _step(tokens)
+
+    def _filler(self, length: int) -> np.ndarray:
+        return np.full(length, self.pad_id, np.int32)
 
     def together(self, each: Sequence[np.ndarray]) -> np.ndarray:
         """The answer to each model's logits: probabilities, float64 [rows, classes]."""
@@ -110,6 +130,11 @@ class Predictor:
         while some := list(islice(remaining, TEXTS_AT_ONCE)):
             tokens = encode_texts(some, self.tokenizer, self.config.data.max_length)
             yield from zip(some, self.together(self.logits(tokens)), strict=True)
+
+
+def _step(tokens: int) -> int:
+    """Of what a packed batch of about so many tokens has a multiple."""
+    return max(FEWEST, (1 << tokens.bit_length() - 1) // SHAPES)
 
 
 def _lighter(model: torch.nn.Module, precision: str) -> torch.nn.Module:

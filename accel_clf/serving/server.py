@@ -28,6 +28,8 @@ BESIDE = 32  # threads that say how it is, refuse, and stream files, when all ot
 CLOSING = 5.0  # seconds for the thread that computes to end, when nobody waits for it
 QUIET = 0.3  # seconds after which a connection that has asked for nothing is not expected to, when the server ends
 HALF_A_REQUEST = 2.0  # the same for one that has asked for half of something
+FEW = 4  # requests in work; with more, connections are looked at together now and then
+PAUSE = 0.005  # seconds between two looks, of which each costs some time for every connection
 OTHER_FILES = 128  # that this process may have open besides its connections
 LINGER = 5.0  # seconds for which a request that is too large is read after it has been refused
 
@@ -166,6 +168,8 @@ def serve(run: Path, settings: Serve) -> int:
     print(f"listening on {addresses}", flush=True)
     while not asked and service.alive:
         wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)
+        if service.in_work > FEW:
+            time.sleep(PAUSE)
     if asked:
         return _end(servers, sockets, service, settings.grace)
     say("the model has failed; why is told above")

@@ -17,11 +17,8 @@ from accel_clf.config import Serve
 from accel_clf.data import sources
 from accel_clf.folder import versions
 from accel_clf.serving.batcher import Batcher, FullError
-from accel_clf.serving.worker import Worker, load
+from accel_clf.serving.worker import Worker, batch_tokens, load
 
-# Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
-BATCH_TOKENS = {"cpu": 4096}
-BATCH_TOKENS_ELSEWHERE = 16384
 WAITING_BATCHES = 16
 
 
@@ -92,8 +89,7 @@ class Service:
         self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
         self._tokenizer = _tokenizer_for_threads(loaded.tokenizer, self.max_length, loaded.truncation_side)
         self._tokenizing = threading.BoundedSemaphore(os.cpu_count() or 1)
-        batch = settings.batch_tokens or BATCH_TOKENS.get(self.device, BATCH_TOKENS_ELSEWHERE)
-        self._worker.answer([self.encode([""])[0].ids])  # the first is slower by far
+        batch = batch_tokens(settings, self.device)
         self._draining = False
         self._answered_tokens, self._busy_seconds = 0, 0.0
         self._lock, self.in_work = threading.Lock(), 0
@@ -136,6 +132,11 @@ class Service:
         self._worker.close()
         return in_time
 
+    @property
+    def full(self) -> bool:
+        """Whether a request would not be admitted."""
+        return self.in_work >= self.settings.queue or self.batcher.full
+
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """Within it, a request is one of the `queue` that may be in work.
@@ -144,7 +145,7 @@ class Service:
             FullError: so many are already, or they wait with more tokens than may wait.
         """
         with self._lock:
-            if self.in_work >= self.settings.queue or self.batcher.full:
+            if self.full:
                 raise FullError
             self.in_work += 1
         try:

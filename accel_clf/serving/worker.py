@@ -20,7 +20,11 @@ from accel_clf.errors import UserError
 if TYPE_CHECKING:
     from accel_clf.serving.predictor import Predictor
 
+# Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
+BATCH_TOKENS = {"cpu": 4096}
+BATCH_TOKENS_ELSEWHERE = 16384
 SECONDS_TO_END = 5.0
+BEHIND = 5  # whoever reads requests, says how it is, and refuses what is too much: they take little, and cannot wait
 
 Load = Callable[[Path, Serve], "Predictor"]
 
@@ -151,13 +155,22 @@ def load(run: Path, settings: Serve) -> "Predictor":
     if precision == "int8":
         assert settings.check is not None
         check_int8(run, settings.check, settings.max_loss)
-    return Predictor(run, precision)
+    predictor = Predictor(run, precision)
+    predictor.warm_up(batch_tokens(settings, str(predictor.strategy.device)))
+    return predictor
+
+
+def batch_tokens(settings: Serve, device: str) -> int:
+    """Most that a batch may have, padding counted."""
+    return settings.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS_ELSEWHERE)
 
 
 def main() -> None:
     """What the process does: load, tell, and answer until nobody asks any more."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all at once, it would end before requests are answered
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(BEHIND)
     asked, answered = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what libraries print is not an answer

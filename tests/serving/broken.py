@@ -26,9 +26,9 @@ def no_number(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def dying(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Fails at the third text; the first is the server's own."""
+    """Fails at the second text."""
     dying.calls = getattr(dying, "calls", 0) + 1  # type: ignore[attr-defined]
-    if dying.calls == 3:  # type: ignore[attr-defined]
+    if dying.calls == 2:  # type: ignore[attr-defined]
         raise RuntimeError("planted in the model")
     return right(rows)
 

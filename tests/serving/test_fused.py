@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from accel_clf import packing
 from accel_clf.data.layouts import pack
 from accel_clf.serving.fused import Linear, can_fuse, fuse
+from accel_clf.serving.predictor import SHAPES, _step
 from tests.test_packing import make, packed, rows_of
 
 pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this torch has no oneDNN")
@@ -35,3 +36,11 @@ def test_the_activation_is_a_part_of_the_product() -> None:
     values = torch.randn(3, 8)
     wanted = torch.nn.functional.gelu(torch.cat([layer(values) for layer in layers], dim=-1))
     torch.testing.assert_close(Linear(layers, "gelu")(values), wanted.detach(), rtol=0, atol=1e-6)
+
+
+def test_batches_have_few_shapes() -> None:
+    missing = [-tokens % _step(tokens) for tokens in range(1, 4097)]
+    shapes = {tokens + more for tokens, more in enumerate(missing, start=1)}
+    assert len(shapes) <= SHAPES * 7
+    assert all(shape % _step(shape) == 0 for shape in shapes), "a shape stays as it is"
+    assert all(more < tokens / SHAPES for tokens, more in enumerate(missing, start=1) if tokens >= 128)
