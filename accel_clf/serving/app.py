@@ -164,7 +164,7 @@ def _around_requests(app: Flask, service: Service, observed: Observed, key: str 
         if key and not _has(key):
             raise RefusedError(401, "a key is needed", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'})
         if service.full and request.path in ("/predict", "/explain"):
-            raise FullError  # before its body is read: refusals must not take what answers need
+            raise FullError  # before its body is parsed: a refusal must not take what answers need
         if request.path == "/predict/file":
             request.max_content_length = int(settings.max_file_megabytes * MEGABYTE)
 

@@ -110,8 +110,9 @@ class Predictor:
         A CPU's kernels for them are made now, and take their memory now, rather than when requests come.
         """
         until, tokens = time.monotonic() + WARMING, FEWEST
+        row = self._filler(min(FEWEST, self.config.data.max_length))
         while tokens <= most_tokens and time.monotonic() < until:
-            self.answer([self._filler(FEWEST)] * (tokens // FEWEST))
+            self.answer([row] * (tokens // len(row)))
             if self.layout != packing.PACKED:
                 return
             tokens += _step(tokens)
