@@ -118,7 +118,7 @@ class AccelerateStrategy(Strategy):
         return prepared
 
     def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
-        return make_loader(batches, collate, self.device)
+        return _some_at_once(make_loader(batches, collate, self.device))
 
     def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = nullcontext() if last else self.accelerator.no_sync(model)
@@ -202,7 +202,7 @@ def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) 
     prepared: Iterable[Batch] = prepare_data_loader(
         loader, device, split_batches=True, put_on_device=True, non_blocking=True
     )
-    return _some_at_once(prepared)
+    return prepared
 
 
 def _some_at_once(batches: Iterable[Batch], many: int = 16) -> Iterator[Batch]:
