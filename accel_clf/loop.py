@@ -155,7 +155,7 @@ def fit(
             step_rate = rate(at.step, total, at.peak, training.warmup, training.schedule)
             set_rate(optimizer, step_rate)
             loss, norm = train_step(
-                model, optimizer, step.share, step.micro_batches, step.rows, strategy, training.max_grad_norm
+                model, optimizer, step.share, len(step.places), step.rows, strategy, training.max_grad_norm
             )
             at.step += 1
             progress_bar.advance()
@@ -221,14 +221,12 @@ class _Step(NamedTuple):
         epoch: from 0.
         places: int64 [micro-batches, places], the rows of all processes, with fillers.
         rows: how many these are without fillers.
-        micro_batches: how many there are.
         share: this process's part of each.
     """
 
     epoch: int
     places: np.ndarray
     rows: int
-    micro_batches: int
     share: Iterable[Batch]
 
 
@@ -244,7 +242,7 @@ def _steps(rows: TrainingRows, config: Config, strategy: Strategy, first: int, s
         counts = np.add.reduceat((batches.rows != FILLER).sum(axis=1), starts).tolist()  # at once: fast
         for start, rows_of_step in zip(starts, counts, strict=True):
             places = batches.rows[start : start + accumulate]
-            yield _Step(epoch, places, rows_of_step, len(places), islice(share, len(places)))
+            yield _Step(epoch, places, rows_of_step, islice(share, len(places)))
 
 
 def _summary(at: Progress) -> dict[str, Any]:
