@@ -22,7 +22,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, translations: Path, tiny_xlmr:
     def make(name: str, *more: object, processes: int = 1) -> Job:
         arguments: list[object] = ["--model.name", tiny_xlmr, "--data.train", translations, "--data.max_length", 48]
         arguments += ["--data.slice", "lang", "--data.group", "id", "--data.validation", 0.2, "--folds", 4]
-        arguments += ["--training.epochs", 3, "--training.learning_rate", 1e-3, "--training.lr_scaling", "none"]
+        arguments += ["--training.epochs", 9, "--training.learning_rate", 1e-3, "--training.lr_scaling", "none"]
         arguments += ["--training.precision", "fp32", "--training.timeout", 1]
         arguments += ["--batch.size", 8 // processes, "--checkpoint.every", 3]
         return Job([*arguments, *more], folder / name, processes, "cv")
