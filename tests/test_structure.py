@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 HOUSE = [
     "process", "errors", "config", "arguments", "console", "interruption", "hub",
     "data.demo", "data.files", "data.sources", "data.splits", "data.parts", "data.tokens", "data.order", "data.layouts",
-    "dropout", "model", "packing", "optim",
+    "dropout", "embeddings", "model", "packing", "optim",
     "strategies.base", "strategies.accelerate", "strategies.virtual_xla", "strategies.cores", "strategies.xla",
     "strategies.accelerate_xla", "strategies.launch",
     "metrics", "evaluate_module", "evaluation", "loop", "job", "programs", "baseline", "checkpoint",

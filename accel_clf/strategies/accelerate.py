@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from accel_clf.data.layouts import Batch, Collate, GlobalBatches, Place
 from accel_clf.dropout import quicken
+from accel_clf.embeddings import RowGradients
 from accel_clf.errors import ConfigError
 from accel_clf.process import cpu_wanted, is_elastic
 from accel_clf.strategies.base import OptimizerOf, Strategy
@@ -85,6 +86,7 @@ class AccelerateStrategy(Strategy):
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.parameters: list[nn.Parameter] = []
+        self.row_gradients: RowGradients | None = None
         self._new_scaler = self.scaler_state()
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
         self.layout = "padded" if self.sharded else "packed"
@@ -107,6 +109,9 @@ class AccelerateStrategy(Strategy):
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
         self.check_equal(model)
+        # DDP wants dense gradients; a step that fp16's scaler leaves out would leave its infinities in the tables.
+        plain = self.device.type == "cpu" and self.processes == 1 and not self.accelerator.scaler
+        self.row_gradients = RowGradients(model) if plain else None
         prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
@@ -130,10 +135,14 @@ class AccelerateStrategy(Strategy):
 
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         norm: torch.Tensor | None = None
+        if self.row_gradients:
+            self.row_gradients.fill()
         if max_norm is not None:
             norm = self.accelerator.clip_grad_norm_(self.parameters, max_norm)
         optimizer.step()
         optimizer.zero_grad()
+        if self.row_gradients:
+            self.row_gradients.clear()
         return norm
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -170,7 +179,7 @@ class AccelerateStrategy(Strategy):
             self.accelerator.scaler.load_state_dict(state)
 
     def renew(self) -> None:
-        self.parameters = []
+        self.parameters, self.row_gradients = [], None
         self.accelerator.free_memory()
         self.restore_scaler(self._new_scaler)
 
