@@ -49,6 +49,7 @@ def _dispatch(given: list[str]) -> int:
     evaluate.add_argument("--config", help="the Hub data set's configuration (default: the run's, for the run's own)")
     evaluate.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
     _columns(evaluate, "text", "label", "slice")
+    _precision(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print all metrics as JSON")
 
     predict = _command(commands, "predict", "label texts with a trained run", _predict)
@@ -58,6 +59,7 @@ def _dispatch(given: list[str]) -> int:
     predict.add_argument("--config", help="the Hub data set's configuration")
     predict.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
     _columns(predict, "text")
+    _precision(predict)
     predict.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
     predict.add_argument("--json", action="store_true", help="print one JSON object a line")
 
@@ -94,6 +96,16 @@ def _command(
 def _columns(parser: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         parser.add_argument(f"--{name}", metavar="COLUMN", help=f"the column with the {name} (default: the run's)")
+
+
+def _precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="fp32",
+        help="the precision of matrix products; auto: bf16 where the hardware is fast at it, whose scores differ in "
+        "the third place (default: fp32)",
+    )
 
 
 def _parity(given: Sequence[str]) -> int:
@@ -147,7 +159,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     named = {name: getattr(arguments, name) for name in ("text", "label", "slice") if getattr(arguments, name)}
     config = arguments.config or (data.config if arguments.data == data.train else None)
     columns = data.model_copy(update={**named, "group": None, "config": config})
-    predictor = Predictor(arguments.run)
+    predictor = Predictor(arguments.run, arguments.precision)
     rows = sources.read(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
     tokens = encode(rows, predictor.tokenizer, data.max_length)
     settings = predictor.config.evaluation
@@ -182,9 +194,10 @@ def _predict(arguments: argparse.Namespace) -> int:
         texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
         for number, text in enumerate(arguments.texts, start=1):
             sources.check_text(text, f"text {number}")
-    predictor = Predictor(arguments.run)
+    predictor = Predictor(arguments.run, arguments.precision)
     columns = ("text", "label", "score")
-    answers = ({"text": text, **answer(predictor.labels, scores)} for text, scores in predictor.predict(texts))
+    found = predictor.predict(texts, shown=output is not None)
+    answers = ({"text": text, **answer(predictor.labels, scores)} for text, scores in found)
     if output is not None:
         with whole(output) as file:
             write(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")

@@ -13,9 +13,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Bar:
-    """The progress of one job, counted in steps."""
+    """The progress of one job, counted in steps, of a number that may not be known."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int | None) -> None:
         self.what, self.total, self.done, self.note = what, total, 0, ""
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
@@ -26,7 +26,7 @@ class Bar:
 class _PlainBar(Bar):
     """A line now and then, for logs; nothing for a job that is over before the first line is due."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int | None) -> None:
         super().__init__(what, total)
         self.due = time.monotonic() + SECONDS_BETWEEN_LINES
 
@@ -34,7 +34,8 @@ class _PlainBar(Bar):
         super().advance(steps, note)
         if time.monotonic() >= self.due:
             self.due = time.monotonic() + SECONDS_BETWEEN_LINES
-            say(f"{self.what}: {self.done} of {self.total} {self.note}".rstrip())
+            of = "" if self.total is None else f" of {self.total}"
+            say(f"{self.what}: {self.done}{of} {self.note}".rstrip())
 
 
 def say(line: str) -> None:
@@ -43,12 +44,12 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def bar(what: str, total: int, shown: bool = True) -> Iterator[Bar]:
+def bar(what: str, total: int | None, shown: bool = True) -> Iterator[Bar]:
     """A progress bar. Lines printed by `say` meanwhile appear above it; a bar inside another appears below it.
 
     Args:
         what: the job, in a word or two.
-        total: how many steps it has.
+        total: how many steps it has, if that is known.
         shown: False on every process but the first, which stay silent.
     """
     if not shown:

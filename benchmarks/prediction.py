@@ -1,8 +1,9 @@
 """`accel-clf predict` beside the Hub's pipeline with batches of 32: the same trained folder, the same texts.
 
-python -m benchmarks.prediction RUN --data FILE [--text text] [--rows 500] [--repeats 3]
+python -m benchmarks.prediction RUN --data FILE [--text text] [--rows 500] [--repeats 3] [--precision fp32]
 
-Both take turns in one process, from texts to labels, on all of the machine's threads, and must agree on every label.
+Both take turns in one process, from texts to labels, on all of the machine's threads. In fp32, which the
+pipeline computes in, they must agree on every label.
 """
 
 import argparse
@@ -27,13 +28,14 @@ def main() -> None:
     parser.add_argument("--text", default="text", help="the column")
     parser.add_argument("--rows", type=int, default=500, help="the first so many, in steps of the file's length")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16"), help="of ours")
     given = parser.parse_args()
     from transformers import pipeline
 
     source = read(given.data, Data(text=given.text), split="train")
     step = max(1, len(source) // given.rows)
     texts = list(islice(source.texts(), 0, step * given.rows, step))
-    predictor = Predictor(given.run)
+    predictor = Predictor(given.run, given.precision)
     hub: Any = pipeline("text-classification", str(given.run / "model"), device=predictor.strategy.device)
     length = predictor.config.data.max_length
 
@@ -54,6 +56,7 @@ def main() -> None:
     different = sum(one != other for one, other in zip(*answers.values(), strict=True))
     ratio = statistics.median(hubs / own for own, hubs in zip(*seconds.values(), strict=True))
     print(f"{len(texts)} texts of {given.data}, {torch.get_num_threads()} threads; {different} labels differ")
+    seconds[f"accel_clf, {predictor.precision}"] = seconds.pop("accel_clf")
     lines = [[name, f"{len(texts) / statistics.median(took):.1f}"] for name, took in seconds.items()]
     print(table(["", "texts/s"], lines))
     print(f"median ratio {ratio:.2f}")

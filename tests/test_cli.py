@@ -49,6 +49,21 @@ def test_predict_writes_files(run: Path, reviews: Path, cli: Cli, tmp_path: Path
     assert "exists" in refused(USAGE, "predict", run, "--data", reviews, "--output", tmp_path / "out.csv")
 
 
+def test_bf16_on_request(run: Path, reviews: Path, cli: Cli) -> None:
+    """Close to fp32, which is what there is otherwise, and something else."""
+    scores = []
+    for flags in ([], ["--precision", "fp32"], ["--precision", "bf16"]):
+        done = cli("predict", run, "--data", reviews, "--json", *flags)
+        assert done.returncode == DONE, done.stderr
+        scores.append([json.loads(line)["scores"]["negative"] for line in done.stdout.splitlines()])
+        measured = cli("evaluate", run, "--data", reviews, "--json", *flags)
+        scores.append([json.loads(measured.stdout)["log_loss"]])
+    given, loss, fp32, fp32_loss, bf16, bf16_loss = scores
+    assert (given, loss) == (fp32, fp32_loss)
+    assert bf16 == pytest.approx(fp32, abs=0.02) and bf16 != fp32
+    assert bf16_loss == pytest.approx(fp32_loss, abs=0.02) and bf16_loss != fp32_loss
+
+
 def test_a_failed_prediction_writes_no_file(run: Path, tmp_path: Path, refused: Refused) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text\n" + "fine\n" * 3000 + "too,many\n")

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import send_to_device
 
 from accel_clf import folder, packing
-from accel_clf.console import say
+from accel_clf.console import bar, say
 from accel_clf.data import sources
 from accel_clf.data.layouts import arrange
 from accel_clf.data.tokens import Tokens, encode, encode_texts
@@ -19,7 +19,7 @@ from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, measure, probabilities
 from accel_clf.model import load_trained
 from accel_clf.serving.fused import can_fuse, fuse
-from accel_clf.strategies.accelerate import AccelerateStrategy
+from accel_clf.strategies.accelerate import AccelerateStrategy, fast_at_bf16
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
 BATCH = 32
@@ -33,11 +33,11 @@ class Predictor:
 
     Args:
         run: the folder.
-        precision: "fp32", as evaluation has it, "bf16" or "int8".
+        precision: of matrix products: "fp32", "bf16" or "int8"; "auto" is bf16 where the hardware is fast at it.
 
     Attributes:
         config: the run's settings.
-        precision: as given.
+        precision: which it is.
         labels: the label names, in the order of the probabilities' columns.
         temperature: what logits are divided by: a cross-validation's, fitted on its out-of-fold answers; 1 for a run.
 
@@ -46,6 +46,8 @@ class Predictor:
     """
 
     def __init__(self, run: Path, precision: str = "fp32") -> None:
+        if precision == "auto":
+            precision = "bf16" if fast_at_bf16() else "fp32"
         self.config, self.precision = folder.read_config(run), precision
         # Whatever it was trained in, and wherever it is used.
         self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32")
@@ -125,12 +127,19 @@ class Predictor:
         mean: np.ndarray = np.mean([probabilities(own / self.temperature) for own in each], axis=0)
         return mean
 
-    def predict(self, texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        """Each text with its probabilities, float64 [classes], in the texts' order."""
+    def predict(self, texts: Iterable[str], shown: bool = False) -> Iterator[tuple[str, Any]]:
+        """Each text with its probabilities, float64 [classes], in the texts' order.
+
+        Args:
+            texts: any number of them.
+            shown: whether to show progress.
+        """
         remaining = iter(texts)
-        while some := list(islice(remaining, TEXTS_AT_ONCE)):
-            tokens = encode_texts(some, self.tokenizer, self.config.data.max_length)
-            yield from zip(some, self.together(self.logits(tokens)), strict=True)
+        with bar("predicting", None, shown) as progress:
+            while some := list(islice(remaining, TEXTS_AT_ONCE)):
+                tokens = encode_texts(some, self.tokenizer, self.config.data.max_length)
+                yield from zip(some, self.together(self.logits(tokens, shown)), strict=True)
+                progress.advance(len(some))
 
 
 def _step(tokens: int) -> int:

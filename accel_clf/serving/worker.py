@@ -145,17 +145,13 @@ def load(run: Path, settings: Serve) -> "Predictor":
     import torch
 
     from accel_clf.serving.predictor import Predictor, check_int8
-    from accel_clf.strategies.accelerate import fast_at_bf16
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bf16" if fast_at_bf16() else "fp32"
-    if precision == "int8":
+    if settings.precision == "int8":
         assert settings.check is not None
         check_int8(run, settings.check, settings.max_loss)
-    predictor = Predictor(run, precision)
+    predictor = Predictor(run, settings.precision)
     predictor.warm_up(batch_tokens(settings, str(predictor.strategy.device)))
     return predictor
 
