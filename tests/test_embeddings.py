@@ -1,16 +1,27 @@
 """Gradients of embeddings by their rows: the bits of dense ones, and nothing left from one step to the next."""
 
 import copy
+from collections.abc import Iterator
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from accel_clf import embeddings
 from accel_clf.embeddings import RowGradients
 
 ROWS, WIDTH = 50, 8
 Ids = st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=200)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small() -> Iterator[None]:
+    """Tables of tests count as large ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings, "LARGE", 0)
+        yield
 
 
 def backward(embedding: nn.Embedding, ids: list[int], seed: int) -> None:

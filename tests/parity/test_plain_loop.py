@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from accel_clf import embeddings
 from accel_clf.config import Config, Data, Model, load
 from accel_clf.data.order import step_seed
 from accel_clf.data.sources import Rows, read
@@ -102,8 +103,10 @@ def largest_difference(one: nn.Module, other: nn.Module) -> float:
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
-def test_equals_a_plain_loop_bit_for_bit(case: Case) -> None:
-    """26 steps: an epoch's last batch is ragged, and dropout is on."""
+@pytest.mark.parametrize("large", [embeddings.LARGE, 0])
+def test_equals_a_plain_loop_bit_for_bit(case: Case, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """26 steps: an epoch's last batch is ragged, and dropout is on. Gradients of embeddings come whole, and by rows."""
+    monkeypatch.setattr(embeddings, "LARGE", large)
     plain, steps = plain_loop(case, size=32, epochs=2)
     assert steps == 26
     assert largest_difference(plain, case.fit({"size": 32}, epochs=2)) == 0.0
