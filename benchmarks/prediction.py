@@ -45,10 +45,10 @@ def main() -> None:
     def pipelines() -> list[str]:
         return [found["label"] for found in hub(texts, batch_size=32, truncation=True, max_length=length)]
 
-    seconds: dict[str, list[float]] = {"accel_clf": [], "pipeline": []}
+    turns = [(f"accel_clf, {predictor.precision}", ours), ("pipeline", pipelines)]
+    seconds: dict[str, list[float]] = {name: [] for name, _ in turns}
     answers: dict[str, list[str]] = {}
     for repeat in range(given.repeats):
-        turns = [("accel_clf", ours), ("pipeline", pipelines)]
         for name, run in turns if repeat % 2 == 0 else turns[::-1]:
             began = time.perf_counter()
             answers[name] = run()
@@ -56,7 +56,6 @@ def main() -> None:
     different = sum(one != other for one, other in zip(*answers.values(), strict=True))
     ratio = statistics.median(hubs / own for own, hubs in zip(*seconds.values(), strict=True))
     print(f"{len(texts)} texts of {given.data}, {torch.get_num_threads()} threads; {different} labels differ")
-    seconds[f"accel_clf, {predictor.precision}"] = seconds.pop("accel_clf")
     lines = [[name, f"{len(texts) / statistics.median(took):.1f}"] for name, took in seconds.items()]
     print(table(["", "texts/s"], lines))
     print(f"median ratio {ratio:.2f}")
