@@ -9,7 +9,7 @@ import pytest
 
 from accel_clf.config import Data, Model
 from accel_clf.data.sources import Rows, read
-from accel_clf.data.tokens import encode, encode_texts
+from accel_clf.data.tokens import encode, encode_texts, tokenizer_digest
 from accel_clf.model import load_tokenizer
 
 
@@ -58,6 +58,19 @@ def test_made_once(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
         encode(rows, Mute(), 17, tmp_path)
     with pytest.raises(AssertionError, match="tokenized again"):
         encode(rows.take(np.arange(5)), Mute(), 16, tmp_path)
+
+
+def test_a_tokenizers_digest_is_of_what_it_is_not_of_its_last_call(tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    before = tokenizer_digest(tokenizer)
+    tokenizer(["a b c"], truncation=True, max_length=3, padding="max_length")
+    assert tokenizer_digest(tokenizer) == before
+    tokenizer.save_pretrained(tmp_path)
+    loaded: Any = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer_digest(loaded) == before
+    loaded.add_tokens(["moreover"])
+    assert tokenizer_digest(loaded) != before
 
 
 def test_a_damaged_cache_is_made_anew(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:

@@ -100,12 +100,11 @@ def tokenizer_digest(tokenizer: Any) -> str:
             f"a tokenizer of class {type(tokenizer).__name__}, which has no fast form",
             "a tokenizer with a tokenizer.json",
         )
-    state = json.loads(backend.to_str())
-    # Every call sets these two anew; the rest is the tokenizer itself.
-    state.pop("truncation", None)
-    state.pop("padding", None)
+    # Every call sets these two anew; the rest is the tokenizer itself, always written in the same order.
+    backend.no_truncation()
+    backend.no_padding()
     sides = f"{tokenizer.truncation_side} {tokenizer.padding_side}"
-    return hashlib.sha256((json.dumps(state, sort_keys=True) + sides).encode()).hexdigest()
+    return hashlib.sha256((backend.to_str() + sides).encode()).hexdigest()
 
 
 def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]]:
