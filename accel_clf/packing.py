@@ -7,7 +7,7 @@ answer at each document's first token. Weights, their names and what is saved st
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -223,6 +223,36 @@ def _bmm(one: torch.Tensor, other: torch.Tensor, factor: float) -> torch.Tensor:
     return torch.baddbmm(one.new_empty(()), one, other, beta=0, alpha=factor)
 
 
+class Projections(NamedTuple):
+    """What a layer's attention reads hidden states with, whatever its family calls it."""
+
+    attention: Any
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+
+
+def projections_of(layer: Any) -> Projections:
+    """Those of one of FAMILIES' layers."""
+    if is_distilberts(layer):
+        inner = layer.attention
+        return Projections(inner, inner.q_lin, inner.k_lin, inner.v_lin)
+    inner = layer.attention.self
+    return Projections(inner, inner.query, inner.key, inner.value)
+
+
+def read_as_they_are(model: nn.Module) -> tuple[nn.Module, ...]:
+    """Linear layers of a model that are never called, since their weights are read: nothing may replace them."""
+    if not can_pack(model):
+        return ()
+    last = stack_of(model).layer[-1]
+    return projections_of(last)[2:] if isinstance(last.forward, _FirstTokens) else ()
+
+
+def is_distilberts(layer: Any) -> bool:
+    return hasattr(layer, "sa_layer_norm")
+
+
 class _FirstTokens:
     """A layer's answers at each document's first token: [1, tokens, width] to [documents, 1, width]."""
 
@@ -233,39 +263,43 @@ class _FirstTokens:
         self, hidden: torch.Tensor, *_: Any, lengths: Sequence[int], starts: torch.Tensor, **__: Any
     ) -> torch.Tensor:
         layer, first = self.layer, hidden[:, starts]
-        if hasattr(layer, "sa_layer_norm"):  # DistilBERT's
-            inner = layer.attention
-            read = _read(inner, inner.q_lin, inner.k_lin, inner.v_lin, hidden, first, lengths, starts)
-            attended = layer.sa_layer_norm(inner.out_lin(read) + first)
+        read = _read(projections_of(layer), hidden, first, lengths, starts)
+        if is_distilberts(layer):
+            attended = layer.sa_layer_norm(layer.attention.out_lin(read) + first)
             answered: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
         else:
-            inner = layer.attention.self
-            read = _read(inner, inner.query, inner.key, inner.value, hidden, first, lengths, starts)
             answered = layer.feed_forward_chunk(layer.attention.output(read, first))
         return answered.transpose(0, 1)
 
 
 def _read(
-    attention: Any,
-    query: nn.Linear,
-    key: nn.Linear,
-    value: nn.Linear,
-    hidden: torch.Tensor,
-    first: torch.Tensor,
-    lengths: Sequence[int],
-    starts: torch.Tensor,
+    layer: Projections, hidden: torch.Tensor, first: torch.Tensor, lengths: Sequence[int], starts: torch.Tensor
 ) -> torch.Tensor:
-    """What first tokens [1, documents, width] take from their own documents' tokens: [1, documents, width]."""
-    size, tokens = attention.attention_head_size, hidden.shape[1]
-    asked, keys, values = (
-        linear(of)[0].unflatten(-1, (-1, size)) for linear, of in ((query, first), (key, hidden), (value, hidden))
+    """What first tokens [1, documents, width] take from their own documents' tokens: [1, documents, width].
+
+    With one query a document, no token needs a key or a value of its own: q (K h + b) = (q K) h + q b, and a mean of
+    V h + b is V and b applied to the mean of h.
+    """
+    size, tokens = layer.attention.attention_head_size, hidden.shape[1]
+    asked = layer.query(first)[0].unflatten(-1, (-1, size)).transpose(0, 1)  # [heads, documents, size]
+    keys, keys_bias, values, values_bias = (
+        parameter.unflatten(0, (-1, size))  # [heads, size, width], [heads, size]
+        for linear in (layer.key, layer.value)
+        for parameter in (linear.weight, linear.bias)
     )
-    ends = torch.nn.functional.pad(starts[1:], (0, 1), value=tokens)
-    document = torch.repeat_interleave(ends - starts, output_size=tokens)
-    place = torch.arange(tokens, device=hidden.device) - starts[document]
-    # Not asked[document], whose gradients are added up in the order in which threads come: no two runs would be equal.
-    scores = (keys * asked.index_select(0, document)).sum(dim=-1) * attention.scaling  # [tokens, heads]
-    grid = scores.new_full((len(lengths), max(lengths), scores.shape[-1]), float("-inf"))
-    weights = attention.dropout(torch.softmax(grid.index_put((document, place), scores), dim=1).to(values.dtype))
-    taken = torch.zeros_like(asked).index_add(0, document, weights[document, place, :, None] * values)
-    return taken.flatten(1)[None]
+    counts = torch.nn.functional.pad(starts[1:], (0, 1), value=tokens) - starts
+    document = torch.repeat_interleave(counts, output_size=tokens)
+    places = torch.arange(tokens, device=hidden.device)
+    longest = max(lengths)
+    states = hidden[0].to(asked.dtype)
+    grid = states.new_zeros(len(lengths), longest, states.shape[1]).index_put(
+        (document, places - starts[document]), states
+    )
+    scores = torch.bmm(torch.bmm(asked, keys).transpose(0, 1), grid.transpose(1, 2))  # [documents, heads, longest]
+    scores = (scores + (asked * keys_bias[:, None]).sum(dim=-1).t()[..., None]) * layer.attention.scaling
+    beyond = places[:longest] >= counts[:, None, None]
+    weights = torch.softmax(scores.masked_fill(beyond, float("-inf")), dim=-1).to(grid.dtype)
+    weights = layer.attention.dropout(weights)
+    mean = torch.bmm(weights, grid).transpose(0, 1)  # [heads, documents, width]
+    taken = torch.bmm(mean, values.transpose(1, 2)) + weights.sum(dim=-1).t()[..., None] * values_bias[:, None]
+    return taken.transpose(0, 1).flatten(1)[None]

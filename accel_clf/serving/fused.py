@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from accel_clf.packing import groups_of, stack_of
+from accel_clf.packing import Projections, groups_of, is_distilberts, projections_of, read_as_they_are, stack_of
 
 
 class Linear(nn.Module):
@@ -35,44 +35,40 @@ class Linear(nn.Module):
 
 
 class _Parts(NamedTuple):
-    """What a layer is made of, whatever its family calls it."""
+    """What follows a layer's projections, whatever its family calls it."""
 
-    query: nn.Linear
-    key: nn.Linear
-    value: nn.Linear
     out: nn.Linear
     attention_norm: nn.Module
     up: nn.Linear
     activation: nn.Module
     down: nn.Linear
     norm: nn.Module
-    attention: Any  # of which heads it has
 
 
 def _parts(layer: Any) -> _Parts:
-    if hasattr(layer, "sa_layer_norm"):  # DistilBERT's
-        inner, feed = layer.attention, layer.ffn
+    if is_distilberts(layer):
+        feed = layer.ffn
         return _Parts(
-            inner.q_lin, inner.k_lin, inner.v_lin, inner.out_lin, layer.sa_layer_norm,
-            feed.lin1, feed.activation, feed.lin2, layer.output_layer_norm, inner,
+            layer.attention.out_lin, layer.sa_layer_norm,
+            feed.lin1, feed.activation, feed.lin2, layer.output_layer_norm,
         )  # fmt: skip
-    inner, after = layer.attention.self, layer.attention.output
+    after = layer.attention.output
     return _Parts(
-        inner.query, inner.key, inner.value, after.dense, after.LayerNorm, layer.intermediate.dense,
-        layer.intermediate.intermediate_act_fn, layer.output.dense, layer.output.LayerNorm, inner,
+        after.dense, after.LayerNorm,
+        layer.intermediate.dense, layer.intermediate.intermediate_act_fn, layer.output.dense, layer.output.LayerNorm,
     )  # fmt: skip
 
 
 class _Layer(nn.Module):
     """A layer without dropout: packed hidden states [1, tokens, width] to the next ones."""
 
-    def __init__(self, parts: _Parts, gelu: bool) -> None:
+    def __init__(self, inner: Projections, parts: _Parts, gelu: bool) -> None:
         super().__init__()
-        self.query_key_value, self.out = Linear([parts.query, parts.key, parts.value]), Linear([parts.out])
+        self.query_key_value, self.out = Linear([inner.query, inner.key, inner.value]), Linear([parts.out])
         self.up, self.down = Linear([parts.up], "gelu" if gelu else "none"), Linear([parts.down])
         self.activation = nn.Identity() if gelu else parts.activation
         self.attention_norm, self.norm = parts.attention_norm, parts.norm
-        self.size, self.scaling = parts.attention.attention_head_size, parts.attention.scaling
+        self.size, self.scaling = inner.attention.attention_head_size, inner.attention.scaling
 
     def forward(
         self, hidden: torch.Tensor, *_: Any, lengths: tuple[int, ...], starts: torch.Tensor, **__: Any
@@ -107,9 +103,10 @@ def fuse(model: nn.Module) -> None:
     config: Any = model.config
     layers = stack_of(model).layer
     gelu = getattr(config, "hidden_act", None) == "gelu" or getattr(config, "activation", None) == "gelu"
-    for place in range(len(layers) - 1):  # the last one computes what heads read, and no more
-        layers[place] = _Layer(_parts(layers[place]), gelu)
+    for place, layer in enumerate(layers[:-1]):  # the last one computes what heads read, and no more
+        layers[place] = _Layer(projections_of(layer), _parts(layer), gelu)
+    as_they_are = read_as_they_are(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.Linear and child.bias is not None:
+            if type(child) is nn.Linear and child.bias is not None and child not in as_they_are:
                 setattr(module, name, Linear([child]))

@@ -63,9 +63,9 @@ class Predictor:
             names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
             self.labels = tuple(names[code] for code in range(len(names)))
             found.add(self.labels)
-            if precision != "fp32":
-                model = _lighter(model.eval(), precision)
             self.layout, _ = packing.prepare(model, self.strategy.layout)
+            if precision != "fp32":
+                _make_lighter(model.eval(), precision)
             if self.layout == packing.PACKED and precision != "int8" and can_fuse(self.strategy.device):
                 fuse(model)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
@@ -147,16 +147,16 @@ def _step(tokens: int) -> int:
     return max(FEWEST, (1 << tokens.bit_length() - 1) // SHAPES)
 
 
-def _lighter(model: torch.nn.Module, precision: str) -> torch.nn.Module:
-    """A model for inference only, whose matrix products read fewer bytes."""
+def _make_lighter(model: torch.nn.Module, precision: str) -> None:
+    """Make a model's matrix products read fewer bytes, in place; it can train no more."""
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     if precision == "int8":
+        as_they_are = packing.read_as_they_are(model)
         quantize: Any = torch.ao.quantization.quantize_dynamic
-        light: torch.nn.Module = quantize(model, {torch.nn.Linear}, dtype=torch.qint8)
-        return light
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
+        quantize(model, {name for name in linear if linear[name] not in as_they_are}, dtype=torch.qint8, inplace=True)
+    else:
+        for module in linear.values():
             module.to(torch.bfloat16)  # as autocast would at every call
-    return model
 
 
 def check_int8(run: Path, check: str, max_loss: float) -> None:

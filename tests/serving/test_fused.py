@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accel_clf import packing
-from accel_clf.data.layouts import pack
+from accel_clf.data.layouts import pack, pad
 from accel_clf.serving.fused import Linear, can_fuse, fuse
-from accel_clf.serving.predictor import SHAPES, _step
-from tests.test_packing import make, packed, rows_of
+from accel_clf.serving.predictor import SHAPES, _make_lighter, _step
+from tests.test_packing import PAD, make, packed, rows_of
 
 pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this torch has no oneDNN")
 
@@ -25,10 +25,31 @@ def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed:
     plain = packed(make(family, **named)).eval()
     fused = packed(make(family, **named)).eval()
     fuse(fused)
-    assert not any(type(module) is torch.nn.Linear for module in fused.modules())
+    left = {module for module in fused.modules() if type(module) is torch.nn.Linear}
+    assert left == set(packing.read_as_they_are(fused))
+    assert len(left) == 2
     batch = pack(sorted(rows_of(lengths, seed), key=len))
     with torch.inference_mode():
         torch.testing.assert_close(fused(**batch).logits, plain(**batch).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("family", packing.FAMILIES)
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_int8_is_close(family: str, layout: str) -> None:
+    model = make(family).eval()
+    packing.prepare(model, layout, asked=True)
+    rows = rows_of([3, 9, 9, 40])
+    given_to = pack(rows) if layout == "packed" else pad(rows, PAD)
+    with torch.inference_mode():
+        wanted = model(**given_to).logits
+        _make_lighter(model, "int8")
+        found = model(**given_to).logits
+    left = {module for module in model.modules() if type(module) is torch.nn.Linear}
+    assert left == set(packing.read_as_they_are(model))
+    assert len(left) == (2 if layout == "packed" else 0)
+    assert 0 < (found - wanted).abs().mean() < 0.2 * wanted.std()
 
 
 def test_the_activation_is_a_part_of_the_product() -> None:
