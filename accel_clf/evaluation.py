@@ -20,6 +20,7 @@ from accel_clf.metrics import LOWER_IS_BETTER, classification, further
 from accel_clf.strategies.base import Strategy
 
 BATCHES_BETWEEN_MEETINGS = 10  # of several processes
+TOKENS = 2048  # of a process and batch on a CPU: what layers make of them stays in its caches
 GATHERED_ROWS = 1024  # of each process at a time: one shape, however many rows there are, for compilers
 
 
@@ -36,10 +37,25 @@ class Measured:
     score: float
 
 
-def batches_by_length(tokens: Tokens, together: int, layout: str, max_length: int) -> GlobalBatches:
-    """All rows, the longest first: rows of like length share a batch, so that little is padding."""
-    longest_first = np.argsort(-tokens.lengths, kind="stable")
-    return GlobalBatches(order.batches(longest_first, together), tokens.lengths, layout, max_length)
+def batches_by_length(
+    tokens: Tokens, size: int, processes: int, layout: str, max_length: int, most_tokens: int | None = None
+) -> GlobalBatches:
+    """All rows, the longest first: rows of like length share a batch, so that little is padding.
+
+    Args:
+        tokens: of the rows.
+        size: rows a process and batch, at most.
+        processes: which share a batch.
+        layout: "padded", "bucketed" or "packed".
+        max_length: the longest a row can be.
+        most_tokens: a process and batch, where any number of rows will do.
+    """
+    rows: np.ndarray = np.argsort(-tokens.lengths, kind="stable")
+    if most_tokens is None:
+        rows = order.batches(rows, size * processes)
+    else:
+        rows = order.batches_within(rows, tokens.lengths, size, most_tokens, processes)
+    return GlobalBatches(rows, tokens.lengths, layout, max_length)
 
 
 def logits(
@@ -51,7 +67,7 @@ def logits(
     Args:
         model: as `strategy` prepared it.
         tokens: of the rows.
-        size: rows a process and batch.
+        size: rows a process and batch, at most.
         layout: "padded", "bucketed" or "packed".
         max_length: the longest a row can be.
         pad_id: the tokenizer's padding token.
@@ -61,7 +77,8 @@ def logits(
         Interrupted: a signal has asked for it.
         UserError: a row is missing or came twice.
     """
-    batches = batches_by_length(tokens, size * strategy.processes, layout, max_length)
+    most_tokens = TOKENS if strategy.device.type == "cpu" and layout != "bucketed" else None
+    batches = batches_by_length(tokens, size, strategy.processes, layout, max_length, most_tokens)
     model.eval()
     found: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []
@@ -73,9 +90,12 @@ def logits(
             found.append(answers.float())
             ids.append(batch["rows"])
             progress.advance()
-    # A process may have dropped fillers, so all fill up to the same size before they meet.
     mine, my_ids = torch.cat([part.cpu() for part in found]), torch.cat([part.cpu() for part in ids])
-    missing = ceil(len(batches) * size / GATHERED_ROWS) * GATHERED_ROWS - len(my_ids)
+    mine, my_ids = mine[my_ids != FILLER], my_ids[my_ids != FILLER]
+    # All processes fill up to the same size before they meet.
+    shares = batches.rows.reshape(len(batches), strategy.processes, size)
+    most = int((shares != FILLER).sum(axis=(0, 2)).max())
+    missing = ceil(most / GATHERED_ROWS) * GATHERED_ROWS - len(my_ids)
     all_ids = _gather(torch.nn.functional.pad(my_ids, (0, missing), value=FILLER), strategy)
     answers_of_all = _gather(torch.nn.functional.pad(mine, (0, 0, 0, missing)), strategy)
     real = all_ids != FILLER

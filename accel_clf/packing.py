@@ -283,7 +283,7 @@ def _read(
     size, tokens = layer.attention.attention_head_size, hidden.shape[1]
     asked = layer.query(first)[0].unflatten(-1, (-1, size)).transpose(0, 1)  # [heads, documents, size]
     keys, keys_bias, values, values_bias = (
-        parameter.unflatten(0, (-1, size))  # [heads, size, width], [heads, size]
+        parameter.view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
         for linear in (layer.key, layer.value)
         for parameter in (linear.weight, linear.bias)
     )
@@ -301,5 +301,7 @@ def _read(
     weights = torch.softmax(scores.masked_fill(beyond, float("-inf")), dim=-1).to(grid.dtype)
     weights = layer.attention.dropout(weights)
     mean = torch.bmm(weights, grid).transpose(0, 1)  # [heads, documents, width]
-    taken = torch.bmm(mean, values.transpose(1, 2)) + weights.sum(dim=-1).t()[..., None] * values_bias[:, None]
+    taken: torch.Tensor = (
+        torch.bmm(mean, values.transpose(1, 2)) + weights.sum(dim=-1).t()[..., None] * values_bias[:, None]
+    )
     return taken.transpose(0, 1).flatten(1)[None]

@@ -54,11 +54,11 @@ def of_job(job: Job, processes: int) -> set[Program]:
     """Every program of a job."""
     config, rows = job.config, job.training_rows("bucketed")
     measured = [tokens for part, tokens in job.tokens.items() if part != "train"]
-    together, length = config.batch.evaluation_size * processes, config.data.max_length
+    size, length = config.batch.evaluation_size, config.data.max_length
     return expected(
         (epoch_batches(rows, config, processes, epoch) for epoch in range(config.training.epochs)),
         config.batch.accumulate,
-        (batches_by_length(tokens, together, "bucketed", length) for tokens in measured),
+        (batches_by_length(tokens, size, processes, "bucketed", length) for tokens in measured),
         processes,
         len(job.parts.train.label_names),
     )

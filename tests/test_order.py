@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accel_clf.config import load
 from accel_clf.data.layouts import GlobalBatches
-from accel_clf.data.order import FILLER, WINDOW, batches, by_length, count_steps, permutation, step_seed
+from accel_clf.data.order import FILLER, WINDOW, batches, batches_within, by_length, count_steps, permutation, step_seed
 from accel_clf.loop import TrainingRows, epoch_batches
 
 
@@ -51,6 +51,25 @@ def test_batches_hold_the_step(rows: int, size: int) -> None:
     flat = made.ravel()
     assert np.array_equal(flat[flat != FILLER], step)
     assert (flat == FILLER).sum() < size
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 16), st.integers(1, 90), st.integers(1, 4)
+)
+def test_batches_within(lengths: list[int], size: int, tokens: int, processes: int) -> None:
+    taken = np.array(lengths)
+    found = batches_within(np.argsort(-taken, kind="stable"), taken, size, tokens, processes)
+    assert sorted(found[found != FILLER]) == list(range(len(lengths)))
+    shares = found.reshape(-1, processes, size)
+    longer = np.inf
+    for batch in shares:
+        counts = [(share != FILLER).sum() for share in batch]
+        assert max(counts) - min(counts) <= 1, "processes have the same to do"
+        for share in batch:
+            own = taken[share[share != FILLER]]
+            assert len(own) <= 1 or own.max() * len(own) <= tokens, "padded or not"
+            assert all(own <= longer)
+        longer = taken[batch[batch != FILLER]].min()
 
 
 def test_steps_do_not_depend_on_how_they_are_shared() -> None:

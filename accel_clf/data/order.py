@@ -58,6 +58,28 @@ def batches(rows: np.ndarray, size: int) -> np.ndarray:
     return filled.reshape(count, size)
 
 
+def batches_within(rows: np.ndarray, lengths: np.ndarray, size: int, tokens: int, processes: int) -> np.ndarray:
+    """Rows in batches in which each process has at most `size` rows and, of more than one row, at most `tokens` tokens.
+
+    Args:
+        rows: the longest first, int64 [rows].
+        lengths: int64 [all rows], in tokens.
+        size, tokens: of each process.
+        processes: which take the rows of a batch by turns.
+
+    Returns:
+        The rows, and FILLER where a process has fewer than `size`: int64 [batches, processes * size].
+    """
+    lines, found, start = batches(rows, processes), [], 0
+    while start < len(lines):
+        places = np.full((processes, size), FILLER)
+        some = lines[start : start + max(1, min(size, tokens // int(lengths[lines[start, 0]])))]
+        places[:, : len(some)] = some.T
+        found.append(places.ravel())
+        start += len(some)
+    return np.array(found)
+
+
 def step_seed(seed: int, step: int, process: int) -> int:
     """The seed of a step's dropout on one process: noise, like order, is arithmetic."""
     digest = hashlib.blake2b(f"{seed} {step} {process}".encode(), digest_size=8).digest()

@@ -22,7 +22,7 @@ from accel_clf.serving.fused import can_fuse, fuse
 from accel_clf.strategies.accelerate import AccelerateStrategy, fast_at_bf16
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
-BATCH = 32
+BATCH = 64  # rows, at most
 SHAPES = 8  # that a packed batch may have between a power of two tokens and the next: a CPU keeps kernels for each
 FEWEST = 16  # tokens that they differ by
 WARMING = 3.0  # seconds
