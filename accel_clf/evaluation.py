@@ -20,7 +20,7 @@ from accel_clf.metrics import LOWER_IS_BETTER, classification, further
 from accel_clf.strategies.base import Strategy
 
 BATCHES_BETWEEN_MEETINGS = 10  # of several processes
-TOKENS = 2048  # of a process and batch on a CPU: what layers make of them stays in its caches
+TOKENS = 2048  # of a process and batch on a CPU: layers that make more ask the system for new memory each time
 GATHERED_ROWS = 1024  # of each process at a time: one shape, however many rows there are, for compilers
 
 

@@ -123,8 +123,7 @@ def attend(
 ) -> torch.Tensor:
     """Attention within each document on a CPU: of [1, heads, tokens, size] each, [1, tokens, heads, size].
 
-    Plain products, for torch's scaled_dot_product_attention takes longer there for what an encoder reads at once, and
-    has no dropout.
+    By plain products: torch's scaled_dot_product_attention has no dropout there, and with bf16 takes longer.
     """
     attended: torch.Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
         query, key, value, lengths, scaling, dropout
@@ -303,7 +302,7 @@ def _read(
     """What first tokens [1, documents, width] take from their own documents' tokens: [1, documents, width].
 
     With one query a document, no token needs a key or a value of its own: q (K h + b) = (q K) h + q b, and a mean of
-    V h + b is V and b applied to the mean of h.
+    V h + b is V and b applied to the mean of h. What is left are two small products, of documents below each other.
     """
     size, tokens = layer.attention.attention_head_size, hidden.shape[1]
     asked = layer.query(first)[0].unflatten(-1, (-1, size)).transpose(0, 1)  # [heads, documents, size]
