@@ -7,7 +7,6 @@ answer at each document's first token. Weights, their names and what is saved st
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
-from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -110,25 +109,19 @@ def _attention(
     """
     if query.device.type != "cpu":
         return _attend_nested(query, key, value, lengths, starts, scaling, dropout), None
-    return attend(query, key, value, lengths, scaling, dropout), None
-
-
-def attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    lengths: tuple[int, ...],
-    scaling: float,
-    dropout: float = 0.0,
-) -> torch.Tensor:
-    """Attention within each document on a CPU: of [1, heads, tokens, size] each, [1, tokens, heads, size].
-
-    By plain products: torch's scaled_dot_product_attention has no dropout there, and with bf16 takes longer.
-    """
-    attended: torch.Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
-        query, key, value, lengths, scaling, dropout
-    )
-    return attended
+    if dropout:
+        attended: torch.Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
+            query, key, value, lengths, scaling, dropout
+        )
+        return attended, None
+    groups, heads, size = groups_of(lengths), query.shape[1], query.shape[3]
+    sizes = [documents.stop - documents.start for documents, _ in groups]
+    apart = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
+    found = []
+    for (_, count), *group in zip(groups, *apart, strict=True):
+        q, k, v = (tensor.view(heads, count, -1, size).transpose(0, 1) for tensor in group)
+        found.append(scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1))
+    return torch.cat(found)[None], None
 
 
 def _attend_nested(
@@ -154,10 +147,10 @@ def _attend_nested(
 
 
 class _Attend(torch.autograd.Function):
-    """One group of documents after another, so that what belongs together stays in the processor's cache.
+    """Attention with dropout on a CPU, where torch has no kernel of its own for it.
 
-    Gradients are written where they belong, without a tensor of zeros for each group; scores, and weights that no
-    gradient needs, where those of the group before have been.
+    One group of documents after another, so that what belongs together stays in the processor's cache; gradients are
+    written where they belong, without a tensor of zeros for each.
     """
 
     @staticmethod
@@ -166,81 +159,64 @@ class _Attend(torch.autograd.Function):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        lengths: tuple[int, ...],
+        lengths: Sequence[int],
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        keep, groups = Keep(dropout) if dropout else None, groups_of(lengths)
-        ctx.groups, ctx.scaling, ctx.scale = groups, scaling, keep.scale if keep else 1.0
-        learning, kept = any(ctx.needs_input_grad), []
-        shapes = [(query.shape[1] * group.documents, group.length, group.length) for group in groups]
-        scratch = query.new_empty(1 if learning else 2, max(map(prod, shapes)))
+        keep, groups = Keep(dropout), groups_of(lengths)
         attended = torch.empty_like(query.transpose(1, 2))
-        for group, shape in zip(groups, shapes, strict=True):
-            scores, *again = scratch[:, : prod(shape)].view(-1, *shape)
-            torch.baddbmm(scores, _of(query, group), _of(key, group).mT, beta=0, alpha=scaling, out=scores)
-            weights = torch.softmax(scores, dim=-1, out=torch.empty_like(scores) if learning else again[0])
-            mask = keep.mask(shape) if keep else None
-            if learning:
-                kept += [weights, mask]
-            if mask is not None:
-                weights = mask.to(weights.dtype).mul_(weights)
-            _put(attended.transpose(1, 2), group, _bmm(weights, _of(value, group), ctx.scale))
+        kept = []
+        for group in groups:
+            scores = _bmm(_of(query, *group), _of(key, *group).transpose(1, 2), scaling)
+            weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast takes in float32
+            mask = keep.mask(tuple(weights.shape))
+            kept += [weights, mask]
+            kept_weights = mask.to(weights.dtype).mul_(weights)
+            _put(attended.transpose(1, 2), *group, _bmm(kept_weights, _of(value, *group), keep.scale))
         ctx.save_for_backward(query, key, value, *kept)
+        ctx.groups, ctx.scaling, ctx.scale = groups, scaling, keep.scale
         return attended
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *kept = ctx.saved_tensors
-        groups: list[Group] = ctx.groups
+        groups: list[tuple[slice, int]] = ctx.groups
         of_query, of_key, of_value = (
             torch.empty_like(tensor.transpose(1, 2)).transpose(1, 2) for tensor in (query, key, value)
         )
         gradient = gradient.transpose(1, 2)
         for group, weights, mask in zip(groups, kept[::2], kept[1::2], strict=True):
-            given, dropped = _of(gradient, group), weights
-            of_weights = _bmm(given, _of(value, group).mT, ctx.scale)
-            if mask is not None:
-                mask = mask.to(weights.dtype)
-                of_weights.mul_(mask)
-                dropped = mask.mul_(weights)
-            _put(of_value, group, _bmm(dropped.mT, given, ctx.scale))
+            given, mask = _of(gradient, *group), mask.to(weights.dtype)
+            of_weights = _bmm(given, _of(value, *group).transpose(1, 2), ctx.scale).mul_(mask)
+            _put(of_value, *group, _bmm(mask.mul_(weights).transpose(1, 2), given, ctx.scale))
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            _put(of_query, group, _bmm(of_scores, _of(key, group), ctx.scaling))
-            _put(of_key, group, _bmm(of_scores.mT, _of(query, group), ctx.scaling))
+            _put(of_query, *group, _bmm(of_scores, _of(key, *group), ctx.scaling))
+            _put(of_key, *group, _bmm(of_scores.transpose(1, 2), _of(query, *group), ctx.scaling))
         return of_query, of_key, of_value, None, None, None
 
 
-class Group(NamedTuple):
-    """Neighbours of one length: their tokens among all, and how many they are."""
-
-    tokens: slice
-    documents: int
-    length: int
-
-
 @lru_cache(maxsize=4)  # all layers of a batch ask
-def groups_of(lengths: tuple[int, ...]) -> list[Group]:
-    """As many neighbours of one length as fit a processor's cache."""
+def groups_of(lengths: tuple[int, ...]) -> list[tuple[slice, int]]:
+    """Neighbours of one length, as many as fit a processor's cache: their tokens, and how many they are."""
     found, start = [], 0
     for length, same in groupby(lengths):
         left, most = len(list(same)), max(1, SCORES_TOGETHER // length**2)
         while left:
             count = min(left, most)
-            found.append(Group(slice(start, start + count * length), count, length))
+            found.append((slice(start, start + count * length), count))
             start, left = start + count * length, left - count
     return found
 
 
-def _of(tensor: torch.Tensor, group: Group) -> torch.Tensor:
-    """A group's part of [1, heads, tokens, size]: [heads * documents, length, size]."""
-    part = tensor[0, :, group.tokens]
-    return part.reshape(-1, group.length, part.shape[2])
+def _of(tensor: torch.Tensor, documents: slice, count: int) -> torch.Tensor:
+    """A group's part of [1, heads, tokens, size]: [heads * count, length, size]."""
+    part = tensor[0, :, documents]
+    return part.reshape(count * part.shape[0], -1, part.shape[2])
 
 
-def _put(target: torch.Tensor, group: Group, part: torch.Tensor) -> None:
+def _put(target: torch.Tensor, documents: slice, _: int, part: torch.Tensor) -> None:
     """The way back."""
-    target[0, :, group.tokens] = part.reshape(target.shape[1], -1, part.shape[2])
+    target[0, :, documents] = part.reshape(target.shape[1], -1, part.shape[2])
 
 
 def _bmm(one: torch.Tensor, other: torch.Tensor, factor: float) -> torch.Tensor:

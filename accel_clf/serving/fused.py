@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
-from accel_clf.packing import Projections, attend, is_distilberts, projections_of, read_as_they_are, stack_of
+from accel_clf.packing import Projections, groups_of, is_distilberts, projections_of, read_as_they_are, stack_of
 
 
 class Linear(nn.Module):
@@ -72,10 +73,24 @@ class _Layer(nn.Module):
     def forward(
         self, hidden: torch.Tensor, *_: Any, lengths: tuple[int, ...], starts: torch.Tensor, **__: Any
     ) -> torch.Tensor:
-        query, key, value = self.query_key_value(hidden).unflatten(-1, (3, -1, self.size)).permute(2, 0, 3, 1, 4)
-        hidden = self.attention_norm(self.out(attend(query, key, value, lengths, self.scaling).flatten(2)) + hidden)
+        tokens = self.query_key_value(hidden)[0]
+        parts = tokens.view(len(tokens), 3, -1, self.size)
+        attended = torch.cat([self._attend(parts[documents], count) for documents, count in groups_of(lengths)])
+        hidden = self.attention_norm(self.out(attended.flatten(1)) + hidden)
         answered: torch.Tensor = self.norm(self.down(self.activation(self.up(hidden))) + hidden)
         return answered
+
+    def _attend(self, parts: torch.Tensor, count: int) -> torch.Tensor:
+        """Attention within each of `count` documents of one length.
+
+        Args:
+            parts: queries, keys and values, [tokens, 3, heads, size].
+
+        Returns:
+            [tokens, heads, size].
+        """
+        query, key, value = parts.view(count, -1, *parts.shape[1:]).permute(2, 0, 3, 1, 4).unbind()
+        return scaled_dot_product_attention(query, key, value, scale=self.scaling).transpose(1, 2).flatten(0, 1)
 
 
 def can_fuse(device: torch.device) -> bool:
