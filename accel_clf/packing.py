@@ -263,7 +263,11 @@ class _FirstTokens:
         self, hidden: torch.Tensor, *_: Any, lengths: Sequence[int], starts: torch.Tensor, **__: Any
     ) -> torch.Tensor:
         layer, first = self.layer, hidden[:, starts]
-        read = _read(projections_of(layer), hidden, first, lengths, starts)
+        projections = projections_of(layer)
+        asked = projections.query(first)
+        # By bf16 a CPU would make and keep a kernel for each shape, and a server's memory would grow.
+        with torch.autocast(hidden.device.type, enabled=False):
+            read = _read(projections, hidden.float(), asked.float(), lengths, starts).to(asked.dtype)
         if is_distilberts(layer):
             attended = layer.sa_layer_norm(layer.attention.out_lin(read) + first)
             answered: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
@@ -273,17 +277,19 @@ class _FirstTokens:
 
 
 def _read(
-    layer: Projections, hidden: torch.Tensor, first: torch.Tensor, lengths: Sequence[int], starts: torch.Tensor
+    layer: Projections, hidden: torch.Tensor, asked: torch.Tensor, lengths: Sequence[int], starts: torch.Tensor
 ) -> torch.Tensor:
-    """What first tokens [1, documents, width] take from their own documents' tokens: [1, documents, width].
+    """What first tokens, by their queries [1, documents, width], take from their own documents' tokens.
+
+    Float32, as is what it returns: [1, documents, width].
 
     With one query a document, no token needs a key or a value of its own: q (K h + b) = (q K) h + q b, and a mean of
     V h + b is V and b applied to the mean of h. What is left are two small products, of documents below each other.
     """
     size, tokens = layer.attention.attention_head_size, hidden.shape[1]
-    asked = layer.query(first)[0].unflatten(-1, (-1, size)).transpose(0, 1)  # [heads, documents, size]
+    asked = asked[0].view(len(lengths), -1, size).transpose(0, 1)  # [heads, documents, size]
     keys, keys_bias, values, values_bias = (
-        parameter.view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
+        parameter.float().view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
         for linear in (layer.key, layer.value)
         for parameter in (linear.weight, linear.bias)
     )
@@ -291,14 +297,14 @@ def _read(
     document = torch.repeat_interleave(counts, output_size=tokens)
     places = torch.arange(tokens, device=hidden.device)
     longest = max(lengths)
-    states = hidden[0].to(asked.dtype)
+    states = hidden[0]
     grid = states.new_zeros(len(lengths), longest, states.shape[1]).index_put(
         (document, places - starts[document]), states
     )
     scores = torch.bmm(torch.bmm(asked, keys).transpose(0, 1), grid.transpose(1, 2))  # [documents, heads, longest]
     scores = (scores + (asked * keys_bias[:, None]).sum(dim=-1).t()[..., None]) * layer.attention.scaling
     beyond = places[:longest] >= counts[:, None, None]
-    weights = torch.softmax(scores.masked_fill(beyond, float("-inf")), dim=-1).to(grid.dtype)
+    weights = torch.softmax(scores.masked_fill(beyond, float("-inf")), dim=-1)
     weights = layer.attention.dropout(weights)
     mean = torch.bmm(weights, grid).transpose(0, 1)  # [heads, documents, width]
     taken: torch.Tensor = (
