@@ -265,9 +265,10 @@ class _FirstTokens:
         layer, first = self.layer, hidden[:, starts]
         projections = projections_of(layer)
         asked = projections.query(first)
-        # By bf16 a CPU would make and keep a kernel for each shape, and a server's memory would grow.
+        # By bf16 a CPU makes and keeps a kernel for each shape: few in training, but a server's memory would grow.
+        kind = asked.dtype if torch.is_grad_enabled() else torch.float32
         with torch.autocast(hidden.device.type, enabled=False):
-            read = _read(projections, hidden.float(), asked.float(), lengths, starts).to(asked.dtype)
+            read = _read(projections, hidden.to(kind), asked.to(kind), lengths, starts).to(asked.dtype)
         if is_distilberts(layer):
             attended = layer.sa_layer_norm(layer.attention.out_lin(read) + first)
             answered: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
@@ -281,7 +282,7 @@ def _read(
 ) -> torch.Tensor:
     """What first tokens, by their queries [1, documents, width], take from their own documents' tokens.
 
-    Float32, as is what it returns: [1, documents, width].
+    Of one type, as is what it returns: [1, documents, width].
 
     With one query a document, no token needs a key or a value of its own: q (K h + b) = (q K) h + q b, and a mean of
     V h + b is V and b applied to the mean of h. What is left are two small products, of documents below each other.
@@ -289,7 +290,7 @@ def _read(
     size, tokens = layer.attention.attention_head_size, hidden.shape[1]
     asked = asked[0].view(len(lengths), -1, size).transpose(0, 1)  # [heads, documents, size]
     keys, keys_bias, values, values_bias = (
-        parameter.float().view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
+        parameter.to(asked.dtype).view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
         for linear in (layer.key, layer.value)
         for parameter in (linear.weight, linear.bias)
     )
