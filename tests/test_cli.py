@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from accel_clf.errors import DATA, DONE, USAGE
+from accel_clf.strategies.accelerate import fast_at_bf16
 from tests.conftest import Cli
 
 Refused = Callable[..., str]
@@ -55,6 +56,7 @@ def test_bf16_on_request(run: Path, reviews: Path, cli: Cli) -> None:
     for flags in ([], ["--precision", "fp32"], ["--precision", "bf16"]):
         done = cli("predict", run, "--data", reviews, "--json", *flags)
         assert done.returncode == DONE, done.stderr
+        assert ("warning" in done.stderr) == ("bf16" in flags and not fast_at_bf16())
         scores.append([json.loads(line)["scores"]["negative"] for line in done.stdout.splitlines()])
         measured = cli("evaluate", run, "--data", reviews, "--json", *flags)
         scores.append([json.loads(measured.stdout)["log_loss"]])

@@ -93,9 +93,11 @@ class _Layer(nn.Module):
         return scaled_dot_product_attention(query, key, value, scale=self.scaling).transpose(1, 2).flatten(0, 1)
 
 
-def can_fuse(device: torch.device) -> bool:
-    """Whether torch has these operations there."""
-    return device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def can_fuse(device: torch.device, precision: str = "fp32") -> bool:
+    """Whether torch has these operations there, in "fp32" or "bf16"."""
+    if device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return precision == "fp32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def fuse(model: nn.Module) -> None:

@@ -19,7 +19,7 @@ from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, measure, probabilities
 from accel_clf.model import load_trained
 from accel_clf.serving.fused import can_fuse, fuse
-from accel_clf.strategies.accelerate import AccelerateStrategy, fast_at_bf16
+from accel_clf.strategies.accelerate import WITHOUT_BF16, AccelerateStrategy, fast_at_bf16
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
 BATCH = 64  # rows, at most
@@ -48,6 +48,8 @@ class Predictor:
     def __init__(self, run: Path, precision: str = "fp32") -> None:
         if precision == "auto":
             precision = "bf16" if fast_at_bf16() else "fp32"
+        if precision == "bf16" and not fast_at_bf16():
+            say(f"warning: {WITHOUT_BF16}")
         self.config, self.precision = folder.read_config(run), precision
         # Whatever it was trained in, and wherever it is used.
         self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32")
@@ -66,7 +68,7 @@ class Predictor:
             self.layout, _ = packing.prepare(model, self.strategy.layout)
             if precision != "fp32":
                 _make_lighter(model.eval(), precision)
-            if self.layout == packing.PACKED and precision != "int8" and can_fuse(self.strategy.device):
+            if self.layout == packing.PACKED and precision != "int8" and can_fuse(self.strategy.device, precision):
                 fuse(model)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(found) > 1:
