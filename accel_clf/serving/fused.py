@@ -94,10 +94,15 @@ class _Layer(nn.Module):
 
 
 def can_fuse(device: torch.device, precision: str = "fp32") -> bool:
-    """Whether torch has these operations there, in "fp32" or "bf16"."""
+    """Whether torch has these operations there, in a precision."""
     if device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    return precision == "fp32" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return precision == "fp32" or (precision == "bf16" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+
+
+def pays_for_many_tokens() -> bool:
+    """Whether they are faster for a hundred tokens and more, too: with AVX2, torch's own MKL is (benchmarks/LOG.md)."""
+    return torch.backends.cpu.get_cpu_capability() != "AVX2"
 
 
 def fuse(model: nn.Module) -> None:

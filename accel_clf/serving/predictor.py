@@ -18,7 +18,7 @@ from accel_clf.data.tokens import Tokens, encode, encode_texts
 from accel_clf.errors import ConfigError
 from accel_clf.evaluation import logits, measure, probabilities
 from accel_clf.model import load_trained
-from accel_clf.serving.fused import can_fuse, fuse
+from accel_clf.serving.fused import can_fuse, fuse, pays_for_many_tokens
 from accel_clf.strategies.accelerate import WITHOUT_BF16, AccelerateStrategy, fast_at_bf16
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
@@ -34,6 +34,7 @@ class Predictor:
     Args:
         run: the folder.
         precision: of matrix products: "fp32", "bf16" or "int8"; "auto" is bf16 where the hardware is fast at it.
+        few: whether to be quick with a few tokens, as a server gets them, rather than with a file.
 
     Attributes:
         config: the run's settings.
@@ -45,7 +46,7 @@ class Predictor:
         ConfigError: the folder is not a trained run's, or a finished cross-validation's.
     """
 
-    def __init__(self, run: Path, precision: str = "fp32") -> None:
+    def __init__(self, run: Path, precision: str = "fp32", few: bool = False) -> None:
         if precision == "auto":
             precision = "bf16" if fast_at_bf16() else "fp32"
         if precision == "bf16" and not fast_at_bf16():
@@ -68,7 +69,8 @@ class Predictor:
             self.layout, _ = packing.prepare(model, self.strategy.layout)
             if precision != "fp32":
                 _make_lighter(model.eval(), precision)
-            if self.layout == packing.PACKED and precision != "int8" and can_fuse(self.strategy.device, precision):
+            possible = self.layout == packing.PACKED and can_fuse(self.strategy.device, precision)
+            if possible and (few or pays_for_many_tokens()):
                 fuse(model)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(found) > 1:

@@ -151,7 +151,7 @@ def load(run: Path, settings: Serve) -> "Predictor":
     if settings.precision == "int8":
         assert settings.check is not None
         check_int8(run, settings.check, settings.max_loss)
-    predictor = Predictor(run, settings.precision)
+    predictor = Predictor(run, settings.precision, few=True)
     predictor.warm_up(batch_tokens(settings, str(predictor.strategy.device)))
     return predictor
 
