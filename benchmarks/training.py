@@ -5,7 +5,8 @@ python -m benchmarks.training --model FOLDER_OR_ID --train FILE [--rows 2000] [-
 
 Each training is a process of its own, from the same tokens; they take turns, and each seed turns their order round.
 The Trainer runs with its defaults, and with the best of its settings for this machine: batches of like length, and bf16
-where the hardware is fast at it. --fixed adds our own layouts and precisions, to see what `auto` should have chosen;
+where the hardware is fast at it. --fixed adds our own layouts and precisions (bf16 where it is fast), to see what `auto`
+should have chosen;
 --compile adds the Trainer under torch.compile. --random CONFIG takes a model of another shape, with weights drawn at
 random, which suffice for speed, and the tokenizer of --model:
 
@@ -209,7 +210,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.worker:
         return worker(given.worker[0], json.loads(given.worker[1]))
-    names = [OURS, DEFAULTS, BEST] + [COMPILED] * given.compile + [*FIXED] * given.fixed
+    possible = [name for name, (_, precision) in FIXED.items() if precision == "fp32" or fast_at_bf16()]
+    names = [OURS, DEFAULTS, BEST] + [COMPILED] * given.compile + possible * given.fixed
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as drawn:
         model = draw(given.random, given.model, Path(drawn)) if given.random else given.model
