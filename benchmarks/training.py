@@ -5,10 +5,9 @@ python -m benchmarks.training --model FOLDER_OR_ID --train FILE [--rows 2000] [-
 
 Each training is a process of its own, from the same tokens; they take turns, and each seed turns their order round.
 The Trainer runs with its defaults, and with the best of its settings for this machine: batches of like length, and bf16
-where the hardware is fast at it. --fixed adds our own layouts and precisions (bf16 where it is fast), to see what `auto`
-should have chosen;
---compile adds the Trainer under torch.compile. --random CONFIG takes a model of another shape, with weights drawn at
-random, which suffice for speed, and the tokenizer of --model:
+where the hardware is fast at it. --fixed adds our own layouts and, among precisions that the hardware is fast at, each;
+to see what `auto` should have chosen. --compile adds the Trainer under torch.compile. --random CONFIG takes a model of
+another shape, with weights drawn at random, which suffice for speed, and the tokenizer of --model:
 
     --random '{"model_type": "xlm-roberta", "vocab_size": 250002, "hidden_size": 384, "num_hidden_layers": 6,
                "num_attention_heads": 12, "intermediate_size": 1536, "pad_token_id": 1}'
