@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 MODULES = [
+    "accel_clf.strategies.virtual_xla",  # before torch_xla, as in a command's own process
     "pandas",
     "sklearn.metrics",
     "transformers.models.auto.modeling_auto",

@@ -27,6 +27,10 @@ from typing import Any
 
 from accel_clf.errors import DONE, ConfigError, UserError
 
+# Otherwise a factor that happens to be 0 or 1 is a part of the program, and makes it another one. torch_xla reads this
+# when it is imported, which `accelerate launch` does in each core's process before anything of ours: they inherit it.
+os.environ.setdefault("XLA_NO_SPECIAL_SCALARS", "1")
+
 VARIABLE = "ACCEL_CLF_VIRTUAL_CORES"
 HOURS = 24 * 3600.0  # a core that dies ends its process, and with it the waiting of the others
 
@@ -84,7 +88,7 @@ def enable_from_environment() -> int:
 
 
 def require_torch_xla() -> None:
-    """Raise where torch_xla is missing; otherwise it may be imported from here on."""
+    """Raise where torch_xla is missing."""
     from importlib.util import find_spec
 
     if find_spec("torch_xla") is None:
@@ -93,8 +97,6 @@ def require_torch_xla() -> None:
             "torch_xla 2.9 with torch 2.9, in an environment of its own",
             "pip install 'accel_clf[xla]' (on a TPU: 'accel_clf[tpu]'), or leave out strategy xla and virtual_cores",
         )
-    # Otherwise a factor that happens to be 0 or 1 is a part of the program, and makes it another one.
-    os.environ.setdefault("XLA_NO_SPECIAL_SCALARS", "1")
 
 
 def tpu_chips() -> int:
