@@ -93,7 +93,7 @@ class _Layer(nn.Module):
         return scaled_dot_product_attention(query, key, value, scale=self.scaling).transpose(1, 2).flatten(0, 1)
 
 
-def can_fuse(device: torch.device, precision: str = "fp32") -> bool:
+def can_fuse(device: torch.device, precision: str) -> bool:
     """Whether torch has these operations there, in a precision."""
     if device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False

@@ -49,11 +49,11 @@ class Predictor:
     def __init__(self, run: Path, precision: str = "fp32", few: bool = False) -> None:
         if precision == "auto":
             precision = "bf16" if fast_at_bf16() else "fp32"
-        if precision == "bf16" and not fast_at_bf16():
-            say(f"warning: {WITHOUT_BF16}")
         self.config, self.precision = folder.read_config(run), precision
         # Whatever it was trained in, and wherever it is used.
         self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32")
+        if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16(on_cpu=True):
+            say(f"warning: {WITHOUT_BF16}")
         runs, self.temperature = [run], 1.0
         if folder.is_cross_validation(run):
             results = folder.read_json(run / "metrics.json")

@@ -238,7 +238,7 @@ def _precision(wanted: str, on_cpu: bool) -> tuple[str, str]:
     """
     if wanted == "fp16" and on_cpu:
         raise ConfigError("training.precision is fp16 and there is no GPU", "fp32 or bf16", "--training.precision auto")
-    if wanted == "bf16" and not fast_at_bf16(on_cpu):
+    if wanted == "bf16" and on_cpu and not fast_at_bf16(on_cpu):
         return wanted, f"as set; {WITHOUT_BF16}"
     if wanted != "auto":
         return ("no" if wanted == "fp32" else wanted), "as set"

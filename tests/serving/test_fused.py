@@ -13,7 +13,7 @@ from accel_clf.serving.fused import Linear, can_fuse, fuse
 from accel_clf.serving.predictor import SHAPES, _make_lighter, _step
 from tests.test_packing import PAD, make, packed, rows_of
 
-pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this torch has no oneDNN")
+pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu"), "fp32"), reason="this torch has no oneDNN")
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
