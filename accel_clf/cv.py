@@ -8,10 +8,10 @@ if __name__ == "__main__":
     # Run as a file, Python puts this folder on the path, where data, config and others would hide other packages.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from accel_clf.arguments import Parser, parse
-from accel_clf.config import Config
-from accel_clf.errors import ConfigError
-from accel_clf.interruption import defer_for_good
+from accel_clf.config.flags import Parser, parse
+from accel_clf.config.schema import Config
+from accel_clf.core.errors import ConfigError
+from accel_clf.core.signals import defer_for_good
 from accel_clf.train import start
 
 if __name__ == "cv":  # by its path, as the launcher of XLA's cores does
@@ -33,10 +33,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "cv.py") -> int:
             raise ConfigError("--collect and --fold", "one of them", "leave one out")
 
         def work() -> str:
-            from accel_clf import crossval, report  # torch is not needed for --help
+            from accel_clf.cross_validation import run
+            from accel_clf.reports import text  # torch is not needed for --help
 
-            results = crossval.collect(config) if arguments.collect else crossval.cross_validate(config, arguments.fold)
-            return report.cross_validation(results, config.output) if results else ""
+            results = run.collect(config) if arguments.collect else run.cross_validate(config, arguments.fold)
+            return text.cross_validation(results, config.output) if results else ""
 
         return config, work
 

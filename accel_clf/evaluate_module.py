@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from accel_clf.metrics import averages
+from accel_clf.targets.metrics import averages
 
 _DESCRIPTION = "Accuracy, macro and weighted F1 and log loss of a classifier's probabilities, by scikit-learn."
 _INPUTS = "predictions: probabilities [rows, classes]. references: the right classes, int [rows]."

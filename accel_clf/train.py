@@ -10,13 +10,13 @@ if __name__ == "__main__":
     # Run as a file, Python puts this folder on the path, where data, config and others would hide other packages.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from accel_clf.arguments import parse
-from accel_clf.config import Config
-from accel_clf.console import say
-from accel_clf.errors import DONE, Interrupted, run_command
-from accel_clf.interruption import defer_for_good
-from accel_clf.process import in_a_core, is_elastic, is_first_process, once_a_process
-from accel_clf.strategies.virtual_xla import VARIABLE, enable_from_environment
+from accel_clf.config.flags import parse
+from accel_clf.config.schema import Config
+from accel_clf.core.console import say
+from accel_clf.core.errors import DONE, Interrupted, run_command
+from accel_clf.core.process_env import in_a_core, is_elastic, is_first_process, once_a_process
+from accel_clf.core.signals import defer_for_good
+from accel_clf.strategies.xla.virtual import VARIABLE, enable_from_environment
 
 # Under `accelerate launch` XLA's cores start before `main`, so what must come first happens when it imports this file.
 if os.environ.get(VARIABLE) and (code := run_command(enable_from_environment)):
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         config, _ = parse(given, prog, DESCRIPTION)
 
         def work() -> str:
-            from accel_clf.run import summary, train  # torch is not needed for --help
+            from accel_clf.training.trainer import summary, train  # torch is not needed for --help
 
             results = train(config)
             return summary(results, config.output) if results else ""
@@ -68,7 +68,7 @@ def start(read: Callable[[], tuple[Config, Callable[[], str]]], prog: str, given
         return DONE
 
     if in_a_core():  # where an exit code goes nowhere
-        from accel_clf.strategies.cores import end_together
+        from accel_clf.strategies.xla.base import end_together
 
         return end_together(command)
     return run_command(command, debug="--debug" in given)

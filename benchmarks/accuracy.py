@@ -12,8 +12,8 @@ import tempfile
 
 import torch
 
-from accel_clf.config import load
-from accel_clf.report import table
+from accel_clf.config.schema import load
+from accel_clf.reports.text import table
 from benchmarks.training import ours, trainers
 
 

@@ -17,13 +17,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from accel_clf.report import table
+from accel_clf.reports.text import table
 
 TRAIN = """
 import json, resource, sys
-from accel_clf.config import load
-from accel_clf.crossval import cross_validate
-from accel_clf.run import train
+from accel_clf.config.schema import load
+from accel_clf.cross_validation.run import cross_validate
+from accel_clf.training.trainer import train
 config, what = load(None, json.loads(sys.argv[1])), sys.argv[2]
 train(config) if what == "train" else cross_validate(config, None if what == "all" else int(what))
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

@@ -16,17 +16,17 @@ import torch
 from accelerate.utils import send_to_device
 from torch import nn
 
-from accel_clf import packing
-from accel_clf.config import Data, Model, load
-from accel_clf.data import order
-from accel_clf.data.layouts import GlobalBatches, collate, inputs
-from accel_clf.data.sources import read
-from accel_clf.data.tokens import encode
-from accel_clf.dropout import quicken
-from accel_clf.loop import Progress, TrainingRows, fit
-from accel_clf.model import load_model, load_tokenizer
-from accel_clf.optim import make_optimizer, set_rate
+from accel_clf.config.schema import Data, Model, load
+from accel_clf.data import sampling
+from accel_clf.data.collate import GlobalBatches, collate, inputs
+from accel_clf.data.dataset import read
+from accel_clf.data.tokenization import encode
+from accel_clf.models import packed
+from accel_clf.models.kernels.dropout import quicken
+from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
+from accel_clf.training.loop import Progress, TrainingRows, fit
+from accel_clf.training.optim import make_optimizer, set_rate
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     tokens = encode(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
     model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
-    layout, _ = packing.prepare(model, strategy.layout)
+    layout, _ = packed.prepare(model, strategy.layout)
     bare_model = copy.deepcopy(model)
     quicken(bare_model)  # dropout is the same
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
@@ -57,10 +57,10 @@ def main() -> None:
             measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None)  # fmt: skip
 
     make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout)
-    shuffled = order.permutation(len(rows), 0, 0)
+    shuffled = sampling.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
         send_to_device(make(places), strategy.device)
-        for places in GlobalBatches(order.batches(shuffled, given.size), tokens.lengths, layout, 64)
+        for places in GlobalBatches(sampling.batches(shuffled, given.size), tokens.lengths, layout, 64)
     ]
     bare_optimizer = make_optimizer(bare_model, 0.01)
     set_rate(bare_optimizer, 1e-5)

@@ -76,9 +76,9 @@ def main() -> None:
 
 def trained(model: str, folder: Path) -> Path:
     """A run with three labels (infinity has no classifier with fewer); what it says does not matter here."""
-    from accel_clf.config import load
-    from accel_clf.data.demo import reviews
-    from accel_clf.run import train
+    from accel_clf.config.schema import load
+    from accel_clf.data.demo_corpus import reviews
+    from accel_clf.training.trainer import train
 
     rows = [f"{json.dumps(text)[1:-1]}\t{place % 3}" for place, (text, _) in enumerate(reviews(48))]
     (folder / "rows.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
@@ -145,7 +145,7 @@ def ask(connection: http.client.HTTPConnection, server: Server, content: bytes) 
 
 
 def texts(kind: str) -> list[str]:
-    from accel_clf.data.demo import reviews
+    from accel_clf.data.demo_corpus import reviews
 
     draw = random.Random(0)
     words = [word for text, _ in reviews(4000) for word in text.split()]

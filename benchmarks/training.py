@@ -34,12 +34,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from accel_clf.config import Config, load
-from accel_clf.data import order, parts
-from accel_clf.data.sources import Rows
-from accel_clf.data.tokens import Tokens, encode
-from accel_clf.model import load_model, load_tokenizer
-from accel_clf.report import table
+from accel_clf.config.schema import Config, load
+from accel_clf.data import sampling, splits
+from accel_clf.data.dataset import Rows
+from accel_clf.data.tokenization import Tokens, encode
+from accel_clf.models.loading import load_model, load_tokenizer
+from accel_clf.reports.text import table
 from accel_clf.strategies.accelerate import fast_at_bf16
 
 OURS, DEFAULTS, BEST, COMPILED = "accel_clf", "HF Trainer, defaults", "HF Trainer, best", "HF Trainer, best, compiled"
@@ -49,11 +49,11 @@ FIXED = {f"accel_clf, {layout}, {precision}": (layout, precision)
 
 def ours(config: Config) -> dict[str, Any]:
     """One of our runs."""
-    import accel_clf.loop
-    from accel_clf.run import train
+    import accel_clf.training.loop
+    from accel_clf.training.trainer import train
 
     first: list[float] = []
-    step = accel_clf.loop.train_step
+    step = accel_clf.training.loop.train_step
 
     def timed(*given: Any) -> Any:
         done = step(*given)
@@ -61,7 +61,7 @@ def ours(config: Config) -> dict[str, Any]:
             first.append(time.time())
         return done
 
-    accel_clf.loop.train_step = timed  # type: ignore[assignment]
+    accel_clf.training.loop.train_step = timed  # type: ignore[assignment]
     results = train(config)
     return {
         "accuracy": results["validation"]["accuracy"],
@@ -75,7 +75,7 @@ def trainers(config: Config, best: bool, compiled: bool) -> dict[str, Any]:
     from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
 
     training, length = config.training, config.data.max_length
-    rows = parts.load(config.data, training.seed)
+    rows = splits.load(config.data, training.seed)
     assert rows.validation is not None
     tokenizer = load_tokenizer(config.model, rows.train, length)
     model: Any = load_model(config.model, rows.train.label_names, tokenizer, length, training.seed)
@@ -141,7 +141,7 @@ def worker(name: str, settings: dict[str, Any]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
-    rows = parts.load(config.data, config.training.seed).train
+    rows = splits.load(config.data, config.training.seed).train
     tokenizer = load_tokenizer(config.model, rows, config.data.max_length)
     tokens = encode(rows, tokenizer, config.data.max_length)
     fastest = "bf16" if name != DEFAULTS and fast_at_bf16() else "fp32"
@@ -160,8 +160,8 @@ def worker(name: str, settings: dict[str, Any]) -> None:
 
 def padded(tokens: Tokens, config: Config) -> int:
     """Tokens that an epoch of ours computes in the padded layout."""
-    rows = order.batches(order.permutation(len(tokens), config.training.seed, 0), config.batch.size)
-    lengths = np.where(rows == order.FILLER, 0, tokens.lengths[rows])
+    rows = sampling.batches(sampling.permutation(len(tokens), config.training.seed, 0), config.batch.size)
+    lengths = np.where(rows == sampling.FILLER, 0, tokens.lengths[rows])
     return int((lengths.max(axis=1) * (lengths > 0).sum(axis=1)).sum())
 
 

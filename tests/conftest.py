@@ -60,7 +60,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """403 rows of the demo, as a user's file: a prime-free number that no batch size divides."""
-    from accel_clf.data.demo import reviews
+    from accel_clf.data.demo_corpus import reviews
 
     return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", list(reviews(403)))
 
@@ -70,9 +70,9 @@ def make_bert(folder: Path, texts: Path, length: int, **shape: Any) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    from accel_clf.config import Data, Model
-    from accel_clf.data.sources import read
-    from accel_clf.model import load_tokenizer
+    from accel_clf.config.schema import Data, Model
+    from accel_clf.data.dataset import read
+    from accel_clf.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(Model(name="demo"), read(str(texts), Data(), split="train"), length)
     torch.manual_seed(0)
@@ -94,8 +94,8 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path) -> Path:
     """A finished run on `reviews`, with a test set."""
-    from accel_clf.config import load
-    from accel_clf.run import train
+    from accel_clf.config.schema import load
+    from accel_clf.training.trainer import train
 
     folder = tmp_path_factory.mktemp("runs") / "reviews"
     train(
@@ -189,7 +189,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command that must fail: checks the exit code, and that it is told in one screen without a traceback."""
-    from accel_clf.cli import main
+    from accel_clf.cli.main import main
 
     def call(exit_code: int, *arguments: object) -> str:
         assert main([str(argument) for argument in arguments]) == exit_code

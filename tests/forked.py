@@ -102,7 +102,7 @@ def _run(work: Callable[[], object], stdout: str, stderr: str, environment: dict
 
 
 def _command(arguments: list[str], before: Callable[..., None] | None, given: tuple[object, ...]) -> int:
-    from accel_clf.cli import main
+    from accel_clf.cli.main import main
 
     if before:
         before(*given)

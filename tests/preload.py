@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 MODULES = [
-    "accel_clf.strategies.virtual_xla",  # before torch_xla, as in a command's own process
+    "accel_clf.strategies.xla.virtual",  # before torch_xla, as in a command's own process
     "pandas",
     "sklearn.metrics",
     "transformers.models.auto.modeling_auto",
@@ -14,19 +14,19 @@ MODULES = [
     "transformers.models.bert.modeling_bert",
     "transformers.models.xlm_roberta.modeling_xlm_roberta",
     "transformers.models.xlm_roberta.tokenization_xlm_roberta",
-    "accel_clf.answers",
-    "accel_clf.arguments",
-    "accel_clf.baseline",
-    "accel_clf.cli",
+    "accel_clf.run_folder.predictions",
+    "accel_clf.config.flags",
+    "accel_clf.training.baseline",
+    "accel_clf.cli.main",
     "accel_clf.cv",
-    "accel_clf.crossval",
-    "accel_clf.serving.predictor",
+    "accel_clf.cross_validation.run",
+    "accel_clf.inference.predictor",
     "accel_clf.train",
     "cleanlab.filter",
 ]
 if find_spec("torch_xla"):  # there, only what runs on XLA's cores is forked
     os.environ["USE_TORCH_XLA"] = "true"
-    MODULES += ["accel_clf.strategies.accelerate_xla", "accel_clf.strategies.xla"]
+    MODULES += ["accel_clf.strategies.xla.accelerate", "accel_clf.strategies.xla.torch_xla"]
 else:
     MODULES += ["accel_clf.strategies.accelerate", "accel_clf.serving.server"]
 for name in MODULES:

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf import checkpoint
-from accel_clf.checkpoint import MANIFEST, MODEL, OPTIMIZER, STATE, DamagedError, newest, read, write
-from accel_clf.errors import UserError
+from accel_clf.core.errors import UserError
+from accel_clf.training import checkpoint
+from accel_clf.training.checkpoint import MANIFEST, MODEL, OPTIMIZER, STATE, DamagedError, newest, read, write
 
 FILES = (MODEL, OPTIMIZER, STATE, MANIFEST)
 

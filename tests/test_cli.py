@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.errors import DATA, DONE, USAGE
+from accel_clf.core.errors import DATA, DONE, USAGE
 from accel_clf.strategies.accelerate import fast_at_bf16
 from tests.conftest import Cli
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.arguments import parse
-from accel_clf.config import Config, load, merge, settings
-from accel_clf.errors import USAGE
+from accel_clf.config.flags import parse
+from accel_clf.config.schema import Config, load, merge, settings
+from accel_clf.core.errors import USAGE
 
 Refused = Callable[..., str]
 
@@ -56,7 +56,10 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path, refused: Refused) -> None
 
 
 def test_no_model_loads_before_settings_are_checked() -> None:
-    code = "import sys; from accel_clf.cli import main; main(['train', '--nonsense']); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from accel_clf.cli.main import main; main(['train', '--nonsense']); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
 
 
@@ -90,7 +93,7 @@ def test_nothing_named_is_the_demo() -> None:
 
 
 def test_a_run_reads_its_own_settings_back(tmp_path: Path) -> None:
-    from accel_clf.folder import differences, write_config
+    from accel_clf.run_folder.layout import differences, write_config
 
     config = load(None, {"evaluation": {"metrics": ["f1"], "patience": 3}})
     write_config(tmp_path, config)

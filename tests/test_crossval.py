@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from accel_clf.config import Config, load
-from accel_clf.crossval import Folds, collect, cross_validate, fold_config
-from accel_clf.data import splits
-from accel_clf.errors import DATA, USAGE, DataError, UserError
-from accel_clf.serving.predictor import Predictor
+from accel_clf.config.schema import Config, load
+from accel_clf.core.errors import DATA, USAGE, DataError, UserError
+from accel_clf.cross_validation.run import Folds, collect, cross_validate, fold_config
+from accel_clf.data import splitting
+from accel_clf.inference.predictor import Predictor
 from tests.conftest import make_xlmr, read_csv, write_csv
 
 Refused = Callable[..., str]
@@ -94,14 +94,14 @@ def test_no_training_row_is_a_held_out_one(settings: dict[str, Any]) -> None:
 
 
 def test_a_planted_leak_is_caught(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deal = splits.folds
+    deal = splitting.folds
 
     def leaky(*given: Any) -> np.ndarray:
         fold = deal(*given)
         fold[7] = (fold[7] + 1) % 3
         return fold
 
-    monkeypatch.setattr(splits, "folds", leaky)
+    monkeypatch.setattr(splitting, "folds", leaky)
     with pytest.raises(DataError, match=r"1 of 83 groups are in two folds or more, 's\d+' first"):
         cross_validate(at(settings, tmp_path / "cv"))
     assert not (tmp_path / "cv").exists()
@@ -197,7 +197,7 @@ def test_the_test_set_is_measured_by_the_ensemble(cv: Path, translations: Path) 
 
 
 def test_commands(cv: Path, translations: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from accel_clf.cli import main
+    from accel_clf.cli.main import main
 
     row, answer = read_csv(translations)[0], read_csv(cv / "predictions.csv")[0]
     assert main(["predict", str(cv), row["text"], "--json"]) == 0
@@ -290,11 +290,11 @@ def test_flags_that_do_not_go_together(refused: Refused, cv: Path) -> None:
 
 
 def test_a_fold_in_use_is_not_touched(settings: dict[str, Any], tmp_path: Path) -> None:
-    from accel_clf import folder
+    from accel_clf.run_folder import layout
 
     config = at(settings, tmp_path / "cv")
     (tmp_path / "cv" / "fold-1").mkdir(parents=True)
-    held = folder.lock(tmp_path / "cv" / "fold-1")
+    held = layout.lock(tmp_path / "cv" / "fold-1")
     try:
         with pytest.raises(UserError, match="fold-1 is in use by another run"):
             cross_validate(config)
@@ -326,8 +326,8 @@ def test_a_fold_whose_answers_are_damaged(cv: Path, settings: dict[str, Any], tm
 
 def test_tweets_in_eight_languages(tweets: Path, tmp_path: Path) -> None:
     """Even in each label of each language; a SentencePiece vocabulary with many scripts, emoji among it."""
-    from accel_clf.config import Data
-    from accel_clf.data.sources import read
+    from accel_clf.config.schema import Data
+    from accel_clf.data.dataset import read
 
     rows = read(str(tweets), Data(slice="lang"), split="train")
     encoder = make_xlmr(tmp_path / "encoder", list(islice(rows.texts(), 4000)), layers=1, vocabulary=6000)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from accelerate.utils import send_to_device
 
-from accel_clf import packing
-from accel_clf.data.layouts import pack
+from accel_clf.data.collate import pack
+from accel_clf.models import packed
 from tests.test_packing import make, rows_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU he
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_as_on_the_cpu(dtype: torch.dtype) -> None:
     model = make("bert").eval()
-    packing.pack(model)
+    packed.pack(model)
     batch = pack(rows_of([9, 512, 1, 130]))
     there = send_to_device(batch, "cuda")
     with torch.no_grad():
@@ -29,11 +29,11 @@ def test_packed_as_on_the_cpu(dtype: torch.dtype) -> None:
 
 def test_a_step_does_not_wait(tmp_path: Path, reviews: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sync debug mode: torch raises at anything that makes the host wait inside of a step, once all is warm."""
-    import accel_clf.loop
-    from accel_clf.config import load
-    from accel_clf.run import train
+    import accel_clf.training.loop
+    from accel_clf.config.schema import load
+    from accel_clf.training.trainer import train
 
-    step, seen = accel_clf.loop.train_step, [0]
+    step, seen = accel_clf.training.loop.train_step, [0]
 
     def watched(*given: Any) -> Any:
         seen[0] += 1
@@ -43,7 +43,7 @@ def test_a_step_does_not_wait(tmp_path: Path, reviews: Path, tiny_bert: Path, mo
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    monkeypatch.setattr(accel_clf.loop, "train_step", watched)
+    monkeypatch.setattr(accel_clf.training.loop, "train_step", watched)
     data = {"train": str(reviews), "max_length": 64}
     train(load(None, {"model": {"name": str(tiny_bert)}, "data": data, "output": str(tmp_path / "run")}))
     assert seen[0] > 3

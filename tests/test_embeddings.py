@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from accel_clf import embeddings
-from accel_clf.embeddings import RowGradients
+from accel_clf.models.kernels import embedding_grad
+from accel_clf.models.kernels.embedding_grad import RowGradients
 
 ROWS, WIDTH = 50, 8
 Ids = st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=200)
@@ -20,7 +20,7 @@ Ids = st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=200)
 def small() -> Iterator[None]:
     """Tables of tests count as large ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embeddings, "LARGE", 0)
+        patch.setattr(embedding_grad, "LARGE", 0)
         yield
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from accel_clf import evaluate_module
-from accel_clf.config import Evaluation
-from accel_clf.data.sources import Codes, Rows
-from accel_clf.data.tokens import Tokens
-from accel_clf.errors import ConfigError, UserError
-from accel_clf.evaluation import logits, measure, probabilities
-from accel_clf.metrics import averages, classification, further
+from accel_clf.config.schema import Evaluation
+from accel_clf.core.errors import ConfigError, UserError
+from accel_clf.data.dataset import Codes, Rows
+from accel_clf.data.tokenization import Tokens
+from accel_clf.inference.evaluate import logits, measure, probabilities
 from accel_clf.strategies.accelerate import AccelerateStrategy
+from accel_clf.targets.metrics import averages, classification, further
 
 
 class FirstToken(nn.Module):

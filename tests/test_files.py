@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from accel_clf.config import Data
-from accel_clf.data import files, sources
-from accel_clf.errors import DATA, DataError
+from accel_clf.config.schema import Data
+from accel_clf.core.errors import DATA, DataError
+from accel_clf.data import dataset, readers
 from tests.conftest import write_csv
 
 COLUMNS = ["text", "label"]
@@ -19,11 +19,11 @@ Refused = Callable[..., str]
 
 
 def records(path: Path) -> list[tuple[str, ...]]:
-    return [values for _, values in files.read(path, COLUMNS)]
+    return [values for _, values in readers.read(path, COLUMNS)]
 
 
 def labels(path: Path) -> tuple[str, ...]:
-    return sources.read(str(path), Data(), split="train").label_names
+    return dataset.read(str(path), Data(), split="train").label_names
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
@@ -148,7 +148,7 @@ def test_a_long_text_is_read_whole(tmp_path: Path) -> None:
 
 def test_a_change_between_two_readings_is_noticed(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [("one", "a"), ("two", "b")])
-    rows = sources.read(str(path), Data(), split="train")
+    rows = dataset.read(str(path), Data(), split="train")
     write_csv(path, [("one", "a"), ("2", "b")])
     with pytest.raises(DataError, match="changed while it was being read"):
         list(rows.texts())

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.config import load
-from accel_clf.errors import ConfigError
-from accel_clf.process import once_a_process
-from accel_clf.strategies import launch, virtual_xla
+from accel_clf.config.schema import load
+from accel_clf.core.errors import ConfigError
+from accel_clf.core.process_env import once_a_process
+from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
+from accel_clf.strategies.xla import virtual
 
 Refused = Callable[..., str]
 without_xla = pytest.mark.skipif(find_spec("torch_xla") is not None, reason="torch_xla is installed")
@@ -42,14 +43,14 @@ def test_without_torch_xla(flags: list[str], refused: Refused, tmp_path: Path) -
 
 
 def test_virtual_cores_beside_a_tpu(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(virtual_xla, "tpu_chips", lambda: 4)
+    monkeypatch.setattr(virtual, "tpu_chips", lambda: 4)
     message = refused(2, "train", "--virtual_cores", 8, "--output", tmp_path / "run")
     assert "virtual cores asked for on a machine with 4 TPU chips" in message
 
 
 @pytest.mark.parametrize("given", ["eight", "0", "-1", "8.0"])
 def test_the_environment_must_name_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(virtual_xla.VARIABLE, given)
+    monkeypatch.setenv(virtual.VARIABLE, given)
     with pytest.raises(ConfigError, match=f"ACCEL_CLF_VIRTUAL_CORES is '{given}'"):
         launch.choose(load(None, {}))
 
@@ -61,7 +62,7 @@ def test_cores_need_few_widths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_tpu_here_is_found_by_its_chips() -> None:
-    assert virtual_xla.tpu_chips() == 0
+    assert virtual.tpu_chips() == 0
 
 
 def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

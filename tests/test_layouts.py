@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.layouts import IGNORED, WIDTHS, GlobalBatches, buckets, collate
-from accel_clf.data.order import FILLER
-from accel_clf.data.tokens import Tokens
+from accel_clf.data.collate import IGNORED, WIDTHS, GlobalBatches, buckets, collate
+from accel_clf.data.sampling import FILLER
+from accel_clf.data.tokenization import Tokens
 
 PAD = 0
 

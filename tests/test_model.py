@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from accel_clf.config import Model
-from accel_clf.errors import USAGE, ConfigError
-from accel_clf.model import check_fits, load_model, load_trained, max_positions, save, trained_labels
+from accel_clf.config.schema import Model
+from accel_clf.core.errors import USAGE, ConfigError
+from accel_clf.models.loading import check_fits, load_model, load_trained, max_positions, save, trained_labels
 
 Refused = Callable[..., str]
 

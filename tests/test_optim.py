@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from accel_clf.config import Training
-from accel_clf.optim import make_optimizer, peak_rate, rate
+from accel_clf.config.schema import Training
+from accel_clf.training.optim import make_optimizer, peak_rate, rate
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

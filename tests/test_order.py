@@ -8,10 +8,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.config import load
-from accel_clf.data.layouts import GlobalBatches
-from accel_clf.data.order import FILLER, WINDOW, batches, batches_within, by_length, count_steps, permutation, step_seed
-from accel_clf.loop import TrainingRows, epoch_batches
+from accel_clf.config.schema import load
+from accel_clf.data.collate import GlobalBatches
+from accel_clf.data.sampling import (
+    FILLER,
+    WINDOW,
+    batches,
+    batches_within,
+    by_length,
+    count_steps,
+    permutation,
+    step_seed,
+)
+from accel_clf.training.loop import TrainingRows, epoch_batches
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 9), st.integers(0, 9))

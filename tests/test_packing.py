@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from accel_clf import packing
-from accel_clf.data.layouts import pack, pad
-from accel_clf.dropout import Dropout, Keep, quicken
+from accel_clf.data.collate import pack, pad
+from accel_clf.models import packed
+from accel_clf.models.kernels.dropout import Dropout, Keep, quicken
 
 PAD, VOCABULARY, LONGEST = 1, 50, 512
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
@@ -37,9 +37,9 @@ def make(family: str, **more: Any) -> nn.Module:
     return model
 
 
-def packed(model: nn.Module) -> nn.Module:
+def packed_copy(model: nn.Module) -> nn.Module:
     made = copy.deepcopy(model)
-    assert packing.prepare(made, "packed", asked=True)[0] == "packed"
+    assert packed.prepare(made, "packed", asked=True)[0] == "packed"
     return made
 
 
@@ -48,7 +48,7 @@ def rows_of(lengths: list[int], seed: int = 0) -> list[np.ndarray]:
     return [draw.integers(PAD + 1, VOCABULARY, length) for length in lengths]
 
 
-@pytest.mark.parametrize("family", packing.FAMILIES)
+@pytest.mark.parametrize("family", packed.FAMILIES)
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60) | st.integers(1, LONGEST), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_packed_is_padded(family: str, lengths: list[int], seed: int) -> None:
@@ -56,7 +56,7 @@ def test_packed_is_padded(family: str, lengths: list[int], seed: int) -> None:
     rows, labels = rows_of(lengths, seed), torch.arange(len(lengths)) % 3
     plain = make(family).eval()
     found = []
-    for model, batch in ((plain, pad(rows, PAD)), (packed(plain), pack(rows))):
+    for model, batch in ((plain, pad(rows, PAD)), (packed_copy(plain), pack(rows))):
         logits = model(**batch).logits
         nn.functional.cross_entropy(logits, labels).backward()
         found.append((logits.detach(), {name: weight.grad for name, weight in model.named_parameters()}))
@@ -69,14 +69,14 @@ def test_packed_is_padded(family: str, lengths: list[int], seed: int) -> None:
         )
 
 
-@pytest.mark.parametrize("family", packing.FAMILIES)
+@pytest.mark.parametrize("family", packed.FAMILIES)
 def test_dropout_has_the_same_distribution(family: str) -> None:
     """Over many draws, mean and spread of the logits are those of the padded model with torch's own dropout."""
     rates = {"distilbert": {"dropout": 0.2, "attention_dropout": 0.4}}
     plain = make(family, **rates.get(family, {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.4})).train()
     draws, lengths = 400, [9, 3, 20, 1]
     rows = rows_of(lengths) * draws
-    quick = packed(plain)
+    quick = packed_copy(plain)
     quicken(quick)
     torch.manual_seed(1)
     found = []
@@ -98,7 +98,7 @@ def test_gradients_of_attention_with_dropout() -> None:
 
     def attend(*given: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(7)
-        attended: torch.Tensor = packing._Attend.apply(*given, lengths, 0.5, 0.3)
+        attended: torch.Tensor = packed._Attend.apply(*given, lengths, 0.5, 0.3)
         return attended
 
     assert torch.autograd.gradcheck(attend, (query, key, value))
@@ -110,8 +110,8 @@ def test_a_devices_own_attention() -> None:
     torch.manual_seed(0)
     lengths, starts = (4, 1, 30), torch.tensor([0, 4, 5])
     query, key, value = (torch.randn(1, 2, 35, 8) for _ in range(3))
-    there = packing._attend_nested(query, key, value, lengths, starts, 0.4, 0.0)
-    here, _ = packing._attention(nn.Module(), query, key, value, None, lengths=lengths, starts=starts, scaling=0.4)
+    there = packed._attend_nested(query, key, value, lengths, starts, 0.4, 0.0)
+    here, _ = packed._attention(nn.Module(), query, key, value, None, lengths=lengths, starts=starts, scaling=0.4)
     torch.testing.assert_close(there, here)
 
 
@@ -141,19 +141,19 @@ def test_what_cannot_be_packed() -> None:
         "albert", vocab_size=9, num_attention_heads=4, intermediate_size=8, hidden_size=8
     )
     model = transformers.AutoModelForSequenceClassification.from_config(config)
-    layout, why = packing.prepare(model, "packed", asked=True)
+    layout, why = packed.prepare(model, "packed", asked=True)
     assert layout == "padded"
     assert "albert is none of bert," in why
-    assert packing.prepare(make("bert", chunk_size_feed_forward=2), "packed", asked=True)[0] == "padded"
-    assert packing.prepare(make("bert"), "padded", asked=True) == ("padded", "as set")
-    assert packing.prepare(make("bert"), "packed") == ("packed", "no padding")
+    assert packed.prepare(make("bert", chunk_size_feed_forward=2), "packed", asked=True)[0] == "padded"
+    assert packed.prepare(make("bert"), "padded", asked=True) == ("padded", "as set")
+    assert packed.prepare(make("bert"), "packed") == ("packed", "no padding")
     small = make("bert", attention_probs_dropout_prob=0.0)
-    assert packing.prepare(small, "packed") == ("padded", "too small an encoder to gain by packing")
+    assert packed.prepare(small, "packed") == ("padded", "too small an encoder to gain by packing")
 
 
 def test_the_saved_folder_is_the_same(tmp_path: Any) -> None:
     plain = make("bert")
-    for name, model in (("plain", plain), ("packed", packed(plain))):
+    for name, model in (("plain", plain), ("packed", packed_copy(plain))):
         quicken(model)
         model.save_pretrained(tmp_path / name)
     files = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("plain", "packed")]
@@ -167,7 +167,7 @@ def test_a_step_is_the_same_each_time_on_two_threads() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        model = packed(make("bert", attention_probs_dropout_prob=0.1)).train()
+        model = packed_copy(make("bert", attention_probs_dropout_prob=0.1)).train()
         quicken(model)
         batch, found = pack(rows_of([LONGEST] * 3)), set()  # threads meet in the second
         for _ in range(10):

@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.layouts import GlobalBatches
-from accel_clf.data.order import batches, permutation
-from accel_clf.evaluation import GATHERED_ROWS
-from accel_clf.programs import expected
+from accel_clf.data.collate import GlobalBatches
+from accel_clf.data.sampling import batches, permutation
+from accel_clf.inference.evaluate import GATHERED_ROWS
 from accel_clf.strategies.base import Program
+from accel_clf.training.precompile import expected
 
 
 @given(st.integers(1, 80), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 2, 4]), st.integers(1, 3))

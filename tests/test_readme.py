@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from accel_clf.config import Config, Serve, settings, settings_table
+from accel_clf.config.schema import Config, Serve, settings, settings_table
 from tests.conftest import REPOSITORY
 
 README = REPOSITORY / "README.md"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from accel_clf.data.splits import folds, holdout, quotas, sample
-from accel_clf.errors import DataError
+from accel_clf.core.errors import DataError
+from accel_clf.data.splitting import folds, holdout, quotas, sample
 
 LABELS = st.lists(st.integers(0, 4), min_size=20, max_size=300).map(lambda codes: np.array(codes, np.int32))
 

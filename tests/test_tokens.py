@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accel_clf.config import Data, Model
-from accel_clf.data.sources import Rows, read
-from accel_clf.data.tokens import encode, encode_texts, tokenizer_digest
-from accel_clf.model import load_tokenizer
+from accel_clf.config.schema import Data, Model
+from accel_clf.data.dataset import Rows, read
+from accel_clf.data.tokenization import encode, encode_texts, tokenizer_digest
+from accel_clf.models.loading import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -28,12 +28,12 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from accel_clf import __version__
-from accel_clf.config import Serve
-from accel_clf.data.files import parse_json
-from accel_clf.errors import ConfigError, DataError
-from accel_clf.serving import occlusion, schema, table
+from accel_clf.config.schema import Serve
+from accel_clf.core.errors import ConfigError, DataError
+from accel_clf.data.readers import parse_json
+from accel_clf.serving import file_upload, occlusion, schema
 from accel_clf.serving.batcher import FullError, GoneError, LateError, StoppedError
-from accel_clf.serving.observed import Observed
+from accel_clf.serving.prometheus import Observed
 from accel_clf.serving.schema import (
     Answer,
     Column,
@@ -418,7 +418,7 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="accel_clf-")))
             (path, name), column = _received(folder), query.text or service.text_column
             try:
-                rows = table.check(path, column)
+                rows = file_upload.check(path, column)
             except DataError as error:  # of the user's file, not of where it lies here
                 raise RefusedError(422, _told(error).replace(str(path), name)) from None
 
@@ -429,9 +429,9 @@ def _answers(app: Flask, api: SpecTree, service: Service, observed: Observed, ke
                 observed.read(len(encoded), sum(len(row.ids) for row in encoded))
                 return service.scores_patiently(encoded, has_left)
 
-            lines = table.labelled(path, column, service.labels, score)
+            lines = file_upload.labelled(path, column, service.labels, score)
             first = next(lines, b"")  # what can fail at once, fails with its own status
-            response = Response(chain([first], _unless_gone(lines)), mimetype=table.answered_as(path))
+            response = Response(chain([first], _unless_gone(lines)), mimetype=file_upload.answered_as(path))
         except BaseException:
             cleanup.close()
             raise
@@ -459,14 +459,14 @@ def _received(folder: Path) -> tuple[Path, str]:
         given = re.split(r"[\\/]", upload.filename or "")[-1]
         name = "".join(letter for letter in given if letter.isprintable())[-100:]
         suffix = f".{name.rpartition('.')[2]}".lower()
-        if suffix not in table.KINDS:
-            raise RefusedError(422, f"{name or 'a file without a name'}: expected one of {' '.join(table.KINDS)}")
+        if suffix not in file_upload.KINDS:
+            raise RefusedError(422, f"{name or 'a file without a name'}: expected one of {' '.join(file_upload.KINDS)}")
         path = folder / f"file{suffix}"
         upload.save(path)
         return path, name
-    kind = next((kind for kind, types in table.KINDS.items() if request.mimetype in types), None)
+    kind = next((kind for kind, types in file_upload.KINDS.items() if request.mimetype in types), None)
     if kind is None:
-        wanted = ", ".join([*(types[0] for types in table.KINDS.values()), "multipart/form-data"])
+        wanted = ", ".join([*(types[0] for types in file_upload.KINDS.values()), "multipart/form-data"])
         raise RefusedError(415, f"{request.mimetype or 'no type'}; expected one of {wanted}")
     path = folder / f"file{kind}"
     with path.open("wb") as file:

@@ -17,9 +17,9 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from accel_clf.config import Serve
-from accel_clf.console import say
-from accel_clf.errors import DONE, FAILED, UserError
+from accel_clf.config.schema import Serve
+from accel_clf.core.console import say
+from accel_clf.core.errors import DONE, FAILED, UserError
 from accel_clf.serving.app import MEGABYTE, create_app
 from accel_clf.serving.service import Service
 

@@ -13,9 +13,9 @@ import numpy as np
 from scipy.special import expit, softmax
 from tokenizers import Tokenizer
 
-from accel_clf.config import Serve
-from accel_clf.data import sources
-from accel_clf.folder import versions
+from accel_clf.config.schema import Serve
+from accel_clf.data import dataset
+from accel_clf.run_folder.layout import versions
 from accel_clf.serving.batcher import Batcher, FullError
 from accel_clf.serving.worker import Worker, batch_tokens, load
 
@@ -162,7 +162,7 @@ class Service:
             DataError: a text holds a lone surrogate.
         """
         for place, text in enumerate(texts):
-            sources.check_text(text, f"inputs[{place}]")
+            dataset.check_text(text, f"inputs[{place}]")
         found = []
         with self._tokenizing:  # what it makes of a text on the way takes a hundred times its memory
             encodings = self._tokenizer.encode_batch_fast(list(texts))
@@ -182,7 +182,7 @@ class Service:
         Raises:
             DataError: the text holds a lone surrogate.
         """
-        sources.check_text(text, "inputs")
+        dataset.check_text(text, "inputs")
         with self._tokenizing:
             encoding = self._tokenizer.encode(text)
         if not encoding.overflowing:

@@ -14,11 +14,11 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from accel_clf.config import Config, Serve
-from accel_clf.errors import UserError
+from accel_clf.config.schema import Config, Serve
+from accel_clf.core.errors import UserError
 
 if TYPE_CHECKING:
-    from accel_clf.serving.predictor import Predictor
+    from accel_clf.inference.predictor import Predictor
 
 # Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
 BATCH_TOKENS = {"cpu": 4096}
@@ -144,7 +144,7 @@ def load(run: Path, settings: Serve) -> "Predictor":
     """
     import torch
 
-    from accel_clf.serving.predictor import Predictor, check_int8
+    from accel_clf.inference.predictor import Predictor, check_int8
 
     if settings.threads:
         torch.set_num_threads(settings.threads)

@@ -27,11 +27,11 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 from torch.utils.data import DataLoader, Dataset
 
-from accel_clf.data.layouts import Batch, Collate, GlobalBatches, Place
-from accel_clf.dropout import quicken
-from accel_clf.embeddings import RowGradients
-from accel_clf.errors import ConfigError
-from accel_clf.process import cpu_wanted, is_elastic
+from accel_clf.core.errors import ConfigError
+from accel_clf.core.process_env import cpu_wanted, is_elastic
+from accel_clf.data.collate import Batch, Collate, GlobalBatches, Place
+from accel_clf.models.kernels.dropout import quicken
+from accel_clf.models.kernels.embedding_grad import RowGradients
 from accel_clf.strategies.base import OptimizerOf, Strategy
 
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group

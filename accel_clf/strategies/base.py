@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from accel_clf import interruption
-from accel_clf.config import Config
-from accel_clf.data.layouts import Batch, Collate, GlobalBatches
-from accel_clf.errors import Interrupted, UserError
+from accel_clf.config.schema import Config
+from accel_clf.core import signals
+from accel_clf.core.errors import Interrupted, UserError
+from accel_clf.data.collate import Batch, Collate, GlobalBatches
 
 
 class Program(NamedTuple):
@@ -168,7 +168,7 @@ class Strategy(ABC):
 
     def end_if_asked(self) -> None:
         """Raise Interrupted on all processes, where a signal has asked one of them to stop."""
-        asked = interruption.asked()
+        asked = signals.asked()
         if self.processes > 1:
             asked = int(self.gather(torch.tensor([asked])).max())
         if asked:

@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from accel_clf.config import Config
-from accel_clf.errors import ConfigError
-from accel_clf.interruption import deferred, end_with
-from accel_clf.process import cpu_wanted, in_a_core, is_elastic, is_first_process
+from accel_clf.config.schema import Config
+from accel_clf.core.errors import ConfigError
+from accel_clf.core.process_env import cpu_wanted, in_a_core, is_elastic, is_first_process
+from accel_clf.core.signals import deferred, end_with
 from accel_clf.strategies.base import Strategy
-from accel_clf.strategies.virtual_xla import enable, from_environment, require_torch_xla, tpu_chips
+from accel_clf.strategies.xla.virtual import enable, from_environment, require_torch_xla, tpu_chips
 
 Work = Callable[[Strategy], object]
 
@@ -64,7 +64,7 @@ def _on_device(config: Config, work: Work) -> bool:
 
 def _on_cores(config: Config, work: Work) -> bool:
     require_torch_xla()
-    from accel_clf.strategies import cores
+    from accel_clf.strategies.xla import base
 
     def on_core() -> bool:
         strategy = _xla_strategy(config)
@@ -72,20 +72,20 @@ def _on_cores(config: Config, work: Work) -> bool:
         strategy.close()  # not in a `finally`: it waits for the other cores
         return strategy.is_main
 
-    cores.keep_programs()
+    base.keep_programs()
     if in_a_core():
         end_with(os.getppid())
         return on_core()
     with deferred():
-        cores.spawn(on_core)
+        base.spawn(on_core)
     return is_first_process()
 
 
 def _xla_strategy(config: Config) -> Strategy:
     if config.strategy == "xla":
-        from accel_clf.strategies.xla import XlaStrategy
+        from accel_clf.strategies.xla.torch_xla import XlaStrategy
 
         return XlaStrategy(config.training.precision)
-    from accel_clf.strategies.accelerate_xla import AccelerateXlaStrategy
+    from accel_clf.strategies.xla.accelerate import AccelerateXlaStrategy
 
     return AccelerateXlaStrategy(config.training.precision)

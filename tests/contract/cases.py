@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from accel_clf.data.layouts import GlobalBatches, collate
-from accel_clf.data.order import FILLER, batches
-from accel_clf.data.tokens import Tokens
-from accel_clf.errors import UserError
-from accel_clf.optim import make_optimizer
+from accel_clf.core.errors import UserError
+from accel_clf.data.collate import GlobalBatches, collate
+from accel_clf.data.sampling import FILLER, batches
+from accel_clf.data.tokenization import Tokens
 from accel_clf.strategies.base import Strategy, weights_digest
+from accel_clf.training.optim import make_optimizer
 
 TOKENS = Tokens(np.arange(100, dtype=np.int32), np.arange(0, 100, 5), np.arange(5, 101, 5), 99)  # 20 rows of 5
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from accel_clf.data.layouts import collate
+from accel_clf.data.collate import collate
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.base import Strategy, weights_digest
 from tests.contract.cases import CASES, TOKENS, linear, some_batches

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from accel_clf.checkpoint import newest
-from accel_clf.config import Config
-from accel_clf.errors import UserError
-from accel_clf.run import train
+from accel_clf.config.schema import Config
+from accel_clf.core.errors import UserError
+from accel_clf.training.checkpoint import newest
+from accel_clf.training.trainer import train
 from tests.conftest import REPOSITORY
 from tests.faults.harness import Job
 from tests.parity.test_processes import free_port
@@ -34,9 +34,9 @@ def two(tmp_path: Path, settings: list[object]) -> Job:
 
 
 def fail_in_step_7(rank: int, which: int) -> None:
-    import accel_clf.loop
+    import accel_clf.training.loop
 
-    step, steps = accel_clf.loop.train_step, [0]
+    step, steps = accel_clf.training.loop.train_step, [0]
 
     def failing(*arguments: Any) -> Any:
         steps[0] += 1
@@ -44,7 +44,7 @@ def fail_in_step_7(rank: int, which: int) -> None:
             raise RuntimeError("the roof is on fire")
         return step(*arguments)
 
-    accel_clf.loop.train_step = failing
+    accel_clf.training.loop.train_step = failing
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -109,7 +109,7 @@ def _children(process: int) -> Path:
 
 
 def in_process(settings: list[object], folder: Path, *more: object) -> Config:
-    from accel_clf.arguments import parse
+    from accel_clf.config.flags import parse
 
     words = [*settings, *more, "--output", folder, "--batch.size", 16]
     return parse([str(word) for word in words], "train", "")[0]
@@ -119,10 +119,10 @@ def test_a_loss_that_is_no_number(
     settings: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reviews: Path
 ) -> None:
     """The step and its rows are named; the checkpoint and the best model stay as they were."""
-    import accel_clf.loop
+    import accel_clf.training.loop
 
     config = in_process(settings, tmp_path / "run")
-    step, seen, kept = accel_clf.loop.train_step, [0], {}
+    step, seen, kept = accel_clf.training.loop.train_step, [0], {}
 
     def poisoned(model: Any, *arguments: Any) -> Any:
         seen[0] += 1
@@ -132,13 +132,13 @@ def test_a_loss_that_is_no_number(
                 model.classifier.bias.fill_(float("nan"))
         return step(model, *arguments)
 
-    monkeypatch.setattr(accel_clf.loop, "train_step", poisoned)
+    monkeypatch.setattr(accel_clf.training.loop, "train_step", poisoned)
     with pytest.raises(UserError, match="the loss is nan at step 23, of these rows of the training data") as error:
         train(config)
-    from accel_clf.data import order, parts
+    from accel_clf.data import sampling, splits
 
-    rows = parts.load(config.data, config.training.seed).train
-    permutation = order.permutation(len(rows), config.training.seed, 1)
+    rows = splits.load(config.data, config.training.seed).train
+    permutation = sampling.permutation(len(rows), config.training.seed, 1)
     wanted = sorted(rows.ids[permutation[3 * 16 : 4 * 16]].tolist())  # the epoch before had 19 steps
     assert error.value.got.endswith(": " + ", ".join(map(str, wanted)))
     assert kept
@@ -150,9 +150,9 @@ def test_a_loss_that_is_no_number(
 
 def test_full_memory_names_what_to_try(settings: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what it names goes on from the last checkpoint, with the same result."""
-    import accel_clf.loop
+    import accel_clf.training.loop
 
-    step, seen = accel_clf.loop.train_step, [0]
+    step, seen = accel_clf.training.loop.train_step, [0]
 
     def full(*arguments: Any) -> Any:
         seen[0] += 1
@@ -161,7 +161,7 @@ def test_full_memory_names_what_to_try(settings: list[object], tmp_path: Path, m
         return step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(accel_clf.loop, "train_step", full)
+        patch.setattr(accel_clf.training.loop, "train_step", full)
         with pytest.raises(UserError, match="memory is full, at step 8 with batches of 16") as error:
             train(in_process(settings, tmp_path / "run"))
     assert error.value.fix.startswith("--batch.size 8 --batch.accumulate 2,")

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import accel_clf.loop
-from accel_clf.checkpoint import newest
-from accel_clf.config import load, merge
-from accel_clf.data import order
-from accel_clf.data.order import FILLER
-from accel_clf.errors import ConfigError, Interrupted, UserError
-from accel_clf.folder import Claim
-from accel_clf.run import train
+import accel_clf.training.loop
+from accel_clf.config.schema import load, merge
+from accel_clf.core.errors import ConfigError, Interrupted, UserError
+from accel_clf.data import sampling
+from accel_clf.data.sampling import FILLER
+from accel_clf.run_folder.layout import Claim
+from accel_clf.training.checkpoint import newest
+from accel_clf.training.trainer import train
 from tests.faults.harness import Job
 from tests.parity.test_processes import lines
 
@@ -43,21 +43,21 @@ def go(settings: Settings, output: Path, changes: Settings | None = None) -> dic
 def taken(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[list[int]]]:
     """Lets a run be interrupted after a step, and notes the rows of each step that it has made."""
     made: list[list[int]] = []
-    step = accel_clf.loop.train_step
+    step = accel_clf.training.loop.train_step
     stop_after: list[int | None] = [None]
 
     def noting(model: Any, optimizer: Any, batches: Any, *others: Any) -> Any:
         batches = list(batches)
         made.append(sorted(row for batch in batches for row in batch["rows"].tolist()))
         if len(made) == stop_after[0]:
-            monkeypatch.setattr("accel_clf.interruption.asked", lambda: 15)
+            monkeypatch.setattr("accel_clf.core.signals.asked", lambda: 15)
         return step(model, optimizer, batches, *others)
 
     def prepare(stop: int | None) -> list[list[int]]:
         made.clear()
         stop_after[0] = stop
-        monkeypatch.setattr("accel_clf.interruption.asked", lambda: 0)
-        monkeypatch.setattr(accel_clf.loop, "train_step", noting)
+        monkeypatch.setattr("accel_clf.core.signals.asked", lambda: 0)
+        monkeypatch.setattr(accel_clf.training.loop, "train_step", noting)
         return made
 
     return prepare
@@ -84,7 +84,7 @@ def test_the_same_rows_wherever_it_stopped(settings: Settings, tmp_path: Path, t
     assert rows == reference[stop:]
     assert weights(tmp_path / "run") == weights(tmp_path / "reference")
     for epoch in (0, 1):
-        steps = order.batches(order.permutation(302, 0, epoch), 16)
+        steps = sampling.batches(sampling.permutation(302, 0, epoch), 16)
         assert reference[19 * epoch : 19 * (epoch + 1)] == [sorted(rows[rows != FILLER].tolist()) for rows in steps]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from accel_clf.checkpoint import newest
+from accel_clf.training.checkpoint import newest
 from tests.faults.harness import Job
 
 Made = Callable[..., Job]
@@ -98,12 +98,12 @@ def test_before_there_is_anything_to_save(job: Made) -> None:
 
 def wait_for_the_signal(rank: int, _: object) -> None:
     """SIGTERM in the middle of reading the rows."""
-    from accel_clf.data import parts
+    from accel_clf.data import splits
 
     def load(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    parts.load = load  # type: ignore[assignment]
+    splits.load = load  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -130,7 +130,7 @@ def test_one_of_two_processes_in_an_evaluation(job: Made) -> None:
 
 
 def test_the_command_repeats_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accel_clf.config import load
+    from accel_clf.config.schema import load
     from accel_clf.train import again
 
     given = ["my run.yaml", "--training.epochs", "3"]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel_clf.config import load
-from accel_clf.parity import LOSS, NORM, WEIGHTS, Trace, Variant, agrees, compare, settings_for
+from accel_clf.config.schema import load
+from accel_clf.training.parity import LOSS, NORM, WEIGHTS, Trace, Variant, agrees, compare, settings_for
 from tests.conftest import Cli
 
 RIGHT = Trace(np.array([0.7, 0.5]), np.array([1.0, 2.0]), np.array([0.1, -0.2, 0.3]))

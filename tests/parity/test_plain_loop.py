@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from accel_clf import embeddings
-from accel_clf.config import Config, Data, Model, load
-from accel_clf.data.order import step_seed
-from accel_clf.data.sources import Rows, read
-from accel_clf.data.tokens import encode
-from accel_clf.dropout import quicken
-from accel_clf.loop import Progress, TrainingRows, fit
-from accel_clf.model import load_model, load_tokenizer
-from accel_clf.optim import make_optimizer
+from accel_clf.config.schema import Config, Data, Model, load
+from accel_clf.data.dataset import Rows, read
+from accel_clf.data.sampling import step_seed
+from accel_clf.data.tokenization import encode
+from accel_clf.models.kernels import embedding_grad
+from accel_clf.models.kernels.dropout import quicken
+from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
+from accel_clf.training.loop import Progress, TrainingRows, fit
+from accel_clf.training.optim import make_optimizer
 
 LENGTH, SEED = 64, 3
 
@@ -103,10 +103,10 @@ def largest_difference(one: nn.Module, other: nn.Module) -> float:
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("large", [embeddings.LARGE, 0])
+@pytest.mark.parametrize("large", [embedding_grad.LARGE, 0])
 def test_equals_a_plain_loop_bit_for_bit(case: Case, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """26 steps: an epoch's last batch is ragged, and dropout is on. Gradients of embeddings come whole, and by rows."""
-    monkeypatch.setattr(embeddings, "LARGE", large)
+    monkeypatch.setattr(embedding_grad, "LARGE", large)
     plain, steps = plain_loop(case, size=32, epochs=2)
     assert steps == 26
     assert largest_difference(plain, case.fit({"size": 32}, epochs=2)) == 0.0

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from accel_clf.config import Serve
+from accel_clf.config.schema import Serve
+from accel_clf.inference.predictor import Predictor
 from accel_clf.serving import service
-from accel_clf.serving.predictor import Predictor
 from accel_clf.serving.worker import load
 
 Answer = Callable[[Sequence[np.ndarray]], np.ndarray]

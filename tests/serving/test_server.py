@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from accel_clf.config import Serve
+from accel_clf.config.schema import Serve
 from tests.conftest import Cli
 from tests.serving.broken import plant
 from tests.serving.harness import Reply, Server, serving, until

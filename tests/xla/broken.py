@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from accel_clf import parity
-from accel_clf.data import order
-from accel_clf.errors import run_command
+from accel_clf.core.errors import run_command
+from accel_clf.data import sampling
 from accel_clf.strategies import launch
+from accel_clf.training import parity
 
 
 def skip_the_reduction() -> None:
@@ -20,7 +20,7 @@ def skip_the_reduction() -> None:
 
 
 def scale_the_rate() -> None:
-    from accel_clf import loop
+    from accel_clf.training import loop
 
     right = loop.rate
     loop.rate = lambda *arguments: 1.1 * right(*arguments)
@@ -28,30 +28,30 @@ def scale_the_rate() -> None:
 
 def drop_the_tail() -> None:
     """Of an epoch's last batch, which is not full, only the first row is left."""
-    right = order.batches
+    right = sampling.batches
 
     def batches(rows: np.ndarray, size: int) -> np.ndarray:
         made = right(rows, size)
-        made[len(rows) // size :, 1:] = order.FILLER
+        made[len(rows) // size :, 1:] = sampling.FILLER
         return made
 
-    order.batches = batches
+    sampling.batches = batches
 
 
 def feed_a_core_the_wrong_shard() -> None:
     """Core 1 gets what core 0 gets."""
-    from accel_clf.strategies import xla
+    from accel_clf.strategies.xla import torch_xla
 
-    right = xla.DistributedSampler
+    right = torch_xla.DistributedSampler
 
     def sampler(*arguments: Any, rank: int, **options: Any) -> Any:
         return right(*arguments, rank=0 if rank == 1 else rank, **options)
 
-    xla.DistributedSampler = sampler
+    torch_xla.DistributedSampler = sampler
 
 
 def fail_on_one_core() -> None:
-    from accel_clf.strategies.cores import OnCores
+    from accel_clf.strategies.xla.base import OnCores
 
     right = OnCores.step
 
@@ -66,7 +66,7 @@ def fail_on_one_core() -> None:
 def kill_the_cores() -> None:
     import signal
 
-    from accel_clf.strategies.cores import OnCores
+    from accel_clf.strategies.xla.base import OnCores
 
     right = OnCores.step
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accel_clf.checkpoint import newest
+from accel_clf.training.checkpoint import newest
 from benchmarks.chaos import outcome
 from tests.conftest import REPOSITORY, make_bert, write_csv
 from tests.faults.harness import saved
@@ -24,7 +24,7 @@ Start = Callable[..., Any]
 @pytest.fixture(scope="module", params=["xla", "accelerate"])
 def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Start:
     """24 steps of one width, dropout on, a checkpoint every other step."""
-    from accel_clf.data.demo import reviews
+    from accel_clf.data.demo_corpus import reviews
 
     folder = tmp_path_factory.mktemp("rows")
     rows = write_csv(folder / "train.csv", [(text[:60], label) for text, label in reviews(96)])

@@ -17,7 +17,7 @@ from tests.forked import command, finished
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """203 training rows of four widths, and 1,003 to measure on: numbers that nothing divides."""
-    from accel_clf.data.demo import reviews
+    from accel_clf.data.demo_corpus import reviews
 
     found = list(reviews(1206))
     long = [(" ".join([text] * (1 + 2 * (place % 4) ** 2)), label) for place, (text, label) in enumerate(found)]

@@ -1,0 +1,330 @@
+"""XLA cores: started together, ended together; and what both strategies that run on them share."""
+
+import copy
+import os
+import sys
+import threading
+import traceback
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import torch
+import torch_xla
+import torch_xla.core.xla_model as xm
+import torch_xla.debug.metrics as met
+import torch_xla.distributed.xla_multiprocessing as xmp
+import torch_xla.runtime as xr
+from torch import nn
+from transformers import masking_utils
+
+from accel_clf.core.console import say
+from accel_clf.core.errors import FAILED, ConfigError, CoreFailedError, Interrupted, UserError
+from accel_clf.core.signals import end_with
+from accel_clf.data.collate import Batch, Collate, GlobalBatches
+from accel_clf.data.tokenization import cache_folder
+from accel_clf.strategies.base import OptimizerOf, Program, Strategy
+
+
+def spawn(work: Callable[[], Any]) -> None:
+    """Run `work` on every core of this machine, with what this process has in memory.
+
+    Raises:
+        CoreFailedError: a core has failed, and has said why.
+    """
+    # By fork: rows, tokens and weights are in memory already, once. Arguments would be pickled, and copied.
+    _forked.append((work, os.getpid()))
+    try:
+        xmp.spawn(_on_core, args=(), start_method="fork")
+    except BrokenProcessPool:
+        raise CoreFailedError("a process with XLA cores has ended before its work was done") from None
+    finally:
+        _forked.clear()
+
+
+_forked: list[tuple[Callable[[], Any], int]] = []
+
+
+def _on_core(ordinal: int) -> None:
+    work, parent = _forked[0]
+    end_with(parent)
+    with suppress(Interrupted):  # which the parent has heard, too
+        end_together(work)
+
+
+Result = TypeVar("Result")
+_failing = threading.Lock()
+
+
+def end_together(work: Callable[[], Result]) -> Result:
+    """Run `work` on one core; where it fails, say why and end the process with its other cores.
+
+    They wait in a collective for the one that has failed, where no exception reaches them. A machine's other processes
+    are ended by the pool that started them.
+    """
+    try:
+        return work()
+    except Interrupted:  # all cores at the same place
+        raise
+    except BaseException as error:
+        _failing.acquire()  # for good: one core speaks, the others' complaints follow from its own
+        try:
+            if isinstance(error, UserError) and "--debug" not in sys.argv:
+                print(error, file=sys.stderr)
+            else:
+                print(f"XLA core {xr.global_ordinal()} has failed:", file=sys.stderr)
+                traceback.print_exception(error)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:  # nobody may be listening any more, which is what it may have failed for
+            os._exit(error.exit_code if isinstance(error, UserError) else FAILED)
+
+
+def keep_programs() -> None:
+    """Keep compiled programs between runs, where the library can write them down. Before the first program."""
+    if xr.device_type() == "TPU" and "XLA_PERSISTENT_CACHE_PATH" not in os.environ:
+        folder = cache_folder() / "xla"
+        folder.mkdir(parents=True, exist_ok=True)
+        xr.initialize_cache(str(folder), readonly=False)
+
+
+def compiled() -> int:
+    """Programs that this process has compiled so far."""
+    data: Any = met.metric_data("CompileTime")
+    return int(data[0]) if data else 0
+
+
+class Programs:
+    """Programs announced and compiled.
+
+    XLA compiles a program for each shape and each kind of step. How many there will be is known before the first step;
+    one more means that something changes its shape: on a TPU that is minutes of compiling, again and again.
+    """
+
+    def __init__(self) -> None:
+        self.announced: set[Program] = set()
+        self.seen: set[Program] = set()
+        self.before = self.start = compiled()
+
+    def ran(self, program: Program) -> str | None:
+        """To be called after each program; a warning, if it was one too many."""
+        now = compiled()
+        new, self.before = now - self.before, now
+        fresh = program not in self.seen
+        self.seen.add(program)
+        if new > fresh:
+            return f"{new} programs compiled for {program}, {'not one' if fresh else 'which was compiled already'}"
+        if new and self.announced and program not in self.announced:
+            return f"a program compiled for {program}, which was not announced"
+        return None
+
+
+def _reductions() -> int:
+    """All-reduces in place, which is how gradients are reduced, of each core of this process."""
+    return int(met.counter_value("xla::AllReduceInPlace") or 0) // int(xr.addressable_device_count())
+
+
+_one_at_a_time = threading.Lock()
+_meetings: dict[int, threading.Barrier] = {}
+_made: list[Any] = []
+
+
+def _meeting() -> threading.Barrier:
+    """Of the cores of this process, which may have been forked from one with others."""
+    with _one_at_a_time:
+        return _meetings.setdefault(os.getpid(), threading.Barrier(int(xr.addressable_device_count())))
+
+
+def in_turn(make: Callable[[], Result]) -> Result:
+    """What `make` makes: on one core of this process after the other, while all the rest wait."""
+    meeting = _meeting()
+    meeting.wait()
+    with _one_at_a_time:
+        made = make()
+    meeting.wait()
+    return made
+
+
+class OnCores(Strategy):
+    """One XLA core. On a CPU and on TPU v2 and v3, cores are threads of a process; elsewhere processes.
+
+    Args:
+        precision: "auto", "fp32" or "bf16".
+
+    Raises:
+        ConfigError: fp16, which XLA's devices do not scale for.
+    """
+
+    way: str  # to train on cores
+    own_programs: tuple[Program, ...] = ()
+
+    def __init__(self, precision: str) -> None:
+        if precision == "fp16":
+            raise ConfigError("training.precision is fp16, on XLA", "fp32 or bf16", "--training.precision bf16")
+        torch.set_num_threads(1)  # a forked process has no pool of threads, and there is one of us for each core
+        self.device = torch_xla.device()
+        self.process, self.processes = xr.global_ordinal(), xr.world_size()
+        self.layout = "bucketed"
+        virtual = xr.device_type() == "CPU"
+        self.precision = ("fp32" if virtual else "bf16") if precision == "auto" else precision
+        why = "as set" if precision != "auto" else "no TPU" if virtual else "what TPUs are made for"
+        cores = f"{self.processes} {'virtual XLA' if virtual else 'TPU'} core{'s' if self.processes > 1 else ''}"
+        self.chosen = f"{cores} by {self.way}, {self.precision} ({why})"
+        self.programs = Programs()
+        self.steps = 0
+        self._batch: tuple[int, ...] = ()
+        self._training, self._first = False, True
+
+    @abstractmethod
+    def _prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """The model, which is on this core, and its optimizer."""
+
+    @abstractmethod
+    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
+        """What this core gets of the batches, on this core."""
+
+    @abstractmethod
+    def _step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
+        """Reduce once, clip, step: the gradients' norm."""
+
+    def seed(self, seed: int) -> None:
+        xm.set_rng_state(seed, str(self.device))
+
+    def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+        with _one_at_a_time:  # so that the host holds one copy more, not one for each core
+            mine = copy.deepcopy(model).to(self.device)
+        if self.precision == "bf16":
+            # In matrix products only. The older way, XLA_USE_BF16, rounds the weights themselves.
+            mine.forward = torch.autocast("xla", torch.bfloat16)(mine.forward)
+        prepared, optimizer = self._prepare(mine, optimizer_of)
+        self.check_equal(prepared)
+        _make_moments(optimizer)
+        self._run(Program("moments"))
+        self._reductions_before = _reductions()
+        return prepared, optimizer
+
+    def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
+        return model.to(self.device)
+
+    def shared(self, make: Callable[[], Result]) -> Result:
+        meeting = _meeting()
+        if meeting.wait() == 0:
+            _made.append(make())
+        meeting.wait()
+        made: Result = _made[0]
+        if meeting.wait() == 0:
+            _made.clear()
+        return made
+
+    def renew(self) -> None:
+        self.programs.start, self.steps = compiled(), 0
+
+    def announce(self, programs: set[Program]) -> None:
+        self.programs.announced = programs | {Program("moments"), *self.own_programs}
+        if self.is_main and (new := len(self.missing())):
+            xm.master_print(
+                f"{len(self.programs.announced)} programs, {new} of them to compile", fd=sys.stderr, flush=True
+            )
+
+    def missing(self) -> set[Program]:
+        return self.programs.announced - self.programs.seen
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "programs_announced": len(self.programs.announced),
+            "programs_compiled": compiled() - self.programs.start,
+            "optimizer_steps": self.steps,
+            "gradient_reductions": _reductions() - self._reductions_before,
+        }
+
+    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterator[Batch]:
+        given = 0
+        for batch in self._load(batches, collate):
+            given += 1
+            self._batch, self._training = tuple(batch["input_ids"].shape), False
+            yield batch
+            if not self._training:
+                self._run(Program("evaluation", self._batch))
+        if given != len(batches):  # the library's loader ends early, and in silence, where its thread fails
+            raise RuntimeError(f"the loader gave {given} of {len(batches)} batches")
+
+    @contextmanager
+    def micro_batch(self, model: nn.Module, last: bool) -> Iterator[None]:
+        self._training = True
+        yield
+        if not last:
+            self._run(Program("training", self._batch, self._first, last))
+            self._first = False
+
+    def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
+        if not self._first:
+            # torch_xla 2.9 reduces an alias of each gradient. Where a gradient has been computed already, as that of an
+            # earlier micro-batch, clipping afterwards sees it as it was before: each core would clip by its own norm.
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad = parameter.grad.clone()
+        norm = self._step(optimizer, max_norm)
+        optimizer.zero_grad()
+        # Now, so that reading the loss does not compile a program of its own for it.
+        self._run(Program("training", self._batch, self._first, True))
+        self._first = True
+        self.steps += 1
+        return norm
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        gathered = self._gather(tensor.to(self.device))
+        self._run(Program(f"gather {tensor.dtype}", tuple(tensor.shape)))
+        return gathered.cpu()
+
+    @abstractmethod
+    def _gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensors of all cores, one after another."""
+
+    def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()} if self.is_main else {}
+
+    def barrier(self) -> None:
+        self.main_says(True)
+
+    def close(self) -> None:
+        self.barrier()
+
+    def _share(self, rows: int) -> torch.Tensor:
+        """What makes this core's sum of losses a part of the mean over `rows`, when the reduction averages over cores.
+
+        An array of one: numbers that happen to be equal share an input of the program, which makes it another one.
+        """
+        return torch.tensor([self.processes / rows]).to(self.device)
+
+    def _run(self, program: Program) -> None:
+        """Run what is pending, which makes this program."""
+        torch_xla.sync()
+        warning = self.programs.ran(program)
+        if warning and self.is_main:
+            say(f"warning: {warning}")
+
+
+def _keep_mask(*_: Any, **__: Any) -> bool:
+    """Whether a mask can be left out: never, so that nobody has to look.
+
+    transformers looks whether a batch has any padding. The device would have to answer before the host goes on, in
+    every step, and batches with and without padding would get different programs.
+    """
+    return False
+
+
+masking_utils._ignore_bidirectional_mask_sdpa = _keep_mask
+
+
+def _make_moments(optimizer: torch.optim.Optimizer) -> None:
+    """AdamW's moments, which it would make in its first step, and so in a program that no other step could use."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(0.0),  # on the host, where its powers are taken in double precision
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }

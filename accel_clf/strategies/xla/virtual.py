@@ -1,0 +1,158 @@
+"""N XLA cores on any CPU, with real collectives: a TPU job can be tested and debugged on a laptop.
+
+XLA's CPU client can pretend to have several devices; torch_xla runs one thread of a process for each. Left alone, such
+cores hang or abort in their first all-reduce (pytorch/xla issues 5005 and 9089). There are five reasons, and `enable`
+removes each:
+
+1. **Compiled apart.** A collective joins programs by the id of their compilation. Cores that compile the same graph at
+   the same time compile it apart, and each waits for partners that never come. So one core dispatches at a time: the
+   first compiles, the others find its program in the cache.
+2. **The interpreter's lock.** A core that has dispatched goes on in Python and may free a buffer that the pending
+   collective still reads. That waits for the collective with the interpreter's lock held, and the cores that have not
+   dispatched yet never will. So nobody goes on before all have dispatched.
+3. **Threads.** The client runs programs on a pool as wide as the machine has CPUs. On two CPUs two cores wait in the
+   collective for six that no thread runs. So the pools are as wide as there are cores, and more.
+4. **Lateness.** A collective that has waited ten seconds for a core ends the whole process; that limit is the
+   library's. So a core does not dispatch until all are there: saving a model or measuring a validation set makes the
+   first one late by more than that.
+5. **Constants.** torch_xla writes an all-gather as a sum of arrays that each core fills at its own place, and the place
+   is a constant in the program: each core has a program of its own, see 1. So here the place is data.
+
+Real TPU cores need none of this: their runtime compiles once and joins programs by their place in the run.
+"""
+
+import os
+import threading
+from typing import Any
+
+from accel_clf.core.errors import DONE, ConfigError, UserError
+
+# Otherwise a factor that happens to be 0 or 1 is a part of the program, and makes it another one. torch_xla reads this
+# when it is imported, which `accelerate launch` does in each core's process before anything of ours: they inherit it.
+os.environ.setdefault("XLA_NO_SPECIAL_SCALARS", "1")
+
+VARIABLE = "ACCEL_CLF_VIRTUAL_CORES"
+HOURS = 24 * 3600.0  # a core that dies ends its process, and with it the waiting of the others
+
+
+def enable(cores: int) -> None:
+    """Make `cores` virtual cores of this process. Before torch_xla is first used, and before anything forks.
+
+    Raises:
+        ConfigError: there is a TPU, or torch_xla is missing.
+    """
+    if _enabled:
+        if _enabled != [cores]:
+            raise ConfigError(
+                f"{cores} virtual cores asked for, and {_enabled[0]} are there already",
+                f"the same number in virtual_cores and in {VARIABLE}",
+            )
+        return
+    if tpu_chips():
+        raise ConfigError(
+            f"virtual cores asked for on a machine with {tpu_chips()} TPU chips",
+            "one or the other",
+            f"leave out virtual_cores and {VARIABLE} to use the TPU",
+        )
+    require_torch_xla()
+    os.environ["PJRT_DEVICE"] = "CPU"
+    os.environ["CPU_NUM_DEVICES"] = str(cores)
+    os.environ["PJRT_CPU_ASYNC_CLIENT"] = "0"  # asynchronous, it has a pool of its own that nothing widens
+    for pool in ("NPROC", "XLA_THREAD_POOL_SIZE", "XLA_IO_THREAD_POOL_SIZE"):
+        os.environ[pool] = str(2 * cores)  # reason 3
+    _enabled.append(cores)
+    if cores > 1:
+        _mend(cores)
+
+
+_enabled: list[int] = []  # the number of cores, once a process has them: the runtime cannot change it
+
+
+def from_environment() -> int | None:
+    """How many virtual cores the environment asks for.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    given = os.environ.get(VARIABLE)
+    if given and (not given.isdecimal() or int(given) < 1):
+        raise ConfigError(f"{VARIABLE} is {given!r}", "a number of cores", f"{VARIABLE}=8")
+    return int(given) if given else None
+
+
+def enable_from_environment() -> int:
+    """As `enable`, where the environment asks for it."""
+    if cores := from_environment():
+        enable(cores)
+    return DONE
+
+
+def require_torch_xla() -> None:
+    """Raise where torch_xla is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("torch_xla") is None:
+        raise ConfigError(
+            "torch_xla is not installed here",
+            "torch_xla 2.9 with torch 2.9, in an environment of its own",
+            "pip install 'accel_clf[xla]' (on a TPU: 'accel_clf[tpu]'), or leave out strategy xla and virtual_cores",
+        )
+
+
+def tpu_chips() -> int:
+    """TPU chips on this machine's PCI bus."""
+    from glob import glob
+    from pathlib import Path
+
+    google, chips = "0x1ae0", {"0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}  # v2 to v7
+    found = 0
+    for vendor in map(Path, glob("/sys/bus/pci/devices/*/vendor")):
+        found += vendor.read_text().strip() == google and (vendor.parent / "device").read_text().strip() in chips
+    return found
+
+
+def _mend(cores: int) -> None:
+    import torch
+    import torch_xla
+    import torch_xla.core.xla_model as xm
+    import torch_xla.runtime as xr
+
+    library: Any = torch_xla._XLAC
+    step_marker, sync_multi = library._xla_step_marker, library._xla_sync_multi
+    all_here, all_dispatched = threading.Barrier(cores), threading.Barrier(cores)
+    one_at_a_time = threading.Lock()
+
+    def together(dispatch: Any, *arguments: Any, **options: Any) -> None:
+        try:
+            all_here.wait(HOURS)  # reason 4
+            with one_at_a_time:  # reason 1
+                dispatch(*arguments, wait=False, **options)
+            all_dispatched.wait(HOURS)  # reason 2
+        except threading.BrokenBarrierError:
+            raise UserError("another core has failed") from None
+        except BaseException:
+            all_here.abort()
+            all_dispatched.abort()
+            raise
+
+    def gated_step_marker(device: Any, devices: Any, wait: bool = True, reset_scope: bool = True) -> None:
+        together(step_marker, device, devices, reset_scope=reset_scope)
+        if wait:
+            library._xla_wait_device_ops(devices=[str(device)])
+
+    def gated_sync_multi(tensors: Any, devices: Any, wait: bool = True, sync_xla_data: bool = True) -> None:
+        together(sync_multi, tensors, devices, sync_xla_data=sync_xla_data)
+        if wait:
+            library._xla_wait_device_ops(devices=[])
+
+    def gather_by_masked_sum(value: torch.Tensor, dim: int = 0, groups: Any = None, pin_layout: bool = True) -> Any:
+        """As xm._all_gather_using_all_reduce, with this core's place as data (reason 5)."""
+        world, mine = xr.world_size(), xr.global_ordinal()
+        place = torch.tensor([core == mine for core in range(world)]).to(value.device)
+        rows = value.movedim(dim, 0)
+        spread = torch.where(place.reshape([world] + [1] * rows.dim()), rows.unsqueeze(0), 0)
+        flat = spread.reshape((world * rows.shape[0], *rows.shape[1:]))
+        return xm.all_reduce(xm.REDUCE_SUM, flat, groups=groups).movedim(0, dim)
+
+    library._xla_step_marker, library._xla_sync_multi = gated_step_marker, gated_sync_multi
+    xm._all_gather_using_all_reduce = gather_by_masked_sum

@@ -1,0 +1,214 @@
+"""The same steps under every strategy and number of cores that this machine can run, and whether they agree.
+
+Each run is a process of its own: the number of XLA cores is settled once in a process's life. All runs take the same
+rows in the same global batches, over the end of an epoch whose last step is ragged, in fp32 and without dropout.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accel_clf.config.schema import Config, merge
+from accel_clf.core.console import say
+from accel_clf.core.errors import DONE, run_command
+from accel_clf.reports.text import table
+from accel_clf.strategies.xla.virtual import VARIABLE, tpu_chips
+
+CORES = 8
+LOSS, NORM, WEIGHTS = 1e-5, 1e-4, 1e-4  # relative, relative, absolute
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run the steps.
+
+    Attributes:
+        name: in the table.
+        strategy: the setting.
+        virtual_cores: the setting.
+        cores: how many share a batch.
+        cpu: whether it must not take what else is there.
+    """
+
+    name: str
+    strategy: str = "accelerate"
+    virtual_cores: int | None = None
+    cores: int = 1
+    cpu: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a run did: losses and gradient norms, float [steps], and its last weights, one after another."""
+
+    losses: np.ndarray
+    norms: np.ndarray
+    weights: np.ndarray
+
+
+def variants() -> list[Variant]:
+    """The reference, which is the CPU, and what else can run here."""
+    import torch
+
+    found = [Variant("CPU by Accelerate", cpu=True)]
+    if torch.cuda.is_available():
+        found.append(Variant("GPU by Accelerate"))
+    ways = {"accelerate": "Accelerate", "xla": "raw torch_xla"}
+    if tpu_chips():
+        found += [Variant(f"TPU by {way}", strategy, cores=CORES) for strategy, way in ways.items()]
+    elif find_spec("torch_xla"):
+        for strategy, way in ways.items():
+            found += [Variant(f"virtual XLA by {way}", strategy, cores, cores) for cores in (1, CORES)]
+    return found
+
+
+def compare(reference: Trace, other: Trace) -> dict[str, float]:
+    """The largest differences: in loss and gradient norm relative, in weights absolute; infinite where steps differ."""
+    if other.losses.shape != reference.losses.shape or other.weights.shape != reference.weights.shape:
+        return {"loss": np.inf, "norm": np.inf, "weights": np.inf}
+    return {
+        "loss": float(np.max(np.abs(other.losses / reference.losses - 1))),
+        "norm": float(np.max(np.abs(other.norms / reference.norms - 1))),
+        "weights": float(np.max(np.abs(other.weights - reference.weights))),
+    }
+
+
+def agrees(difference: dict[str, float]) -> bool:
+    # Written so that a NaN does not agree.
+    return difference["loss"] <= LOSS and difference["norm"] <= NORM and difference["weights"] <= WEIGHTS
+
+
+def run(config: Config, steps: int) -> bool:
+    """Run all variants and print a table; whether all agree."""
+    rows: list[Sequence[str]] = []
+    reference: Trace | None = None
+    all_agree = True
+    for variant in variants():
+        say(f"{variant.name}, {variant.cores} core{'s' if variant.cores > 1 else ''} ...")
+        began = time.monotonic()
+        trace = run_apart(settings_for(config, variant, steps), cpu=variant.cpu)
+        seconds = f"{time.monotonic() - began:.0f}"
+        if trace is None and reference is None:
+            return False
+        if trace is None:
+            rows.append([variant.name, str(variant.cores), "", "", "", "", seconds, "failed"])
+            all_agree = False
+        elif reference is None:
+            reference = trace
+            rows.append([variant.name, str(variant.cores), str(len(trace.losses)), "", "", "", seconds, "reference"])
+        else:
+            difference = compare(reference, trace)
+            verdict = agrees(difference)
+            all_agree &= verdict
+            measured = [f"{difference[name]:.1e}" for name in ("loss", "norm", "weights")]
+            row = [variant.name, str(variant.cores), str(len(trace.losses)), *measured, seconds]
+            rows.append([*row, "agrees" if verdict else "DIFFERS"])
+    header = ["run", "cores", "steps", "loss", "gradient norm", "weights", "seconds", "verdict"]
+    print(table(header, rows))
+    print(f"\nlargest differences from the first; allowed: loss {LOSS} and norm {NORM} relative, weights {WEIGHTS}")
+    if not find_spec("torch_xla"):
+        print("XLA was left out: torch_xla is not installed here")
+    return all_agree
+
+
+def settings_for(config: Config, variant: Variant, steps: int) -> dict[str, Any]:
+    """A variant's settings: the same global batch for all, two epochs of `steps` steps, the last of each ragged."""
+    accumulate = config.batch.accumulate
+    together = ceil(config.batch.size / CORES) * CORES  # rows of a micro-batch on all cores
+    changes = {
+        "data": {"limit": ceil(steps / 2) * together * accumulate - together // 2, "validation": None, "test": None},
+        "batch": {"size": together // variant.cores, "layout": "bucketed"},
+        "training": {"epochs": 2, "precision": "fp32", "lr_scaling": "none"},
+        "strategy": variant.strategy,
+        "virtual_cores": variant.virtual_cores,
+    }
+    return merge(config.model_dump(mode="json"), changes)
+
+
+def run_apart(settings: dict[str, Any], cpu: bool = False) -> Trace | None:
+    """The steps in a process of their own; None where it fails, after it has said why.
+
+    Args:
+        settings: of the run.
+        cpu: whether to keep it from whatever else there is.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    if cpu:
+        environment["ACCELERATE_USE_CPU"] = "true"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.npz"
+        command = [sys.executable, "-m", "accel_clf.training.parity", json.dumps(settings), str(path)]
+        ended = subprocess.run(command, env=environment, check=False).returncode
+        return None if ended else read_trace(path)
+
+
+def read_trace(path: Path) -> Trace | None:
+    """What a worker has written; None where it has not come so far."""
+    if not path.is_file():
+        return None
+    with np.load(path) as found:
+        return Trace(**found)
+
+
+def main() -> int:
+    """One variant, in this process: `python -m accel_clf.training.parity SETTINGS PATH`."""
+    return run_command(lambda: worker(json.loads(sys.argv[1]), Path(sys.argv[2])))
+
+
+def worker(settings: dict[str, Any], path: Path) -> int:
+    """Run the steps, and write their trace to `path`."""
+    from accel_clf.strategies import launch
+    from accel_clf.training.prepare import prepare, read
+
+    config = Config.model_validate(settings)
+    hardware = launch.choose(config)
+    job, model = prepare(config, read(config), quiet=True)
+    # What is in evaluation mode, and stays there, has no dropout, whatever the family.
+    model.eval()
+    model.train = partial(_stay, model)  # type: ignore[method-assign]
+    hardware(partial(_trace, job=job, start=model, path=path))
+    return DONE
+
+
+def _stay(model: Any, mode: bool = True) -> Any:
+    return model
+
+
+def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
+    from accel_clf.training.loop import Progress, fit
+    from accel_clf.training.optim import make_optimizer, peak_rate
+
+    config = job.config
+    decay = config.training.weight_decay
+    model, optimizer = strategy.prepare(start, lambda moved: make_optimizer(moved, decay))
+    lines: list[dict[str, Any]] = []
+    fit(
+        model, optimizer, job.training_rows(config.batch.layout), config, strategy,
+        progress=Progress(peak_rate(config.training, strategy.processes)),
+        measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, shown=False,
+    )  # fmt: skip
+    strategy.check_equal(model)
+    state = strategy.host_state(model)
+    if strategy.is_main:
+        np.savez(
+            path,
+            losses=np.array([line["loss"] for line in lines]),
+            norms=np.array([line["grad_norm"] for line in lines]),
+            weights=np.concatenate([state[name].double().numpy().ravel() for name in sorted(state)]),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
