@@ -12,8 +12,8 @@ import tempfile
 
 import torch
 
-from accel_clf.config.schema import load
-from accel_clf.reports.text import table
+from accel_clf.config.load import load
+from accel_clf.core.console import table
 from benchmarks.training import ours, trainers
 
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from accel_clf.reports.text import table
+from accel_clf.core.console import table
 
 SMALL = ("--data.limit", "1600", "--evaluation.baseline", "false", "--checkpoint.every", "3")
 KILLS_AN_EPOCH = 2  # all fit into one run: a start makes 5 to 13 steps of 45 before it is killed, on the average

@@ -15,15 +15,18 @@ from pathlib import Path
 
 import torch
 
-from accel_clf.config.schema import Data, Model, load
-from accel_clf.data.dataset import read
+from accel_clf.config.load import load
+from accel_clf.config.schema import Data, Model
+from accel_clf.data.sources import read
 from accel_clf.data.tokenization import encode
-from accel_clf.models import packed
+from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
+from accel_clf.training.batches import TrainingRows
 from accel_clf.training.checkpoint import Writer
-from accel_clf.training.loop import Progress, TrainingRows, fit
+from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
+from accel_clf.training.state import Progress
 
 
 def main() -> None:
@@ -41,7 +44,7 @@ def main() -> None:
     tokenizer = load_tokenizer(config.model, source, 64)
     strategy = AccelerateStrategy(config.training.precision)
     bare = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
-    layout, _ = packed.prepare(bare, strategy.layout)
+    layout, _ = apply_layout(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(
         encode(rows, tokenizer, 64), rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from accel_clf.reports.text import table
+from accel_clf.core.console import table
 
 TRAIN = """
 import json, resource, sys

@@ -16,17 +16,20 @@ import torch
 from accelerate.utils import send_to_device
 from torch import nn
 
-from accel_clf.config.schema import Data, Model, load
+from accel_clf.config.load import load
+from accel_clf.config.schema import Data, Model
 from accel_clf.data import sampling
 from accel_clf.data.collate import GlobalBatches, collate, inputs
-from accel_clf.data.dataset import read
+from accel_clf.data.sources import read
 from accel_clf.data.tokenization import encode
-from accel_clf.models import packed
+from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.dropout import quicken
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
-from accel_clf.training.loop import Progress, TrainingRows, fit
+from accel_clf.training.batches import TrainingRows
+from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer, set_rate
+from accel_clf.training.state import Progress
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def main() -> None:
     tokens = encode(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
     model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
-    layout, _ = packed.prepare(model, strategy.layout)
+    layout, _ = apply_layout(model, strategy.layout)
     bare_model = copy.deepcopy(model)
     quicken(bare_model)  # dropout is the same
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))

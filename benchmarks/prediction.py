@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from accel_clf.config.schema import Data
-from accel_clf.data.dataset import read
+from accel_clf.core.console import table
+from accel_clf.data.sources import read
 from accel_clf.inference.predictor import Predictor
-from accel_clf.reports.text import table
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def main() -> None:
 
 def trained(model: str, folder: Path) -> Path:
     """A run with three labels (infinity has no classifier with fewer); what it says does not matter here."""
-    from accel_clf.config.schema import load
+    from accel_clf.config.load import load
     from accel_clf.data.demo_corpus import reviews
     from accel_clf.training.trainer import train
 

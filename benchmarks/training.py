@@ -34,13 +34,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from accel_clf.config.schema import Config, load
+from accel_clf.config.load import load
+from accel_clf.config.schema import Config
+from accel_clf.core.console import table
 from accel_clf.data import sampling, splits
 from accel_clf.data.dataset import Rows
 from accel_clf.data.tokenization import Tokens, encode
 from accel_clf.models.loading import load_model, load_tokenizer
-from accel_clf.reports.text import table
-from accel_clf.strategies.accelerate import fast_at_bf16
+from accel_clf.strategies.precision import fast_at_bf16
 
 OURS, DEFAULTS, BEST, COMPILED = "accel_clf", "HF Trainer, defaults", "HF Trainer, best", "HF Trainer, best, compiled"
 FIXED = {f"accel_clf, {layout}, {precision}": (layout, precision)

@@ -71,7 +71,7 @@ def make_bert(folder: Path, texts: Path, length: int, **shape: Any) -> Path:
     from transformers import BertConfig, BertModel
 
     from accel_clf.config.schema import Data, Model
-    from accel_clf.data.dataset import read
+    from accel_clf.data.sources import read
     from accel_clf.models.loading import load_tokenizer
 
     tokenizer = load_tokenizer(Model(name="demo"), read(str(texts), Data(), split="train"), length)
@@ -94,7 +94,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path) -> Path:
     """A finished run on `reviews`, with a test set."""
-    from accel_clf.config.schema import load
+    from accel_clf.config.load import load
     from accel_clf.training.trainer import train
 
     folder = tmp_path_factory.mktemp("runs") / "reviews"

@@ -18,10 +18,10 @@ MODULES = [
     "accel_clf.config.flags",
     "accel_clf.training.baseline",
     "accel_clf.cli.main",
-    "accel_clf.cv",
+    "accel_clf.cli.cv",
     "accel_clf.cross_validation.run",
     "accel_clf.inference.predictor",
-    "accel_clf.train",
+    "accel_clf.cli.train",
     "cleanlab.filter",
 ]
 if find_spec("torch_xla"):  # there, only what runs on XLA's cores is forked

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from accel_clf.inference.evaluate import probabilities
 from accel_clf.targets.calibration import cross_fitted, expected_error, temperature
+from accel_clf.targets.scores import probabilities
 
 
 @pytest.fixture

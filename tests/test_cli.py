@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.core.errors import DATA, DONE, USAGE
-from accel_clf.strategies.accelerate import fast_at_bf16
+from accel_clf.core.exit_codes import DATA, DONE, USAGE
+from accel_clf.strategies.precision import fast_at_bf16
 from tests.conftest import Cli
 
 Refused = Callable[..., str]

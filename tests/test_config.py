@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from accel_clf.config.flags import parse
-from accel_clf.config.schema import Config, load, merge, settings
-from accel_clf.core.errors import USAGE
+from accel_clf.config.load import load
+from accel_clf.config.schema import Config, merge, settings
+from accel_clf.core.exit_codes import USAGE
 
 Refused = Callable[..., str]
 
@@ -93,7 +94,8 @@ def test_nothing_named_is_the_demo() -> None:
 
 
 def test_a_run_reads_its_own_settings_back(tmp_path: Path) -> None:
-    from accel_clf.run_folder.layout import differences, write_config
+    from accel_clf.run_folder.compat import differences
+    from accel_clf.run_folder.layout import write_config
 
     config = load(None, {"evaluation": {"metrics": ["f1"], "patience": 3}})
     write_config(tmp_path, config)

@@ -30,7 +30,7 @@ def test_packed_as_on_the_cpu(dtype: torch.dtype) -> None:
 def test_a_step_does_not_wait(tmp_path: Path, reviews: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sync debug mode: torch raises at anything that makes the host wait inside of a step, once all is warm."""
     import accel_clf.training.loop
-    from accel_clf.config.schema import load
+    from accel_clf.config.load import load
     from accel_clf.training.trainer import train
 
     step, seen = accel_clf.training.loop.train_step, [0]

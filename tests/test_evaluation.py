@@ -12,9 +12,11 @@ from accel_clf.config.schema import Evaluation
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.data.dataset import Codes, Rows
 from accel_clf.data.tokenization import Tokens
-from accel_clf.inference.evaluate import logits, measure, probabilities
+from accel_clf.inference.evaluate import measure
+from accel_clf.inference.forward import logits
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.targets.metrics import averages, classification, further
+from accel_clf.targets.scores import probabilities
 
 
 class FirstToken(nn.Module):

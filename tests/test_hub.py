@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.core.errors import DATA, USAGE
+from accel_clf.core.exit_codes import DATA, USAGE
 
 TOKEN = "hf_0123456789secretsecretsecretsecret"
 

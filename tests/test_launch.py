@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import once_a_process
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla import virtual
+from accel_clf.strategies.xla.detect import VARIABLE, tpu_chips
 
 Refused = Callable[..., str]
 without_xla = pytest.mark.skipif(find_spec("torch_xla") is not None, reason="torch_xla is installed")
@@ -50,7 +51,7 @@ def test_virtual_cores_beside_a_tpu(refused: Refused, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("given", ["eight", "0", "-1", "8.0"])
 def test_the_environment_must_name_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(virtual.VARIABLE, given)
+    monkeypatch.setenv(VARIABLE, given)
     with pytest.raises(ConfigError, match=f"ACCEL_CLF_VIRTUAL_CORES is '{given}'"):
         launch.choose(load(None, {}))
 
@@ -62,7 +63,7 @@ def test_cores_need_few_widths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_tpu_here_is_found_by_its_chips() -> None:
-    assert virtual.tpu_chips() == 0
+    assert tpu_chips() == 0
 
 
 def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from accel_clf.config.schema import Model
-from accel_clf.core.errors import USAGE, ConfigError
-from accel_clf.models.loading import check_fits, load_model, load_trained, max_positions, save, trained_labels
+from accel_clf.core.errors import ConfigError
+from accel_clf.core.exit_codes import USAGE
+from accel_clf.models.checks import check_fits, max_positions
+from accel_clf.models.loading import load_model, load_trained, save, trained_labels
 
 Refused = Callable[..., str]
 

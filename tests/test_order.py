@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.data.collate import GlobalBatches
 from accel_clf.data.sampling import (
     FILLER,
@@ -20,7 +20,7 @@ from accel_clf.data.sampling import (
     permutation,
     step_seed,
 )
-from accel_clf.training.loop import TrainingRows, epoch_batches
+from accel_clf.training.batches import TrainingRows, epoch_batches
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 9), st.integers(0, 9))

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from accel_clf.data.collate import pack, pad
-from accel_clf.models import packed
+from accel_clf.models.families import FAMILIES
+from accel_clf.models.kernel_selection import apply_layout
+from accel_clf.models.kernels.attention import _Attend, _attend_nested, _attention
 from accel_clf.models.kernels.dropout import Dropout, Keep, quicken
 
 PAD, VOCABULARY, LONGEST = 1, 50, 512
@@ -39,7 +41,7 @@ def make(family: str, **more: Any) -> nn.Module:
 
 def packed_copy(model: nn.Module) -> nn.Module:
     made = copy.deepcopy(model)
-    assert packed.prepare(made, "packed", asked=True)[0] == "packed"
+    assert apply_layout(made, "packed", asked=True)[0] == "packed"
     return made
 
 
@@ -48,7 +50,7 @@ def rows_of(lengths: list[int], seed: int = 0) -> list[np.ndarray]:
     return [draw.integers(PAD + 1, VOCABULARY, length) for length in lengths]
 
 
-@pytest.mark.parametrize("family", packed.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60) | st.integers(1, LONGEST), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_packed_is_padded(family: str, lengths: list[int], seed: int) -> None:
@@ -69,7 +71,7 @@ def test_packed_is_padded(family: str, lengths: list[int], seed: int) -> None:
         )
 
 
-@pytest.mark.parametrize("family", packed.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_has_the_same_distribution(family: str) -> None:
     """Over many draws, mean and spread of the logits are those of the padded model with torch's own dropout."""
     rates = {"distilbert": {"dropout": 0.2, "attention_dropout": 0.4}}
@@ -98,7 +100,7 @@ def test_gradients_of_attention_with_dropout() -> None:
 
     def attend(*given: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(7)
-        attended: torch.Tensor = packed._Attend.apply(*given, lengths, 0.5, 0.3)
+        attended: torch.Tensor = _Attend.apply(*given, lengths, 0.5, 0.3)
         return attended
 
     assert torch.autograd.gradcheck(attend, (query, key, value))
@@ -110,8 +112,8 @@ def test_a_devices_own_attention() -> None:
     torch.manual_seed(0)
     lengths, starts = (4, 1, 30), torch.tensor([0, 4, 5])
     query, key, value = (torch.randn(1, 2, 35, 8) for _ in range(3))
-    there = packed._attend_nested(query, key, value, lengths, starts, 0.4, 0.0)
-    here, _ = packed._attention(nn.Module(), query, key, value, None, lengths=lengths, starts=starts, scaling=0.4)
+    there = _attend_nested(query, key, value, lengths, starts, 0.4, 0.0)
+    here, _ = _attention(nn.Module(), query, key, value, None, lengths=lengths, starts=starts, scaling=0.4)
     torch.testing.assert_close(there, here)
 
 
@@ -141,14 +143,14 @@ def test_what_cannot_be_packed() -> None:
         "albert", vocab_size=9, num_attention_heads=4, intermediate_size=8, hidden_size=8
     )
     model = transformers.AutoModelForSequenceClassification.from_config(config)
-    layout, why = packed.prepare(model, "packed", asked=True)
+    layout, why = apply_layout(model, "packed", asked=True)
     assert layout == "padded"
     assert "albert is none of bert," in why
-    assert packed.prepare(make("bert", chunk_size_feed_forward=2), "packed", asked=True)[0] == "padded"
-    assert packed.prepare(make("bert"), "padded", asked=True) == ("padded", "as set")
-    assert packed.prepare(make("bert"), "packed") == ("packed", "no padding")
+    assert apply_layout(make("bert", chunk_size_feed_forward=2), "packed", asked=True)[0] == "padded"
+    assert apply_layout(make("bert"), "padded", asked=True) == ("padded", "as set")
+    assert apply_layout(make("bert"), "packed") == ("packed", "no padding")
     small = make("bert", attention_probs_dropout_prob=0.0)
-    assert packed.prepare(small, "packed") == ("padded", "too small an encoder to gain by packing")
+    assert apply_layout(small, "packed") == ("padded", "too small an encoder to gain by packing")
 
 
 def test_the_saved_folder_is_the_same(tmp_path: Any) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from accel_clf.config.schema import Data
-from accel_clf.core.errors import DATA, DataError
+from accel_clf.core.errors import DataError
+from accel_clf.core.exit_codes import DATA
 from accel_clf.data import splits
 from tests.conftest import write_csv
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from accel_clf.data.collate import GlobalBatches
 from accel_clf.data.sampling import batches, permutation
-from accel_clf.inference.evaluate import GATHERED_ROWS
+from accel_clf.inference.forward import GATHERED_ROWS
 from accel_clf.strategies.base import Program
 from accel_clf.training.precompile import expected
 

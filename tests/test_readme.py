@@ -4,7 +4,8 @@ import re
 import subprocess
 import sys
 
-from accel_clf.config.schema import Config, Serve, settings, settings_table
+from accel_clf.config.flags import settings_table
+from accel_clf.config.schema import Config, Serve, settings
 from tests.conftest import REPOSITORY
 
 README = REPOSITORY / "README.md"

@@ -11,10 +11,13 @@ import pytest
 import torch
 from transformers import pipeline
 
-from accel_clf.config.schema import Config, load
-from accel_clf.core.errors import DONE, USAGE, UserError
-from accel_clf.strategies.accelerate import WITHOUT_BF16, fast_at_bf16
-from accel_clf.training.trainer import summary, train
+from accel_clf.config.load import load
+from accel_clf.config.schema import Config
+from accel_clf.core.errors import UserError
+from accel_clf.core.exit_codes import DONE, USAGE
+from accel_clf.reports.summary import summary
+from accel_clf.strategies.precision import WITHOUT_BF16, fast_at_bf16
+from accel_clf.training.trainer import train
 from tests.conftest import Cli, read_csv, write_csv
 
 Refused = Callable[..., str]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from accel_clf.config.schema import Data, Model
-from accel_clf.data.dataset import Rows, read
+from accel_clf.data.dataset import Rows
+from accel_clf.data.sources import read
 from accel_clf.data.tokenization import encode, encode_texts, tokenizer_digest
 from accel_clf.models.loading import load_tokenizer
 

@@ -1,0 +1,14 @@
+"""The command line.
+
+arguments  what several commands share
+runner     jobs that can be interrupted and resumed
+train      accel-clf train
+cv         accel-clf cv
+parity     accel-clf parity
+evaluate   accel-clf evaluate
+predict    accel-clf predict
+serve      accel-clf serve
+doctor     accel-clf doctor
+main       finds the command
+__main__   python -m accel_clf.cli
+"""

@@ -1,14 +1,33 @@
-"""What is installed here, and what a run would use and why."""
+"""accel-clf doctor: what is installed here, and what a run would use and why."""
 
+import json
 import os
 import platform
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from accel_clf.cli.arguments import parser_for
+from accel_clf.core.cache import cache_folder
+from accel_clf.core.command import run_command
+from accel_clf.core.exit_codes import DONE
 from accel_clf.core.hub_errors import is_offline
-from accel_clf.data.tokenization import cache_folder
-from accel_clf.run_folder.layout import versions
-from accel_clf.strategies.xla.virtual import tpu_chips
+from accel_clf.run_folder.environment import versions
+from accel_clf.strategies.xla.detect import tpu_chips
+
+
+def main(argv: Sequence[str]) -> int:
+    """Show versions, devices and choices; the exit code."""
+    return run_command(lambda: _doctor(argv), debug="--debug" in argv)
+
+
+def _doctor(argv: Sequence[str]) -> int:
+    parser = parser_for("doctor", "Show versions, devices, and what a run would use and why.")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    arguments = parser.parse_args(argv)
+    report = examine()
+    print(json.dumps(report) if arguments.json else as_text(report))
+    return DONE
 
 
 def examine() -> dict[str, Any]:

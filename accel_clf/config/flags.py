@@ -1,10 +1,14 @@
 """The command line: every setting of config.py as a flag, and refusals that name the nearest one."""
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NoReturn, get_args
 
-from accel_clf.config.schema import Config, Section, default_shown, load, settings
+from pydantic import BaseModel
+
+from accel_clf.config.load import load
+from accel_clf.config.schema import Config, Section, settings
 from accel_clf.core.errors import ConfigError, closest
 
 
@@ -76,3 +80,29 @@ def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Nam
         return {name: value for name, value in source(parsed_args=arguments)().items() if name in known}
 
     return read
+
+
+def default_shown(field: Any) -> str:
+    """A pydantic field's default as YAML has it."""
+    default = field.get_default()
+    return "none" if default in ((), "") else json.dumps(default).strip('"')
+
+
+def settings_table(model: type[BaseModel] = Config) -> str:
+    """The README's table of a model's settings, in Markdown."""
+    lines = ["| setting | default | what |", "|---|---|---|"]
+    for name, field in settings(model):
+        described = " ".join((field.description or "").split())
+        for literal in _literals(field.annotation):
+            if len(literal) > 1:
+                described += f" One of {', '.join(literal)}."
+        lines.append(f"| `{name}` | {default_shown(field)} | {described} |")
+    return "\n".join(lines)
+
+
+def _literals(annotation: Any) -> Iterator[tuple[str, ...]]:
+    if getattr(annotation, "__origin__", None) is Literal:
+        yield get_args(annotation)
+    else:
+        for part in get_args(annotation):
+            yield from _literals(part)

@@ -1,15 +1,11 @@
 """Every setting, once: YAML keys, flags, `--help`, defaults, checks and the README's table come from here."""
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from accel_clf.core.errors import ConfigError, closest
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _number_if_it_is_one(value: object) -> object:
@@ -36,7 +32,11 @@ def _steps_or_minutes(value: object) -> object:
 
 
 StepsOrMinutes = Annotated[int | str, BeforeValidator(_steps_or_minutes)]
+
+
 ShareOrSource = Annotated[float | str, BeforeValidator(_number_if_it_is_one), AfterValidator(_share)]
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -264,8 +264,6 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-_Model = TypeVar("_Model", bound=Section)
-THE_COMMAND_LINE = "the command line"
 SECTIONS = tuple(name for name, field in Config.model_fields.items() if isinstance(field.default, Section))
 
 
@@ -276,125 +274,3 @@ def settings(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
             yield from settings(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, field
-
-
-def default_shown(field: Any) -> str:
-    """A pydantic field's default as YAML has it."""
-    default = field.get_default()
-    return "none" if default in ((), "") else json.dumps(default).strip('"')
-
-
-def settings_table(model: type[BaseModel] = Config) -> str:
-    """The README's table of a model's settings, in Markdown."""
-    lines = ["| setting | default | what |", "|---|---|---|"]
-    for name, field in settings(model):
-        described = " ".join((field.description or "").split())
-        for literal in _literals(field.annotation):
-            if len(literal) > 1:
-                described += f" One of {', '.join(literal)}."
-        lines.append(f"| `{name}` | {default_shown(field)} | {described} |")
-    return "\n".join(lines)
-
-
-def _literals(annotation: Any) -> Iterator[tuple[str, ...]]:
-    if getattr(annotation, "__origin__", None) is Literal:
-        yield get_args(annotation)
-    else:
-        for part in get_args(annotation):
-            yield from _literals(part)
-
-
-def load(path: str | Path | None, flags: Mapping[str, Any], kind: str = "") -> Config:
-    """The settings of a YAML file (or of none), with `flags` over them.
-
-    Args:
-        path: the file.
-        flags: sections and settings.
-        kind: the end of the run folder's name, where the settings name none.
-
-    Raises:
-        ConfigError: the file cannot be read, or a setting is unknown or out of its range.
-    """
-    given = _read_yaml(Path(path)) if path is not None else {}
-    config = _checked(Config, merge(given, flags), str(path) if path is not None else THE_COMMAND_LINE)
-    if config.output:
-        return config
-    return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{kind}"})
-
-
-def load_serve(flags: Mapping[str, Any]) -> Serve:
-    """The server's settings.
-
-    Raises:
-        ConfigError: one is out of its range, or int8 has nothing to be checked on.
-    """
-    settings = _checked(Serve, flags, THE_COMMAND_LINE, "serve")
-    if settings.precision == "int8" and settings.check is None:
-        raise ConfigError(
-            "precision is int8, and nothing shows what that costs in accuracy",
-            "a file with labelled rows",
-            "--check FILE, which the model has not been trained on",
-        )
-    return settings
-
-
-def _checked(model: type[_Model], given: Mapping[str, Any], origin: str, command: str = "train") -> _Model:
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        raise _explain(error, origin, dict(settings(model)), command) from None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", "a YAML file of settings", "check the path") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: a folder", "a YAML file of settings", f"try {path}/config.yaml") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})", "a YAML file of settings") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise ConfigError(
-            f"{place}: {getattr(error, 'problem', None) or 'not YAML'}", "`section:` and below it `  key: value`"
-        ) from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: {type(loaded).__name__}, not settings", "`section:` and below it `  key: value`")
-    return {key: {} if value is None and key in SECTIONS else value for key, value in loaded.items()}
-
-
-def _explain(error: ValidationError, origin: str, names: Mapping[str, Any], command: str) -> ConfigError:
-    """One line a setting, however many branches of a union pydantic tried."""
-    problems: dict[str, list[str]] = {}
-    for item in error.errors():
-        parts = [str(part) for part in item["loc"]]
-        name = ".".join(parts[: 2 if parts and parts[0] in SECTIONS else 1])
-        if item["type"] == "extra_forbidden":
-            # A key in the wrong section is told from a misspelt one by its last part.
-            moved = [known for known in names if known.split(".")[-1] == name.split(".")[-1]]
-            hint = f"did you mean {moved[0]}?" if moved else closest(name, [*names, *SECTIONS])
-            problems[name] = [f"unknown setting {name}", hint]
-        else:
-            message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            if item["type"] == "model_type":
-                message = "a section, with `key: value` lines below it"
-            got = f"{name} is {item['input']!r}"
-            problems.setdefault(name, [got, ""])
-            if message not in problems[name][1]:
-                problems[name][1] += (" or " if problems[name][1] else "") + message
-    first, *others = problems.values()
-    more = "".join(f"\n  also:     {got}{': ' + expected if expected else ''}" for got, expected in others)
-    unknown = first[0].startswith("unknown")
-    return ConfigError(
-        f"{origin}: {first[0]}",
-        "" if unknown else first[1] + more,
-        ((first[1] + " " if first[1] else "") + f"`accel-clf {command} --help` lists every setting" + more)
-        if unknown
-        else f"`accel-clf {command} --help` says what each setting means",
-    )

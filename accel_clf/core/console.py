@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+from collections.abc import Sequence
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -95,3 +96,17 @@ def _display() -> Iterator["Progress"]:
             yield progress
         finally:
             _displays.clear()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns in line: the first to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  " + "  ".join([first, *others]).rstrip()
+
+    return "\n".join(line(cells) for cells in [header, *rows])

@@ -9,12 +9,14 @@ import numpy as np
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import say
+from accel_clf.core.files import whole, write_json
 from accel_clf.data.dataset import Rows
 from accel_clf.data.splits import Parts
-from accel_clf.inference.evaluate import measure, probabilities
-from accel_clf.run_folder.layout import fold_name, whole, write_json
+from accel_clf.inference.evaluate import measure
+from accel_clf.run_folder.layout import fold_name
 from accel_clf.run_folder.predictions import ANSWERS, read_logits, write_measured
 from accel_clf.targets import calibration
+from accel_clf.targets.scores import probabilities
 from accel_clf.training import baseline
 
 

@@ -10,6 +10,7 @@ from accel_clf.config.schema import Data
 from accel_clf.core.errors import DataError
 from accel_clf.data import dataset, splitting
 from accel_clf.data.dataset import Rows
+from accel_clf.data.sources import is_file, read
 
 
 class Parts(NamedTuple):
@@ -32,7 +33,7 @@ def load(data: Data, seed: int, label_names: Sequence[str] | None = None) -> Par
     Raises:
         DataError: any of the rows cannot be used.
     """
-    train = dataset.read(data.train, data, split=data.split, label_names=label_names)
+    train = read(data.train, data, split=data.split, label_names=label_names)
     if len(train.label_names) < 2:
         raise DataError(
             f"{train.origin}: all {len(train)} rows have the label {train.label_names[0]!r}", "two labels or more"
@@ -58,10 +59,10 @@ def _other(source: str | None, data: Data, train: Rows) -> Rows | None:
     if source is None:
         return None
     ungrouped = data.model_copy(update={"group": None})
-    from_hub = data.train != "demo" and not dataset.is_file(data.train)
-    if from_hub and re.fullmatch(r"[\w.]+(\[.*\])?", source) and not dataset.is_file(source):
-        return dataset.read(data.train, ungrouped, split=source, label_names=train.label_names)
-    return dataset.read(source, ungrouped, split="test", label_names=train.label_names)
+    from_hub = data.train != "demo" and not is_file(data.train)
+    if from_hub and re.fullmatch(r"[\w.]+(\[.*\])?", source) and not is_file(source):
+        return read(data.train, ungrouped, split=source, label_names=train.label_names)
+    return read(source, ungrouped, split="test", label_names=train.label_names)
 
 
 def warnings(parts: Parts) -> list[str]:

@@ -2,24 +2,23 @@
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
+from accel_clf.core.cache import alone, cache_folder
 from accel_clf.core.console import bar
 from accel_clf.core.errors import ConfigError
+from accel_clf.core.files import made_aside
 from accel_clf.data.dataset import Rows
 
 TEXTS_AT_ONCE = 256  # what the tokenizer makes of a text on the way takes a hundred times its memory
+
+
 FORMAT = 2  # goes up when the files' meaning changes
 
 
@@ -53,12 +52,6 @@ class Tokens:
     def take(self, which: np.ndarray) -> "Tokens":
         """The rows at `which` (int64 positions); the ids are shared, not copied."""
         return replace(self, starts=self.starts[which], ends=self.ends[which])
-
-
-def cache_folder() -> Path:
-    """ACCEL_CLF_CACHE, or accel_clf in the user's cache folder."""
-    own = os.environ.get("ACCEL_CLF_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel_clf"
 
 
 def encode(rows: Rows, tokenizer: Any, max_length: int, cache: Path | None = None, shown: bool = True) -> Tokens:
@@ -139,26 +132,6 @@ def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: boo
     tokens = _load(folder)
     assert tokens is not None
     return tokens
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Of all processes that want this folder of the cache, one at a time: the first makes it, the others find it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        yield
-
-
-@contextmanager
-def made_aside(folder: Path) -> Iterator[Path]:
-    """A folder of the cache that appears under its name when it is whole; made under `alone`."""
-    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
-    try:
-        yield unfinished
-        shutil.rmtree(folder, ignore_errors=True)  # what is there is damaged
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _load(folder: Path) -> Tokens | None:

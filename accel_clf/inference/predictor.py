@@ -12,20 +12,32 @@ from accelerate.utils import send_to_device
 
 from accel_clf.core.console import bar, say
 from accel_clf.core.errors import ConfigError
-from accel_clf.data import dataset
+from accel_clf.core.files import read_json
 from accel_clf.data.collate import arrange
-from accel_clf.data.tokenization import Tokens, encode, encode_texts
-from accel_clf.inference.evaluate import logits, measure, probabilities
+from accel_clf.data.tokenization import Tokens, encode_texts
+from accel_clf.inference.forward import logits
+from accel_clf.inference.quantize import _make_lighter
 from accel_clf.models import packed
+from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.fused_inference import can_fuse, fuse, pays_for_many_tokens
 from accel_clf.models.loading import load_trained
 from accel_clf.run_folder import layout
-from accel_clf.strategies.accelerate import WITHOUT_BF16, AccelerateStrategy, fast_at_bf16
+from accel_clf.strategies.accelerate import AccelerateStrategy
+from accel_clf.strategies.precision import WITHOUT_BF16, fast_at_bf16
+from accel_clf.targets.scores import probabilities
 
 TEXTS_AT_ONCE = 2048  # sorted by length among each other; memory does not grow with the file
+
+
 BATCH = 64  # rows, at most
+
+
 SHAPES = 8  # that a packed batch may have between a power of two tokens and the next: a CPU keeps kernels for each
+
+
 FEWEST = 16  # tokens that they differ by
+
+
 WARMING = 3.0  # seconds
 
 
@@ -57,7 +69,7 @@ class Predictor:
             say(f"warning: {WITHOUT_BF16}")
         runs, self.temperature = [run], 1.0
         if layout.is_cross_validation(run):
-            results = layout.read_json(run / "metrics.json")
+            results = read_json(run / "metrics.json")
             runs = [run / layout.fold_name(fold) for fold in range(results["folds"])]
             self.temperature = results["calibration"]["temperature"]
         self.models = []
@@ -67,7 +79,7 @@ class Predictor:
             names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
             self.labels = tuple(names[code] for code in range(len(names)))
             found.add(self.labels)
-            self.layout, _ = packed.prepare(model, self.strategy.layout)
+            self.layout, _ = apply_layout(model, self.strategy.layout)
             if precision != "fp32":
                 _make_lighter(model.eval(), precision)
             possible = self.layout == packed.PACKED and can_fuse(self.strategy.device, precision)
@@ -150,40 +162,3 @@ class Predictor:
 def _step(tokens: int) -> int:
     """Of what a packed batch of about so many tokens has a multiple."""
     return max(FEWEST, (1 << tokens.bit_length() - 1) // SHAPES)
-
-
-def _make_lighter(model: torch.nn.Module, precision: str) -> None:
-    """Make a model's matrix products read fewer bytes, in place; it can train no more."""
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    if precision == "int8":
-        as_they_are = packed.read_as_they_are(model)
-        quantize: Any = torch.ao.quantization.quantize_dynamic
-        quantize(model, {name for name in linear if linear[name] not in as_they_are}, dtype=torch.qint8, inplace=True)
-    else:
-        for module in linear.values():
-            module.to(torch.bfloat16)  # as autocast would at every call
-
-
-def check_int8(run: Path, check: str, max_loss: float) -> None:
-    """Compare int8 with fp32 on labelled rows.
-
-    Args:
-        run: the folder.
-        check: the file with the rows.
-        max_loss: accuracy that int8 may lose.
-
-    Raises:
-        ConfigError: int8 is less accurate by more than it may be.
-    """
-    accuracy = {}
-    for precision in ("fp32", "int8"):
-        predictor = Predictor(run, precision)
-        data = predictor.config.data.model_copy(update={"group": None, "slice": None})
-        rows = dataset.read(check, data, split="test", label_names=predictor.labels)
-        tokens = encode(rows, predictor.tokenizer, data.max_length)
-        scores = predictor.together(predictor.logits(tokens))
-        accuracy[precision] = measure(scores, rows, predictor.config.evaluation).metrics["accuracy"]
-    told = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
-    if accuracy["fp32"] - accuracy["int8"] > max_loss:
-        raise ConfigError(told, f"a loss of at most {max_loss}", "--precision auto, or a larger --max_loss")
-    say(told)

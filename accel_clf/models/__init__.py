@@ -1,0 +1,10 @@
+"""Encoders with a classification head: loaded, saved, and made fast.
+
+checks            what would fail on the device, found before anything is there
+demo              the demo's tiny encoder and its tokenizer
+loading           a Hub encoder with a head; load and save in the Hub's format
+families          how the encoders are built that have kernels here; how to add one
+kernels           faster forms of a model's operations
+packed            the padding-free forward of BERT's family
+kernel_selection  which kernels a model gets, when and why: the one place that decides
+"""

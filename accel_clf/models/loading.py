@@ -1,11 +1,9 @@
 """A Hub encoder with a classification head, or the demo's tiny one; loaded from and saved in the Hub's format."""
 
-import errno
 import logging
 import os
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,9 @@ from torch import nn
 from accel_clf.config.schema import Model
 from accel_clf.core import hub_errors
 from accel_clf.core.errors import ConfigError
+from accel_clf.core.files import disk_errors
 from accel_clf.data.dataset import Rows
-from accel_clf.data.tokenization import alone, cache_folder, made_aside
-
-# Large enough a start for weights that nothing has trained: BERT's own 0.02 makes the tiny encoder learn half as fast.
-DEMO_SHAPE: dict[str, Any] = {
-    "hidden_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 96,
-    "initializer_range": 0.12,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-}
-DEMO_VOCABULARY = 4000
+from accel_clf.models.demo import DEMO_SHAPE, _demo_tokenizer
 
 
 def load_tokenizer(settings: Model, rows: Rows, max_length: int) -> Any:
@@ -110,47 +97,6 @@ def trained_labels(settings: Model) -> tuple[str, ...] | None:
     return None if all(name.startswith("LABEL_") for name in ordered) else ordered
 
 
-def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int) -> None:
-    """Find what would fail on the device, as an index out of range, before anything is there.
-
-    Raises:
-        ConfigError: a token id beyond the vocabulary, or texts longer than the model has positions.
-    """
-    vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    if largest_token >= vocabulary:
-        raise ConfigError(
-            f"{name}: its tokenizer gives token {largest_token}, its embeddings end at {vocabulary - 1}",
-            "a tokenizer and a model that belong together",
-            "check that the folder's tokenizer files are this model's",
-        )
-    positions = max_positions(model)
-    if positions is not None and max_length > positions:
-        raise ConfigError(
-            f"data.max_length is {max_length}, but {name} has {positions} positions",
-            f"at most {positions}",
-            f"--data.max_length {positions}",
-        )
-
-
-def max_positions(model: nn.Module) -> int | None:
-    """Tokens that a model's learned positions allow; None where positions are relative and have no such end."""
-    positions = _positions(model)
-    return None if positions is None else positions.num_embeddings - first_position(model)
-
-
-def first_position(model: nn.Module) -> int:
-    """What a text's first token has for its position: 0, but RoBERTa and its kin count from padding_idx + 1."""
-    positions = _positions(model)
-    return 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1
-
-
-def _positions(model: nn.Module) -> nn.Embedding | None:
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module
-    return None
-
-
 def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokenizer: Any) -> None:
     """Write model, label names and tokenizer in the Hub's format, weights as safetensors.
 
@@ -176,17 +122,6 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
         folder.rename(former)
     unfinished.rename(folder)
     shutil.rmtree(former, ignore_errors=True)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn safetensors' own kind of OSError into one."""
-    try:
-        yield
-    except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        code = int(found[1]) if found else errno.EIO
-        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def load_trained(folder: Path, settings: Model) -> tuple[nn.Module, Any]:
@@ -249,45 +184,3 @@ def _explain(error: Exception, settings: Model, part: str) -> Exception:
     return ConfigError(
         f"model {settings.name}: {message.strip().splitlines()[0]}", "a text encoder that transformers knows"
     )
-
-
-def _demo_tokenizer(rows: Rows, max_length: int) -> Any:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    folder = cache_folder() / "tokenizers" / f"{rows.fingerprint()[:32]}-words-{DEMO_VOCABULARY}-{max_length}"
-    with alone(folder):
-        if not (folder / "tokenizer_config.json").is_file():
-            special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-            with made_aside(folder) as unfinished:
-                PreTrainedTokenizerFast(
-                    tokenizer_object=_words_and_letters(rows.texts(), list(special.values())),
-                    model_max_length=max_length,
-                    **{f"{name}_token": token for name, token in special.items()},
-                ).save_pretrained(unfinished)
-    return AutoTokenizer.from_pretrained(folder)
-
-
-def _words_and_letters(texts: Iterator[str], special: list[str]) -> Any:
-    """A WordPiece tokenizer of the most frequent words, and of letters for all others.
-
-    The library's own trainer of word pieces breaks ties at random: each time other ids, another model. Its counting of
-    words breaks them by the alphabet.
-    """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-
-    def tokenizer(model: Any) -> Any:
-        made = Tokenizer(model)
-        made.normalizer = normalizers.BertNormalizer(lowercase=True)
-        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        return made
-
-    counted = tokenizer(models.WordLevel(unk_token="[UNK]"))
-    counted.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=DEMO_VOCABULARY, show_progress=False))
-    words = sorted(counted.get_vocab(), key=counted.get_vocab().__getitem__)
-    letters = sorted({*map(chr, range(33, 127)), *"".join(words)})
-    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
-    made = tokenizer(models.WordPiece({piece: code for code, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    )
-    return made

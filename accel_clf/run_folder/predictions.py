@@ -9,8 +9,9 @@ from typing import IO, Any
 import numpy as np
 
 from accel_clf.core.errors import UserError
+from accel_clf.core.files import whole
 from accel_clf.data.dataset import Rows
-from accel_clf.run_folder.layout import whole
+from accel_clf.targets.scores import probabilities
 
 # Parts that are measured once, at a run's end, and the file with the answers.
 ANSWERS = {"test": "predictions.csv", "held_out": "held_out.csv"}
@@ -52,10 +53,6 @@ def write_measured(path: Path, rows: Rows, logits: np.ndarray, more: Mapping[str
         logits: float32 [rows, classes]; written so that they are read back bit for bit.
         more: further columns, by name.
     """
-    from accel_clf.inference.evaluate import (
-        probabilities,  # here: a server's own process, which has no model, needs no torch
-    )
-
     names, more = rows.label_names, more or {}
     scores = probabilities(logits)
     with whole(path) as file:

@@ -9,27 +9,18 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from accel_clf.serving.errors import FullError, GoneError, LateError, StoppedError
+
 AHEAD = 4  # batches whose rows are taken from the queue together, so that rows of like length meet
+
+
 SECONDS_BETWEEN_LOOKS = 0.25  # whether a request is still wanted
 
+
 Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
+
+
 Places = Sequence[tuple["_Request", int]]  # a request and which of its rows, for each row of a batch
-
-
-class FullError(Exception):
-    """As much waits as may wait: come again later."""
-
-
-class LateError(Exception):
-    """Not answered in the time that the request had."""
-
-
-class GoneError(Exception):
-    """Whoever asked does not wait any more."""
-
-
-class StoppedError(Exception):
-    """Nothing is answered here any more."""
 
 
 @dataclass(eq=False)

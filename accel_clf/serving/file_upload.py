@@ -3,16 +3,20 @@
 import csv
 import io
 import json
+import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flask import request
 
 from accel_clf.core.errors import DataError
-from accel_clf.data import dataset
+from accel_clf.data.sources import read_texts
 from accel_clf.run_folder.predictions import answer
+from accel_clf.serving.errors import RefusedError
 
 KINDS = {
     ".csv": ("text/csv",),
@@ -20,7 +24,10 @@ KINDS = {
     ".jsonl": ("application/x-ndjson", "application/jsonl"),
     ".txt": ("text/plain",),
 }
+
+
 ROWS_AT_ONCE = 128
+
 
 Score = Callable[[Sequence[str]], np.ndarray]
 
@@ -33,7 +40,7 @@ def check(path: Path, column: str) -> int:
     """
     if path.suffix == ".txt":
         return sum(1 for _ in _lines(path))
-    return sum(1 for _ in dataset.read_texts(str(path), column))
+    return sum(1 for _ in read_texts(str(path), column))
 
 
 def answered_as(path: Path) -> str:
@@ -102,3 +109,27 @@ def _line(dialect: str, values: Sequence[Any]) -> bytes:
     line = io.StringIO()
     csv.writer(line, dialect=dialect, lineterminator="\n").writerow(values)
     return line.getvalue().encode()
+
+
+def receive(folder: Path) -> tuple[Path, str]:
+    """The file that a request has brought, put into a folder under its suffix, and the name that its sender gave it."""
+    if request.mimetype == "multipart/form-data":
+        upload = request.files.get("file")
+        if upload is None:
+            raise RefusedError(422, "no part `file` with a file")
+        given = re.split(r"[\\/]", upload.filename or "")[-1]
+        name = "".join(letter for letter in given if letter.isprintable())[-100:]
+        suffix = f".{name.rpartition('.')[2]}".lower()
+        if suffix not in KINDS:
+            raise RefusedError(422, f"{name or 'a file without a name'}: expected one of {' '.join(KINDS)}")
+        path = folder / f"file{suffix}"
+        upload.save(path)
+        return path, name
+    kind = next((kind for kind, types in KINDS.items() if request.mimetype in types), None)
+    if kind is None:
+        wanted = ", ".join([*(types[0] for types in KINDS.values()), "multipart/form-data"])
+        raise RefusedError(415, f"{request.mimetype or 'no type'}; expected one of {wanted}")
+    path = folder / f"file{kind}"
+    with path.open("wb") as file:
+        shutil.copyfileobj(request.stream, file)
+    return path, path.name

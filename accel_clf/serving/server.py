@@ -19,8 +19,10 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from accel_clf.config.schema import Serve
 from accel_clf.core.console import say
-from accel_clf.core.errors import DONE, FAILED, UserError
-from accel_clf.serving.app import MEGABYTE, create_app
+from accel_clf.core.errors import UserError
+from accel_clf.core.exit_codes import DONE, FAILED
+from accel_clf.serving.app import create_app
+from accel_clf.serving.middleware import MEGABYTE
 from accel_clf.serving.service import Service
 
 ITSELF = ("127.0.0.1", "localhost", "[::1]", "::1")

@@ -14,29 +14,13 @@ from scipy.special import expit, softmax
 from tokenizers import Tokenizer
 
 from accel_clf.config.schema import Serve
-from accel_clf.data import dataset
-from accel_clf.run_folder.layout import versions
-from accel_clf.serving.batcher import Batcher, FullError
+from accel_clf.data.sources import check_text
+from accel_clf.run_folder.environment import versions
+from accel_clf.serving.batcher import Batcher
+from accel_clf.serving.errors import FullError, NoNumberError, TooLongError
 from accel_clf.serving.worker import Worker, batch_tokens, load
 
 WAITING_BATCHES = 16
-
-
-class TooLongError(Exception):
-    """A text has more tokens than the model takes.
-
-    Args:
-        place: of the text among those of the request.
-        tokens: it has.
-        most: it may have.
-    """
-
-    def __init__(self, place: int, tokens: int, most: int) -> None:
-        super().__init__(f"inputs[{place}] has {tokens} tokens; the model takes {most}")
-
-
-class NoNumberError(Exception):
-    """The model has answered with infinity, or with no number at all."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +146,7 @@ class Service:
             DataError: a text holds a lone surrogate.
         """
         for place, text in enumerate(texts):
-            dataset.check_text(text, f"inputs[{place}]")
+            check_text(text, f"inputs[{place}]")
         found = []
         with self._tokenizing:  # what it makes of a text on the way takes a hundred times its memory
             encodings = self._tokenizer.encode_batch_fast(list(texts))
@@ -182,7 +166,7 @@ class Service:
         Raises:
             DataError: the text holds a lone surrogate.
         """
-        dataset.check_text(text, "inputs")
+        check_text(text, "inputs")
         with self._tokenizing:
             encoding = self._tokenizer.encode(text)
         if not encoding.overflowing:

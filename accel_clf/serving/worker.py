@@ -144,7 +144,8 @@ def load(run: Path, settings: Serve) -> "Predictor":
     """
     import torch
 
-    from accel_clf.inference.predictor import Predictor, check_int8
+    from accel_clf.inference.bulk import check_int8
+    from accel_clf.inference.predictor import Predictor
 
     if settings.threads:
         torch.set_num_threads(settings.threads)

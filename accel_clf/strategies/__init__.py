@@ -1,0 +1,15 @@
+"""What drives the hardware.
+
+base        the narrow seam between the training loop and the hardware
+precision   the precision of matrix products that suits a device
+rendezvous  how a job's processes find each other again after a restart
+loader      Accelerate's loader of this process's share
+accelerate  CPU and GPUs by Accelerate
+xla         XLA cores, of a TPU or virtual
+launch      which strategy runs here, and who starts its processes or cores
+"""
+
+import os
+
+# Where torch_xla is installed, Accelerate takes XLA for its device, unless it is told not to before it is imported.
+os.environ.setdefault("USE_TORCH_XLA", "false")

@@ -1,68 +1,35 @@
 """The hardware by Hugging Face Accelerate: CPU, one GPU, several (DDP, FSDP), under `accelerate launch` or without."""
 
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from itertools import islice
 from typing import Any
 
 import torch
-
-# Where torch_xla is installed, Accelerate takes XLA for its device, unless it is told not to before it is imported.
-os.environ.setdefault("USE_TORCH_XLA", "false")
-
 from accelerate import Accelerator
-from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast
 from torch import nn
-from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
-from torch.utils.data import DataLoader, Dataset
 
-from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import cpu_wanted, is_elastic
-from accel_clf.data.collate import Batch, Collate, GlobalBatches, Place
+from accel_clf.data.collate import Batch, Collate, GlobalBatches
 from accel_clf.models.kernels.dropout import quicken
 from accel_clf.models.kernels.embedding_grad import RowGradients
 from accel_clf.strategies.base import OptimizerOf, Strategy
+from accel_clf.strategies.loader import _some_at_once, make_loader
+from accel_clf.strategies.precision import _precision
+from accel_clf.strategies.rendezvous import RESTARTS
 
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
 # waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
 _closed: list[object] = []
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # of a sharded model
-WITHOUT_BF16 = "no instructions for bf16 here: fp32, which auto takes, is many times as fast"
-
-
-RESTARTS = "restarts"
-
-
-def _of_this_start(url: str, **options: Any) -> Iterator[tuple[Store, int, int]]:
-    """env://, with names of its own for each start of a job.
-
-    The launcher's static rendezvous keeps its store when it starts processes again, and with it the addresses of those
-    that are gone, where the new ones would look for each other.
-    """
-    for store, process, processes in rendezvous("env://", **options):
-        yield PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store), process, processes
-
-
-register_rendezvous_handler(RESTARTS, _of_this_start)  # type: ignore[no-untyped-call]
-
-
-class _Places(Dataset[Place]):
-    """A data set whose items are their own indices: the batch sampler says all there is to say."""
-
-    def __getitem__(self, place: Any) -> Place:
-        item: Place = place
-        return item
 
 
 class AccelerateStrategy(Strategy):
@@ -199,61 +166,5 @@ def _bare(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return bare
 
 
-def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) -> Iterable[Batch]:
-    """Accelerate's loader of this process's share, on its device."""
-    loader: DataLoader[Place] = DataLoader(
-        _Places(),
-        batch_sampler=batches,
-        collate_fn=collate,
-        generator=torch.Generator(),  # otherwise each epoch draws from the one that decides dropout
-        pin_memory=device.type == "cuda",
-    )
-    # split_batches: each process takes its part of every global batch, instead of every n-th batch whole.
-    prepared: Iterable[Batch] = prepare_data_loader(
-        loader, device, split_batches=True, put_on_device=True, non_blocking=True
-    )
-    return prepared
-
-
-def _some_at_once(batches: Iterable[Batch], many: int = 16) -> Iterator[Batch]:
-    """The same batches, made `many` at a time.
-
-    Making one between two steps takes four times as long, of which the step's own work is to blame: it has pushed this
-    code and data out of the processor's caches (benchmarks/LOG.md).
-    """
-    coming = iter(batches)
-    while some := list(islice(coming, many)):
-        yield from some
-
-
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _precision(wanted: str, on_cpu: bool) -> tuple[str, str]:
-    """Accelerate's name of a precision, and why it was taken.
-
-    Raises:
-        ConfigError: the device has no such precision.
-    """
-    if wanted == "fp16" and on_cpu:
-        raise ConfigError("training.precision is fp16 and there is no GPU", "fp32 or bf16", "--training.precision auto")
-    if wanted == "bf16" and on_cpu and not fast_at_bf16(on_cpu):
-        return wanted, f"as set; {WITHOUT_BF16}"
-    if wanted != "auto":
-        return ("no" if wanted == "fp32" else wanted), "as set"
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launched in ("bf16", "fp16"):
-        return launched, "as the launcher says"
-    bf16 = fast_at_bf16(on_cpu)
-    if not on_cpu and torch.cuda.is_available():
-        return ("bf16", "this GPU is fast at it") if bf16 else ("fp16", "this GPU has no bf16")
-    return ("bf16", "this CPU is fast at it") if bf16 else ("no", "this CPU is not fast at bf16")
-
-
-def fast_at_bf16(on_cpu: bool = False) -> bool:
-    """Whether the GPU, or the CPU, multiplies bf16 by instructions of its own; others take longer than for fp32."""
-    if not on_cpu and torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    cpu: Any = torch.cpu
-    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())

@@ -35,6 +35,8 @@ class Program(NamedTuple):
 
 
 Made = TypeVar("Made")
+
+
 OptimizerOf = Callable[[nn.Module], torch.optim.Optimizer]  # of the model once it is on the device
 
 

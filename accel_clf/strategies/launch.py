@@ -9,7 +9,8 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import cpu_wanted, in_a_core, is_elastic, is_first_process
 from accel_clf.core.signals import deferred, end_with
 from accel_clf.strategies.base import Strategy
-from accel_clf.strategies.xla.virtual import enable, from_environment, require_torch_xla, tpu_chips
+from accel_clf.strategies.xla.detect import from_environment, require_torch_xla, tpu_chips
+from accel_clf.strategies.xla.virtual import enable
 
 Work = Callable[[Strategy], object]
 
@@ -64,7 +65,8 @@ def _on_device(config: Config, work: Work) -> bool:
 
 def _on_cores(config: Config, work: Work) -> bool:
     require_torch_xla()
-    from accel_clf.strategies.xla import base
+    from accel_clf.strategies.xla.graphs import keep_programs
+    from accel_clf.strategies.xla.spawn import spawn
 
     def on_core() -> bool:
         strategy = _xla_strategy(config)
@@ -72,12 +74,12 @@ def _on_cores(config: Config, work: Work) -> bool:
         strategy.close()  # not in a `finally`: it waits for the other cores
         return strategy.is_main
 
-    base.keep_programs()
+    keep_programs()
     if in_a_core():
         end_with(os.getppid())
         return on_core()
     with deferred():
-        base.spawn(on_core)
+        spawn(on_core)
     return is_first_process()
 
 

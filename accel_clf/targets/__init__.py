@@ -1,0 +1,6 @@
+"""What is predicted: scores, metrics and calibration.
+
+scores       logits to probabilities
+metrics      classification metrics, as a declared type
+calibration  the temperature, and the expected calibration error
+"""

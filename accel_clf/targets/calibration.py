@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from accel_clf.inference.evaluate import probabilities
+from accel_clf.targets.scores import probabilities
 
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0

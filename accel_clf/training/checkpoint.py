@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from accel_clf.core.errors import UserError
-from accel_clf.models.loading import disk_errors
+from accel_clf.core.files import disk_errors
 
 FORMAT = 1  # goes up when the files' meaning changes
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"

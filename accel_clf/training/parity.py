@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from accel_clf.config.schema import Config, merge
-from accel_clf.core.console import say
-from accel_clf.core.errors import DONE, run_command
-from accel_clf.reports.text import table
-from accel_clf.strategies.xla.virtual import VARIABLE, tpu_chips
+from accel_clf.core.command import run_command
+from accel_clf.core.console import say, table
+from accel_clf.core.exit_codes import DONE
+from accel_clf.strategies.xla.detect import VARIABLE, tpu_chips
 
 CORES = 8
 LOSS, NORM, WEIGHTS = 1e-5, 1e-4, 1e-4  # relative, relative, absolute
@@ -187,8 +187,9 @@ def _stay(model: Any, mode: bool = True) -> Any:
 
 
 def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
-    from accel_clf.training.loop import Progress, fit
+    from accel_clf.training.loop import fit
     from accel_clf.training.optim import make_optimizer, peak_rate
+    from accel_clf.training.state import Progress
 
     config = job.config
     decay = config.training.weight_decay

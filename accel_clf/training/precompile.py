@@ -9,10 +9,12 @@ from torch import nn
 
 from accel_clf.data.collate import GlobalBatches, buckets, collate
 from accel_clf.data.sampling import FILLER, step_seed
-from accel_clf.inference.evaluate import GATHERED_ROWS, batches_by_length, logits
+from accel_clf.inference.forward import GATHERED_ROWS, batches_by_length, logits
 from accel_clf.strategies.base import Program, Strategy
-from accel_clf.training.loop import BESIDE_LOSSES, LOG_EVERY, epoch_batches, train_step
+from accel_clf.training.batches import epoch_batches
+from accel_clf.training.loop import LOG_EVERY, train_step
 from accel_clf.training.prepare import Job
+from accel_clf.training.step_sync import BESIDE_LOSSES
 
 
 def expected(

@@ -13,9 +13,10 @@ from accel_clf.data import splits
 from accel_clf.data.dataset import Rows
 from accel_clf.data.splits import Parts
 from accel_clf.data.tokenization import Tokens, encode
-from accel_clf.models.loading import check_fits, load_model, load_tokenizer, trained_labels
+from accel_clf.models.checks import check_fits
+from accel_clf.models.loading import load_model, load_tokenizer, trained_labels
 from accel_clf.targets.metrics import further
-from accel_clf.training.loop import TrainingRows
+from accel_clf.training.batches import TrainingRows
 
 
 @dataclass(frozen=True)

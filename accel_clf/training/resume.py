@@ -7,7 +7,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import say
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import is_first_process
-from accel_clf.run_folder.layout import differences
+from accel_clf.run_folder.compat import differences
 from accel_clf.training import checkpoint
 from accel_clf.training.checkpoint import Checkpoint
 from accel_clf.training.optim import peak_rate

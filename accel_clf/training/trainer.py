@@ -14,21 +14,25 @@ from torch import nn
 from accel_clf.config.schema import Config
 from accel_clf.core.console import say
 from accel_clf.core.errors import Interrupted, UserError
+from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import in_a_core, is_first_process, once_a_process
-from accel_clf.inference.evaluate import logits, measure, probabilities
-from accel_clf.models import packed
+from accel_clf.inference.evaluate import measure
+from accel_clf.inference.forward import logits
+from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_trained, save
-from accel_clf.reports import text
 from accel_clf.run_folder import layout
-from accel_clf.run_folder.layout import Claim
+from accel_clf.run_folder.environment import describe_environment, versions
+from accel_clf.run_folder.lock import Claim
 from accel_clf.run_folder.predictions import ANSWERS, write_measured
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Program, Strategy
+from accel_clf.targets.scores import probabilities
 from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.checkpoint import Checkpoint, Writer
-from accel_clf.training.loop import Progress, fit
+from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
 from accel_clf.training.prepare import Job, prepare, read
+from accel_clf.training.state import Progress
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -53,13 +57,13 @@ def _train(config: Config, state: str) -> dict[str, Any]:
             return {}
         told = f"{output} is finished; for another run choose another --output"
         once_a_process(("finished", config), lambda: say(told))
-        return {} if in_a_core() else layout.read_json(output / "metrics.json")
+        return {} if in_a_core() else read_json(output / "metrics.json")
     hardware = launch.choose(config)
     start = once_a_process(("job", config), lambda: Start.of(config, state, lambda: prepare(config, read(config))))
     speaks = hardware(lambda strategy: Run(start, strategy).go())
     if not speaks or not (output / "metrics.json").is_file():  # which may lie on a pod's first machine
         return {}
-    results = layout.read_json(output / "metrics.json")
+    results = read_json(output / "metrics.json")
     if config.evaluation.baseline and start.job.parts.validation:
         _add_baseline(results, start.job, output)
     return results
@@ -105,7 +109,7 @@ def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
     say("fitting TF-IDF with logistic regression on the same rows")
     if (found := baseline.accuracy(job.parts.train, job.parts.validation)) is not None:
         results["baseline"] = {"accuracy": found}
-    layout.write_json(output / "metrics.json", results)
+    write_json(output / "metrics.json", results)
 
 
 class Run:
@@ -122,7 +126,7 @@ class Run:
         self.config, self.output, self.strategy = self.job.config, Path(self.job.config.output), strategy
         self.found, self.announced = found, announced
         wanted, asked = strategy.layout_for(self.config), self.config.batch.layout != "auto"
-        self.layout, self.why = packed.prepare(self.bare, wanted, asked)
+        self.layout, self.why = apply_layout(self.bare, wanted, asked)
         peak = resume.peak(found, self.config, strategy.processes)
         before = deepcopy(found.state["progress"]) if found else {}  # cores share what was read, and each goes on
         self.progress = Progress(**{**before, "peak": peak})
@@ -146,8 +150,8 @@ class Run:
             say(f"{self.output} holds an unfinished run without a checkpoint, which starts again")
         layout.cut_log(self.output, self.progress.step)
         layout.write_config(self.output, self.config)
-        environment = layout.environment(self.strategy.chosen, self.strategy.processes, self.progress.step)
-        layout.write_json(self.output / "environment.json", environment)
+        environment = describe_environment(self.strategy.chosen, self.strategy.processes, self.progress.step)
+        write_json(self.output / "environment.json", environment)
 
     def go(self) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Train, measure, and write it all down; model and optimizer as the strategy has prepared them."""
@@ -183,7 +187,7 @@ class Run:
                 self.strategy.barrier()  # a launcher whose process has ended ends the others
                 raise
         if self.strategy.is_main:
-            layout.write_json(self.output / "metrics.json", results)
+            write_json(self.output / "metrics.json", results)
         self.strategy.barrier()  # nobody leaves while another still speaks
         return model, optimizer
 
@@ -194,7 +198,7 @@ class Run:
                 "rows_per_step": self.config.batch.rows_per_step(self.strategy.processes),
                 "data": self.job.digests(),
                 "config": self.config.model_dump(mode="json"),
-                "versions": layout.versions(),
+                "versions": versions(),
             }
 
         def keep() -> None:
@@ -288,7 +292,7 @@ class Run:
         if not wanted:
             return {}
         read = load_trained(self.output / "model", self.config.model)[0]
-        packed.prepare(read, self.layout, asked=True)
+        apply_layout(read, self.layout, asked=True)
         saved = self.strategy.prepare_for_evaluation(read)
         results = {}
         for part, rows in wanted.items():
@@ -297,20 +301,3 @@ class Run:
                 results[part] = measure(probabilities(found), rows, self.config.evaluation).metrics
                 write_measured(self.output / ANSWERS[part], rows, found)
         return results
-
-
-def summary(results: dict[str, Any], output: str) -> str:
-    """What `accel-clf train` prints at its end."""
-    trained = results["training"]
-    best = f", best after {trained['best_step']}" if "validation" in results else ""
-    lines = [
-        f"trained {trained['steps']} steps in {trained['seconds']:.1f} s{best}"
-        + (" (stopped early)" if trained["stopped_early"] else "")
-    ]
-    for part in ("validation", "test"):
-        if part in results:
-            lines.append(f"\n{part}: {text.metrics(results[part])}")
-    if "baseline" in results:
-        lines.append(f"\nTF-IDF + logistic regression on the same rows: accuracy {results['baseline']['accuracy']:.4f}")
-    lines.append(f'\nrun folder: {output}\ntry it:     accel-clf predict {output} "..."')
-    return "\n".join(lines)

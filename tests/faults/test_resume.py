@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import accel_clf.training.loop
-from accel_clf.config.schema import load, merge
+from accel_clf.config.load import load
+from accel_clf.config.schema import merge
 from accel_clf.core.errors import ConfigError, Interrupted, UserError
 from accel_clf.data import sampling
 from accel_clf.data.sampling import FILLER
-from accel_clf.run_folder.layout import Claim
+from accel_clf.run_folder.lock import Claim
 from accel_clf.training.checkpoint import newest
 from accel_clf.training.trainer import train
 from tests.faults.harness import Job

@@ -130,13 +130,14 @@ def test_one_of_two_processes_in_an_evaluation(job: Made) -> None:
 
 
 def test_the_command_repeats_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accel_clf.config.schema import load
-    from accel_clf.train import again
+    from accel_clf.cli.runner import resume_command
+    from accel_clf.config.load import load
 
-    given = ["my run.yaml", "--training.epochs", "3"]
-    assert again("accel-clf train", given, load(None, {})) == "accel-clf train 'my run.yaml' --training.epochs 3"
+    args, config = ["my run.yaml", "--training.epochs", "3"], load(None, {})
+    assert resume_command("accel-clf train", args, config) == "accel-clf train 'my run.yaml' --training.epochs 3"
     anew = load(None, {"resume": "never"})
-    assert again("accel-clf train", given, anew).endswith(" --training.epochs 3 --resume auto")
+    assert resume_command("accel-clf train", args, anew).endswith(" --training.epochs 3 --resume auto")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setattr("accel_clf.train._parent", lambda: [sys.executable, "bin/accelerate", "launch", "train.py"])
-    assert again("train.py", given, load(None, {})) == "accelerate launch train.py"
+    launcher = [sys.executable, "bin/accelerate", "launch", "train.py"]
+    monkeypatch.setattr("accel_clf.cli.runner._parent", lambda: launcher)
+    assert resume_command("train.py", args, config) == "accelerate launch train.py"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.training.parity import LOSS, NORM, WEIGHTS, Trace, Variant, agrees, compare, settings_for
 from tests.conftest import Cli
 

@@ -8,16 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from accel_clf.config.schema import Config, Data, Model, load
-from accel_clf.data.dataset import Rows, read
+from accel_clf.config.load import load
+from accel_clf.config.schema import Config, Data, Model
+from accel_clf.data.dataset import Rows
 from accel_clf.data.sampling import step_seed
+from accel_clf.data.sources import read
 from accel_clf.data.tokenization import encode
 from accel_clf.models.kernels import embedding_grad
 from accel_clf.models.kernels.dropout import quicken
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
-from accel_clf.training.loop import Progress, TrainingRows, fit
+from accel_clf.training.batches import TrainingRows
+from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
+from accel_clf.training.state import Progress
 
 LENGTH, SEED = 64, 3
 

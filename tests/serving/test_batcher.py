@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.serving.batcher import Batcher, FullError, GoneError, LateError, StoppedError, batches
+from accel_clf.serving.batcher import Batcher, batches
+from accel_clf.serving.errors import FullError, GoneError, LateError, StoppedError
 
 LONG = 30.0
 

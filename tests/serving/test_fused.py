@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accel_clf.data.collate import pack, pad
-from accel_clf.inference.predictor import SHAPES, _make_lighter, _step
-from accel_clf.models import packed
+from accel_clf.inference.predictor import SHAPES, _step
+from accel_clf.inference.quantize import _make_lighter
+from accel_clf.models.families import FAMILIES
+from accel_clf.models.kernel_selection import apply_layout
+from accel_clf.models.kernels.first_token import read_as_they_are
 from accel_clf.models.kernels.fused_inference import Linear, can_fuse, fuse
 from tests.test_packing import PAD, make, packed_copy, rows_of
 
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu"), "fp32"), reaso
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
-@pytest.mark.parametrize("family", packed.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed: int) -> None:
@@ -26,7 +29,7 @@ def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed:
     fused = packed_copy(make(family, **named)).eval()
     fuse(fused)
     left = {module for module in fused.modules() if type(module) is torch.nn.Linear}
-    assert left == set(packed.read_as_they_are(fused))
+    assert left == set(read_as_they_are(fused))
     assert len(left) == 2
     batch = pack(sorted(rows_of(lengths, seed), key=len))
     with torch.inference_mode():
@@ -34,12 +37,12 @@ def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed:
 
 
 @pytest.mark.parametrize("layout", ["packed", "padded"])
-@pytest.mark.parametrize("family", packed.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_int8_is_close(family: str, layout: str) -> None:
     model = make(family).eval()
-    packed.prepare(model, layout, asked=True)
+    apply_layout(model, layout, asked=True)
     rows = rows_of([3, 9, 9, 40])
     given_to = pack(rows) if layout == "packed" else pad(rows, PAD)
     with torch.inference_mode():
@@ -47,7 +50,7 @@ def test_int8_is_close(family: str, layout: str) -> None:
         _make_lighter(model, "int8")
         found = model(**given_to).logits
     left = {module for module in model.modules() if type(module) is torch.nn.Linear}
-    assert left == set(packed.read_as_they_are(model))
+    assert left == set(read_as_they_are(model))
     assert len(left) == (2 if layout == "packed" else 0)
     assert 0 < (found - wanted).abs().mean() < 0.2 * wanted.std()
 

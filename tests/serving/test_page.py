@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.training.trainer import train
 from tests.conftest import write_csv
 from tests.serving.harness import Server, serving

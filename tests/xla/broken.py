@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from accel_clf.core.errors import run_command
+from accel_clf.core.command import run_command
 from accel_clf.data import sampling
 from accel_clf.strategies import launch
 from accel_clf.training import parity

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from tests.contract.cases import CASES

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.training.parity import Trace, Variant, agrees, compare, read_trace, run_apart, settings_for
 from tests.conftest import Cli
 from tests.forked import finished

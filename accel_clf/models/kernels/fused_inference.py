@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from accel_clf.models.packed import Projections, groups_of, is_distilberts, projections_of, read_as_they_are, stack_of
+from accel_clf.models.families import Projections, is_distilberts, projections_of, stack_of
+from accel_clf.models.kernels.attention import groups_of
+from accel_clf.models.kernels.first_token import read_as_they_are
 
 
 class Linear(nn.Module):

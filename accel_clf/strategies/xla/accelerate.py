@@ -16,9 +16,10 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from accel_clf.data.collate import Batch, Collate, GlobalBatches
-from accel_clf.strategies.accelerate import make_loader
 from accel_clf.strategies.base import OptimizerOf, Program
-from accel_clf.strategies.xla.base import OnCores, in_turn
+from accel_clf.strategies.loader import make_loader
+from accel_clf.strategies.xla.base import OnCores
+from accel_clf.strategies.xla.spawn import in_turn
 
 BROADCAST = Program("broadcast")
 

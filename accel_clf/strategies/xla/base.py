@@ -1,150 +1,26 @@
-"""XLA cores: started together, ended together; and what both strategies that run on them share."""
+"""What both strategies that run on XLA cores share."""
 
 import copy
-import os
 import sys
-import threading
-import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch_xla
 import torch_xla.core.xla_model as xm
-import torch_xla.debug.metrics as met
-import torch_xla.distributed.xla_multiprocessing as xmp
 import torch_xla.runtime as xr
 from torch import nn
-from transformers import masking_utils
 
 from accel_clf.core.console import say
-from accel_clf.core.errors import FAILED, ConfigError, CoreFailedError, Interrupted, UserError
-from accel_clf.core.signals import end_with
+from accel_clf.core.errors import ConfigError
 from accel_clf.data.collate import Batch, Collate, GlobalBatches
-from accel_clf.data.tokenization import cache_folder
 from accel_clf.strategies.base import OptimizerOf, Program, Strategy
+from accel_clf.strategies.xla.graphs import Programs, _reductions, compiled
+from accel_clf.strategies.xla.spawn import Result, _meeting, _one_at_a_time
 
-
-def spawn(work: Callable[[], Any]) -> None:
-    """Run `work` on every core of this machine, with what this process has in memory.
-
-    Raises:
-        CoreFailedError: a core has failed, and has said why.
-    """
-    # By fork: rows, tokens and weights are in memory already, once. Arguments would be pickled, and copied.
-    _forked.append((work, os.getpid()))
-    try:
-        xmp.spawn(_on_core, args=(), start_method="fork")
-    except BrokenProcessPool:
-        raise CoreFailedError("a process with XLA cores has ended before its work was done") from None
-    finally:
-        _forked.clear()
-
-
-_forked: list[tuple[Callable[[], Any], int]] = []
-
-
-def _on_core(ordinal: int) -> None:
-    work, parent = _forked[0]
-    end_with(parent)
-    with suppress(Interrupted):  # which the parent has heard, too
-        end_together(work)
-
-
-Result = TypeVar("Result")
-_failing = threading.Lock()
-
-
-def end_together(work: Callable[[], Result]) -> Result:
-    """Run `work` on one core; where it fails, say why and end the process with its other cores.
-
-    They wait in a collective for the one that has failed, where no exception reaches them. A machine's other processes
-    are ended by the pool that started them.
-    """
-    try:
-        return work()
-    except Interrupted:  # all cores at the same place
-        raise
-    except BaseException as error:
-        _failing.acquire()  # for good: one core speaks, the others' complaints follow from its own
-        try:
-            if isinstance(error, UserError) and "--debug" not in sys.argv:
-                print(error, file=sys.stderr)
-            else:
-                print(f"XLA core {xr.global_ordinal()} has failed:", file=sys.stderr)
-                traceback.print_exception(error)
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:  # nobody may be listening any more, which is what it may have failed for
-            os._exit(error.exit_code if isinstance(error, UserError) else FAILED)
-
-
-def keep_programs() -> None:
-    """Keep compiled programs between runs, where the library can write them down. Before the first program."""
-    if xr.device_type() == "TPU" and "XLA_PERSISTENT_CACHE_PATH" not in os.environ:
-        folder = cache_folder() / "xla"
-        folder.mkdir(parents=True, exist_ok=True)
-        xr.initialize_cache(str(folder), readonly=False)
-
-
-def compiled() -> int:
-    """Programs that this process has compiled so far."""
-    data: Any = met.metric_data("CompileTime")
-    return int(data[0]) if data else 0
-
-
-class Programs:
-    """Programs announced and compiled.
-
-    XLA compiles a program for each shape and each kind of step. How many there will be is known before the first step;
-    one more means that something changes its shape: on a TPU that is minutes of compiling, again and again.
-    """
-
-    def __init__(self) -> None:
-        self.announced: set[Program] = set()
-        self.seen: set[Program] = set()
-        self.before = self.start = compiled()
-
-    def ran(self, program: Program) -> str | None:
-        """To be called after each program; a warning, if it was one too many."""
-        now = compiled()
-        new, self.before = now - self.before, now
-        fresh = program not in self.seen
-        self.seen.add(program)
-        if new > fresh:
-            return f"{new} programs compiled for {program}, {'not one' if fresh else 'which was compiled already'}"
-        if new and self.announced and program not in self.announced:
-            return f"a program compiled for {program}, which was not announced"
-        return None
-
-
-def _reductions() -> int:
-    """All-reduces in place, which is how gradients are reduced, of each core of this process."""
-    return int(met.counter_value("xla::AllReduceInPlace") or 0) // int(xr.addressable_device_count())
-
-
-_one_at_a_time = threading.Lock()
-_meetings: dict[int, threading.Barrier] = {}
 _made: list[Any] = []
-
-
-def _meeting() -> threading.Barrier:
-    """Of the cores of this process, which may have been forked from one with others."""
-    with _one_at_a_time:
-        return _meetings.setdefault(os.getpid(), threading.Barrier(int(xr.addressable_device_count())))
-
-
-def in_turn(make: Callable[[], Result]) -> Result:
-    """What `make` makes: on one core of this process after the other, while all the rest wait."""
-    meeting = _meeting()
-    meeting.wait()
-    with _one_at_a_time:
-        made = make()
-    meeting.wait()
-    return made
 
 
 class OnCores(Strategy):
@@ -305,18 +181,6 @@ class OnCores(Strategy):
         warning = self.programs.ran(program)
         if warning and self.is_main:
             say(f"warning: {warning}")
-
-
-def _keep_mask(*_: Any, **__: Any) -> bool:
-    """Whether a mask can be left out: never, so that nobody has to look.
-
-    transformers looks whether a batch has any padding. The device would have to answer before the host goes on, in
-    every step, and batches with and without padding would get different programs.
-    """
-    return False
-
-
-masking_utils._ignore_bidirectional_mask_sdpa = _keep_mask
 
 
 def _make_moments(optimizer: torch.optim.Optimizer) -> None:

@@ -25,13 +25,10 @@ import os
 import threading
 from typing import Any
 
-from accel_clf.core.errors import DONE, ConfigError, UserError
+from accel_clf.core.errors import ConfigError, UserError
+from accel_clf.core.exit_codes import DONE
+from accel_clf.strategies.xla.detect import VARIABLE, from_environment, require_torch_xla, tpu_chips
 
-# Otherwise a factor that happens to be 0 or 1 is a part of the program, and makes it another one. torch_xla reads this
-# when it is imported, which `accelerate launch` does in each core's process before anything of ours: they inherit it.
-os.environ.setdefault("XLA_NO_SPECIAL_SCALARS", "1")
-
-VARIABLE = "ACCEL_CLF_VIRTUAL_CORES"
 HOURS = 24 * 3600.0  # a core that dies ends its process, and with it the waiting of the others
 
 
@@ -68,47 +65,11 @@ def enable(cores: int) -> None:
 _enabled: list[int] = []  # the number of cores, once a process has them: the runtime cannot change it
 
 
-def from_environment() -> int | None:
-    """How many virtual cores the environment asks for.
-
-    Raises:
-        ConfigError: it is no number.
-    """
-    given = os.environ.get(VARIABLE)
-    if given and (not given.isdecimal() or int(given) < 1):
-        raise ConfigError(f"{VARIABLE} is {given!r}", "a number of cores", f"{VARIABLE}=8")
-    return int(given) if given else None
-
-
 def enable_from_environment() -> int:
     """As `enable`, where the environment asks for it."""
     if cores := from_environment():
         enable(cores)
     return DONE
-
-
-def require_torch_xla() -> None:
-    """Raise where torch_xla is missing."""
-    from importlib.util import find_spec
-
-    if find_spec("torch_xla") is None:
-        raise ConfigError(
-            "torch_xla is not installed here",
-            "torch_xla 2.9 with torch 2.9, in an environment of its own",
-            "pip install 'accel_clf[xla]' (on a TPU: 'accel_clf[tpu]'), or leave out strategy xla and virtual_cores",
-        )
-
-
-def tpu_chips() -> int:
-    """TPU chips on this machine's PCI bus."""
-    from glob import glob
-    from pathlib import Path
-
-    google, chips = "0x1ae0", {"0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}  # v2 to v7
-    found = 0
-    for vendor in map(Path, glob("/sys/bus/pci/devices/*/vendor")):
-        found += vendor.read_text().strip() == google and (vendor.parent / "device").read_text().strip() in chips
-    return found
 
 
 def _mend(cores: int) -> None:

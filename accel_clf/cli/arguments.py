@@ -1,0 +1,44 @@
+"""Arguments that several commands share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accel_clf.config.flags import Parser
+
+
+def parser_for(command: str, description: str, usage: str | None = None) -> Parser:
+    """Make a command's parser, with `--debug`."""
+    parser = Parser(prog=f"accel-clf {command}", description=description, usage=usage)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_run(parser: Parser) -> None:
+    """Add the folder that answers."""
+    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a run or a cross-validation")
+
+
+def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> None:
+    """Add what names rows: a source, and its columns.
+
+    Args:
+        parser: the command's.
+        columns: "text", "label", "slice".
+        required: whether there must be a source.
+    """
+    parser.add_argument("--data", required=required, metavar="SOURCE", help="a file, or a Hub data set's id or folder")
+    parser.add_argument("--config", help="the Hub data set's configuration (default: the run's, for the run's own)")
+    parser.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
+    for name in columns:
+        parser.add_argument(f"--{name}", metavar="COLUMN", help=f"the column with the {name} (default: the run's)")
+
+
+def add_precision(parser: Parser) -> None:
+    """Add the precision of inference."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="fp32",
+        help="the precision of matrix products; auto: bf16 where the hardware is fast at it, whose scores differ in "
+        "the third place (default: fp32)",
+    )

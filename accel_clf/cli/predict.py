@@ -1,0 +1,79 @@
+"""accel-clf predict."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from accel_clf.cli.arguments import add_precision, add_run, add_source, parser_for
+from accel_clf.core.command import run_command
+from accel_clf.core.errors import ConfigError, DataError
+from accel_clf.core.exit_codes import DONE
+
+
+def main(argv: Sequence[str]) -> int:
+    """Label texts with a trained run; the exit code."""
+    return run_command(lambda: _predict(argv), debug="--debug" in argv)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = parser_for("predict", "Label texts with a trained run.")
+    add_run(parser)
+    parser.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="default: lines of standard input")
+    add_source(parser, ("text",), required=False)
+    add_precision(parser)
+    parser.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    arguments = parser.parse_args(argv)
+    output: Path | None = arguments.output
+    if output is not None and output.suffix not in (".csv", ".jsonl"):
+        raise ConfigError(f"--output {output}", "a name that ends in .csv or .jsonl")
+    if output is not None and output.exists():
+        raise ConfigError(f"--output {output} exists", "a new file", "choose another name, or remove it first")
+    if arguments.texts and arguments.data:
+        raise ConfigError("texts and --data", "one of them", "leave one out")
+    return arguments
+
+
+def _predict(argv: Sequence[str]) -> int:
+    arguments = _parse(argv)
+
+    from accel_clf.core.files import whole
+    from accel_clf.data.sources import check_text, read_texts
+    from accel_clf.inference.predictor import Predictor
+    from accel_clf.run_folder.layout import read_config
+    from accel_clf.run_folder.predictions import answer, write
+
+    data = read_config(arguments.run).data
+    texts: Iterator[str]
+    if arguments.data:
+        column = arguments.text or data.text
+        texts = read_texts(arguments.data, column, config=arguments.config, split=arguments.split)
+    else:
+        texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
+        for number, text in enumerate(arguments.texts, start=1):
+            check_text(text, f"text {number}")
+    output: Path | None = arguments.output
+    predictor = Predictor(arguments.run, arguments.precision)
+    columns = ("text", "label", "score")
+    found = predictor.predict(texts, shown=output is not None)
+    answers = ({"text": text, **answer(predictor.labels, scores)} for text, scores in found)
+    if output is not None:
+        with whole(output) as file:
+            write(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
+    elif arguments.json:
+        write(sys.stdout, answers, columns, predictor.labels, as_csv=False)
+    else:
+        for row in answers:
+            print(f"{row['label']}  {row['score']:.4f}  {row['text']}")
+    return DONE
+
+
+def _lines_of_standard_input() -> Iterator[str]:
+    if sys.stdin.isatty():
+        print("a text a line; end with Ctrl-D", file=sys.stderr)
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"standard input, line {number}: not UTF-8 (byte {error.start})", "UTF-8") from None

@@ -1,0 +1,82 @@
+"""Jobs that can be interrupted and resumed: how they are started, and what to type to resume one."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from accel_clf.config.schema import Config
+from accel_clf.core.command import run_command
+from accel_clf.core.console import say
+from accel_clf.core.errors import Interrupted
+from accel_clf.core.exit_codes import DONE
+from accel_clf.core.process_env import in_a_core, is_elastic, is_first_process, once_a_process
+from accel_clf.core.signals import defer_for_good
+from accel_clf.strategies.xla.detect import VARIABLE
+from accel_clf.strategies.xla.virtual import enable_from_environment
+
+Job = tuple[Config, Callable[[], str]]  # the settings, and the work, which returns what is to be printed
+
+
+def prepare_launched_cores() -> None:
+    """Do what must come before XLA's cores start, where `accelerate launch` has imported a script to start them."""
+    if os.environ.get(VARIABLE) and (code := run_command(enable_from_environment)):
+        sys.exit(code)
+    defer_for_good()
+
+
+def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:
+    """Run a job that can be interrupted and resumed; the exit code.
+
+    Args:
+        read: reads the settings.
+        prog: the command.
+        args: its arguments.
+    """
+
+    def command() -> int:
+        config, work = read()
+        try:
+            text = work()
+        except Interrupted as interrupted:
+            if is_first_process():
+                words = resume_command(prog, args, config)
+                once_a_process(("to go on", config), lambda: say(f"to go on:\n{words}"))
+            return interrupted.exit_code
+        if text:
+            print(text)
+        return DONE
+
+    if in_a_core():  # where an exit code goes nowhere
+        from accel_clf.strategies.xla.spawn import end_together
+
+        return end_together(command)
+    return run_command(command, debug="--debug" in args)
+
+
+def resume_command(prog: str, args: Sequence[str], config: Config) -> str:
+    """What to type to resume a job.
+
+    Args:
+        prog: the command.
+        args: its arguments.
+        config: the settings that they gave.
+    """
+    words = [*prog.split(), *args]
+    if is_elastic() or in_a_core():
+        launcher = _parent()
+        if any("accelerate" in word for word in launcher[:3]):
+            words = ["accelerate", *launcher[2:]] if launcher[1].endswith("accelerate") else launcher
+    if config.resume != "auto":  # what was set aside stays there, and the folder has checkpoints of its own now
+        words += ["--resume", "auto"]
+    cores = os.environ.get(VARIABLE)
+    return (f"{VARIABLE}={cores} " if cores else "") + shlex.join(words)
+
+
+def _parent() -> list[str]:
+    """The command line of the process that has started this one, where the system tells."""
+    try:
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    except OSError:
+        return []
