@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from accel_clf.config.load import load
-from accel_clf.config.schema import Data, Model
+from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import encode
 from accel_clf.models.kernel_selection import apply_layout
@@ -37,13 +37,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--size", type=int, default=32)
     given = parser.parse_args()
-    source = read("demo", Data(), split="train")
+    source = read("demo", DataConfig(), split="train")
     rows = source.take(torch.arange(given.every * given.saves * given.size).numpy() % len(source))
     base = {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size}}
     config = load(None, {**base, "training": {"epochs": 1}})
     tokenizer = load_tokenizer(config.model, source, 64)
     strategy = AccelerateStrategy(config.training.precision)
-    bare = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
+    bare = load_model(ModelConfig(name=given.model), rows.label_names, tokenizer, 64, 0)
     layout, _ = apply_layout(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(

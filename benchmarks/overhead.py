@@ -17,7 +17,7 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from accel_clf.config.load import load
-from accel_clf.config.schema import Data, Model
+from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data import sampling
 from accel_clf.data.collate import GlobalBatches, collate, inputs
 from accel_clf.data.sources import read
@@ -43,12 +43,12 @@ def main() -> None:
     given = parser.parse_args()
     config = load(None, {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size},
                          "training": {"epochs": 1, "precision": "fp32"}})  # fmt: skip
-    source = read("demo", Data(), split="train")
+    source = read("demo", DataConfig(), split="train")
     rows = source.take(torch.arange(given.steps * given.size).numpy())
     tokenizer = load_tokenizer(config.model, source, 64)
     tokens = encode(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
-    model = load_model(Model(name=given.model), rows.label_names, tokenizer, 64, 0)
+    model = load_model(ModelConfig(name=given.model), rows.label_names, tokenizer, 64, 0)
     layout, _ = apply_layout(model, strategy.layout)
     bare_model = copy.deepcopy(model)
     quicken(bare_model)  # dropout is the same

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from accel_clf import evaluate_module
-from accel_clf.config.schema import Evaluation
+from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.data.dataset import Codes, Rows
 from accel_clf.data.tokenization import Tokens
@@ -101,7 +101,7 @@ def test_any_metric_by_path(tmp_path: Path) -> None:
     path.write_text(OWN_METRIC)
     labels = np.array([0, 1, 1])
     assert further([str(path)], labels, np.array([0, 1, 0])) == {"hits": 2.0}
-    settings = Evaluation(metric="hits", metrics=(str(path), "hits"))
+    settings = EvaluationConfig(metric="hits", metrics=(str(path), "hits"))
     with pytest.raises(ConfigError, match="hits cannot be used"):  # a name that is nowhere, offline
         measure(np.full((3, 2), 0.5), some_rows(labels), settings)
 
@@ -110,7 +110,7 @@ def test_larger_scores_are_better() -> None:
     labels = np.array([0, 1])
     good, bad = np.array([[5, 0], [0, 5]], np.float32), np.array([[0, 5], [5, 0]], np.float32)
     for metric in ("accuracy", "macro_f1", "weighted_f1", "log_loss"):
-        settings = Evaluation(metric=metric)
+        settings = EvaluationConfig(metric=metric)
         scores = [measure(probabilities(found), some_rows(labels), settings).score for found in (good, bad)]
         assert scores[0] > scores[1]
     assert probabilities(good).sum(axis=1) == pytest.approx([1, 1])

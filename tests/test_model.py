@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from accel_clf.config.schema import Model
+from accel_clf.config.schema import ModelConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.exit_codes import USAGE
 from accel_clf.models.checks import check_fits, max_positions
@@ -51,7 +51,7 @@ def test_pickled_weights_are_refused_unless_asked_for(copy: Path, reviews: Path,
     assert "pytorch_model.bin, a pickle" in told
     assert "--model.allow_pickle true" in told
     tokenizer = AutoTokenizer.from_pretrained(copy)
-    load_model(Model(name=str(copy), allow_pickle=True), ("a", "b"), tokenizer, 64, 0)
+    load_model(ModelConfig(name=str(copy), allow_pickle=True), ("a", "b"), tokenizer, 64, 0)
 
 
 def test_code_in_the_repository_is_refused_unless_asked_for(copy: Path, reviews: Path, refused: Refused) -> None:
@@ -65,7 +65,7 @@ def test_code_in_the_repository_is_refused_unless_asked_for(copy: Path, reviews:
     assert "its own code" in told
     assert "--model.allow_code true" in told
     with pytest.raises(SystemExit, match="the code ran"):
-        load_model(Model(name=str(copy), allow_code=True), ("a", "b"), None, 64, 0)
+        load_model(ModelConfig(name=str(copy), allow_code=True), ("a", "b"), None, 64, 0)
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path, reviews: Path, refused: Refused) -> None:
@@ -77,7 +77,9 @@ def test_a_folder_that_is_no_model(tmp_path: Path, reviews: Path, refused: Refus
 def test_the_head_is_drawn_by_the_seed(tiny_bert: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     heads = [
-        load_model(Model(name=str(tiny_bert)), ("a", "b", "c"), tokenizer, 64, seed).state_dict()["classifier.weight"]
+        load_model(ModelConfig(name=str(tiny_bert)), ("a", "b", "c"), tokenizer, 64, seed).state_dict()[
+            "classifier.weight"
+        ]
         for seed in (0, 0, 1)
     ]
     assert torch.equal(heads[0], heads[1])
@@ -87,22 +89,22 @@ def test_the_head_is_drawn_by_the_seed(tiny_bert: Path) -> None:
 
 def test_saved_and_loaded_again(tiny_bert: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
-    model = load_model(Model(name=str(tiny_bert)), ("NA", "01"), tokenizer, 64, 0)
+    model = load_model(ModelConfig(name=str(tiny_bert)), ("NA", "01"), tokenizer, 64, 0)
     for _ in range(2):  # the second replaces the first
         save(tmp_path / "model", model, model.state_dict(), tokenizer)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "model.safetensors").is_file()
-    loaded, _ = load_trained(tmp_path / "model", Model())
+    loaded, _ = load_trained(tmp_path / "model", ModelConfig())
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
-    assert trained_labels(Model(name=str(tmp_path / "model"))) == ("NA", "01")
-    assert trained_labels(Model(name=str(tiny_bert))) is None
+    assert trained_labels(ModelConfig(name=str(tmp_path / "model"))) == ("NA", "01")
+    assert trained_labels(ModelConfig(name=str(tiny_bert))) is None
 
 
 def test_a_real_encoder_is_taken_whole(minilm: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(minilm)
-    loaded = load_model(Model(name=str(minilm)), ("a", "b", "c"), tokenizer, 128, 0)
+    loaded = load_model(ModelConfig(name=str(minilm)), ("a", "b", "c"), tokenizer, 128, 0)
     weights, trained = loaded.state_dict(), load_file(minilm / "model.safetensors")
     encoder = [name for name in trained if "position_ids" not in name]
     assert encoder
@@ -128,7 +130,7 @@ def test_weights_that_do_not_fit_are_refused(copy: Path, reviews: Path, refused:
 
 def test_a_save_after_one_that_was_killed(tiny_bert: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
-    model = load_model(Model(name=str(tiny_bert)), ("a", "b"), tokenizer, 64, 0)
+    model = load_model(ModelConfig(name=str(tiny_bert)), ("a", "b"), tokenizer, 64, 0)
     for leftover in (".model-new", ".model-former", "model"):
         (tmp_path / leftover).mkdir()
         (tmp_path / leftover / "half").write_text("")

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from accel_clf.config.schema import Training
+from accel_clf.config.schema import TrainingConfig
 from accel_clf.training.optim import make_optimizer, peak_rate, rate
 
 
@@ -29,7 +29,7 @@ def test_shapes() -> None:
 
 def test_scaling() -> None:
     def scaled(how: str) -> float:
-        return peak_rate(Training(learning_rate=1.0, lr_scaling=how), 4)  # type: ignore[arg-type]
+        return peak_rate(TrainingConfig(learning_rate=1.0, lr_scaling=how), 4)  # type: ignore[arg-type]
 
     assert [scaled(how) for how in ("linear", "sqrt", "none")] == [4.0, 2.0, 1.0]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accel_clf.config.schema import Data
+from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.core.exit_codes import DATA
 from accel_clf.data import splits
@@ -34,7 +34,7 @@ def test_an_unseen_label_in_validation(tmp_path: Path, refused: Callable[..., st
 def test_empty_and_common_texts_are_counted(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", [*rows(10), ("", "a"), ("", "b")])
     dev = write_csv(tmp_path / "dev.csv", [*rows(3), *rows(4, "new")])
-    loaded = splits.load(Data(train=str(train), validation=str(dev)), seed=0)
+    loaded = splits.load(DataConfig(train=str(train), validation=str(dev)), seed=0)
     assert splits.warnings(loaded) == [
         "2 of 12 train rows have an empty text",
         "3 of 7 validation rows have the text of a training row, which flatters the result",
@@ -44,13 +44,13 @@ def test_empty_and_common_texts_are_counted(tmp_path: Path) -> None:
 def test_too_few_rows_to_split(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", rows(2))
     with pytest.raises(DataError, match="leaves one side without rows"):
-        splits.load(Data(train=str(train)), seed=0)
+        splits.load(DataConfig(train=str(train)), seed=0)
 
 
 def test_limit_and_share_and_groups(tmp_path: Path) -> None:
     table = [(f"row {n}", "ab"[n % 2], f"group {n // 4}", "en" if n % 3 else "de") for n in range(200)]
     path = write_csv(tmp_path / "train.csv", table, ("text", "label", "group", "lang"))  # type: ignore[arg-type]
-    data = Data(train=str(path), validation=0.2, group="group", slice="lang", limit=100)
+    data = DataConfig(train=str(path), validation=0.2, group="group", slice="lang", limit=100)
     loaded = splits.load(data, seed=0)
     assert loaded.validation is not None
     assert len(loaded.train) + len(loaded.validation) == 100
@@ -66,7 +66,7 @@ def test_limit_and_share_and_groups(tmp_path: Path) -> None:
 
 def test_the_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", rows(10))
-    data = Data(train=str(train), validation=None)
+    data = DataConfig(train=str(train), validation=None)
     assert splits.load(data, 0, ("b", "a")).train.label_names == ("b", "a")
     flipped = splits.load(data, 0, ("b", "a")).train.labels.codes
     assert np.array_equal(flipped, 1 - splits.load(data, 0).train.labels.codes)
@@ -74,26 +74,26 @@ def test_the_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
 
 def test_a_limit_leaves_no_label_out(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", [(f"row {n}", "rare" if n < 3 else "common") for n in range(1000)])
-    loaded = splits.load(Data(train=str(train), limit=20), seed=0)
+    loaded = splits.load(DataConfig(train=str(train), limit=20), seed=0)
     assert np.bincount(loaded.train.labels.codes, minlength=2).min() >= 1
     table = write_csv(tmp_path / "three.csv", [(f"row {n}", "abc"[n % 3]) for n in range(30)])
     with pytest.raises(DataError, match="there are 3 labels"):
-        splits.load(Data(train=str(table), limit=2), seed=0)
+        splits.load(DataConfig(train=str(table), limit=2), seed=0)
 
 
 def test_a_folder_of_files_keeps_labels_as_written(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", [("a", "01"), ("b", "NA")])
-    assert splits.load(Data(train=str(tmp_path), validation=None), seed=0).train.label_names == ("01", "NA")
+    assert splits.load(DataConfig(train=str(tmp_path), validation=None), seed=0).train.label_names == ("01", "NA")
 
 
 def test_a_hub_data_set_by_its_folder(tmp_path: Path) -> None:
     """The Hub's own loader, on a folder laid out as on the Hub: splits, and a share of one."""
     write_csv(tmp_path / "train-00000-of-00001.csv", rows(20))
     write_csv(tmp_path / "test-00000-of-00001.csv", rows(6, "new"))
-    loaded = splits.load(Data(train=str(tmp_path), validation=0.2, test="test"), seed=0)
+    loaded = splits.load(DataConfig(train=str(tmp_path), validation=0.2, test="test"), seed=0)
     assert [len(part) for part in loaded if part is not None] == [16, 4, 6]
     assert loaded.train.label_names == ("a", "b")
     assert loaded.test is not None
     assert next(iter(loaded.test.texts())) == "new 0"
     with pytest.raises(DataError, match="nosuch"):
-        splits.load(Data(train=str(tmp_path), split="nosuch"), seed=0)
+        splits.load(DataConfig(train=str(tmp_path), split="nosuch"), seed=0)

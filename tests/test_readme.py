@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 from accel_clf.config.flags import settings_table
-from accel_clf.config.schema import Config, Serve, settings
+from accel_clf.config.schema import Config, ServeConfig, settings
 from tests.conftest import REPOSITORY
 
 README = REPOSITORY / "README.md"
 CLI = [sys.executable, "-m", "accel_clf.cli", "--help"]
 TABLE = re.compile(r"(<!-- (settings|serving): .*? -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
-MODELS = {"settings": Config, "serving": Serve}
+MODELS = {"settings": Config, "serving": ServeConfig}
 
 
 def with_tables(text: str) -> str:

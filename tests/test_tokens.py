@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accel_clf.config.schema import Data, Model
+from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data.dataset import Rows
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import encode, encode_texts, tokenizer_digest
@@ -16,12 +16,12 @@ from accel_clf.models.loading import load_tokenizer
 
 @pytest.fixture(scope="module")
 def rows(reviews: Path) -> Rows:
-    return read(str(reviews), Data(), split="train")
+    return read(str(reviews), DataConfig(), split="train")
 
 
 @pytest.fixture(scope="module")
 def tokenizer(rows: Rows) -> Any:
-    return load_tokenizer(Model(name="demo"), rows, 32)
+    return load_tokenizer(ModelConfig(name="demo"), rows, 32)
 
 
 def test_equal_to_the_tokenizers_own(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from accel_clf.cli.arguments import add_run, parser_for
 from accel_clf.config.flags import add_settings
 from accel_clf.config.load import load_serve
-from accel_clf.config.schema import Serve
+from accel_clf.config.schema import ServeConfig
 from accel_clf.core.command import run_command
 from accel_clf.core.errors import ConfigError
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
 def _serve(argv: Sequence[str]) -> int:
     parser = parser_for("serve", DESCRIPTION, usage="accel-clf serve RUN [--setting value ...] [--debug]")
     add_run(parser)
-    read = add_settings(parser, Serve)
+    read = add_settings(parser, ServeConfig)
     arguments = parser.parse_args(argv)
     settings = load_serve(read(arguments))
     try:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from accel_clf.config.schema import SECTIONS, Config, Section, Serve, merge, settings
+from accel_clf.config.schema import SECTIONS, Config, Section, ServeConfig, merge, settings
 from accel_clf.core.errors import ConfigError, closest
 
 _Model = TypeVar("_Model", bound=Section)
@@ -33,13 +33,13 @@ def load(path: str | Path | None, flags: Mapping[str, Any], kind: str = "") -> C
     return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{kind}"})
 
 
-def load_serve(flags: Mapping[str, Any]) -> Serve:
+def load_serve(flags: Mapping[str, Any]) -> ServeConfig:
     """The server's settings.
 
     Raises:
         ConfigError: one is out of its range, or int8 has nothing to be checked on.
     """
-    settings = _checked(Serve, flags, THE_COMMAND_LINE, "serve")
+    settings = _checked(ServeConfig, flags, THE_COMMAND_LINE, "serve")
     if settings.precision == "int8" and settings.check is None:
         raise ConfigError(
             "precision is int8, and nothing shows what that costs in accuracy",

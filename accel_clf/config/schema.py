@@ -46,7 +46,7 @@ class Section(BaseModel):
     )
 
 
-class Model(Section):
+class ModelConfig(Section):
     """The encoder."""
 
     name: str = "bert-base-uncased"
@@ -57,7 +57,7 @@ class Model(Section):
     """Load weights that exist only as pickle, a format that can run code."""
 
 
-class Data(Section):
+class DataConfig(Section):
     """The rows."""
 
     train: str = "demo"
@@ -84,7 +84,7 @@ class Data(Section):
     """At most so many training rows, validation's share included; drawn by the seed, classes in proportion."""
 
 
-class Batch(Section):
+class BatchConfig(Section):
     """Which rows meet in a step."""
 
     size: Count = 16
@@ -107,7 +107,7 @@ class Batch(Section):
         return self.size * self.accumulate * processes
 
 
-class Training(Section):
+class TrainingConfig(Section):
     """The loop."""
 
     epochs: Count = 1
@@ -132,7 +132,7 @@ class Training(Section):
     """Minutes to wait for a process that does not answer, before the job ends; not on XLA."""
 
 
-class Checkpoint(Section):
+class CheckpointConfig(Section):
     """Saving a run's state, so that it can be interrupted anywhere and go on."""
 
     every: StepsOrMinutes = "10m"
@@ -154,7 +154,7 @@ class Checkpoint(Section):
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss")
 
 
-class Evaluation(Section):
+class EvaluationConfig(Section):
     """What is measured on validation and test rows, and when."""
 
     every: Literal["epoch"] | Count = "epoch"
@@ -187,12 +187,12 @@ DEMO: dict[str, dict[str, Any]] = {
 class Config(Section):
     """A whole run. With neither model nor data named, it is the demo."""
 
-    model: Model = Model()
-    data: Data = Data()
-    batch: Batch = Batch()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
-    checkpoint: Checkpoint = Checkpoint()
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    batch: BatchConfig = BatchConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
     folds: Annotated[int, Field(ge=2)] = 5
     """Parts of a cross-validation, each of which is held out once; of no meaning to `train`."""
     strategy: Literal["accelerate", "xla"] = "accelerate"
@@ -220,7 +220,7 @@ class Config(Section):
         return given
 
 
-class Serve(Section):
+class ServeConfig(Section):
     """The server. The key that clients must have, if any, is in the environment: ACCEL_CLF_API_KEY."""
 
     host: str = "127.0.0.1"

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from accel_clf.config.schema import Data
+from accel_clf.config.schema import DataConfig
 from accel_clf.core import hub_errors
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Codes, Rows, digest
 
 
-def read(source: str, data: Data, *, split: str, label_names: Sequence[str] | None = None) -> Rows:
+def read(source: str, data: DataConfig, *, split: str, label_names: Sequence[str] | None = None) -> Rows:
     """The labelled rows of a source.
 
     Args:

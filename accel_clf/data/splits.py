@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accel_clf.config.schema import Data
+from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.data import dataset, splitting
 from accel_clf.data.dataset import Rows
@@ -22,7 +22,7 @@ class Parts(NamedTuple):
     held_out: Rows | None = None
 
 
-def load(data: Data, seed: int, label_names: Sequence[str] | None = None) -> Parts:
+def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) -> Parts:
     """Read and split as configured.
 
     Args:
@@ -54,7 +54,7 @@ def share(rows: Rows, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarra
     return splitting.holdout(rows.labels.codes, rows.groups.codes if rows.groups else None, held_out, seed)
 
 
-def _other(source: str | None, data: Data, train: Rows) -> Rows | None:
+def _other(source: str | None, data: DataConfig, train: Rows) -> Rows | None:
     """Rows of a file, or of another split of the Hub data set that the training rows come from."""
     if source is None:
         return None

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from accel_clf.config.schema import Model
+from accel_clf.config.schema import ModelConfig
 from accel_clf.core import hub_errors
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import disk_errors
@@ -20,7 +20,7 @@ from accel_clf.data.dataset import Rows
 from accel_clf.models.demo import DEMO_SHAPE, _demo_tokenizer
 
 
-def load_tokenizer(settings: Model, rows: Rows, max_length: int) -> Any:
+def load_tokenizer(settings: ModelConfig, rows: Rows, max_length: int) -> Any:
     """The model's tokenizer; for the demo's encoder one trained on the texts of `rows` (once, then kept in the cache).
 
     Raises:
@@ -34,7 +34,9 @@ def load_tokenizer(settings: Model, rows: Rows, max_length: int) -> Any:
         return AutoTokenizer.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
 
 
-def load_model(settings: Model, label_names: Sequence[str], tokenizer: Any, max_length: int, seed: int) -> nn.Module:
+def load_model(
+    settings: ModelConfig, label_names: Sequence[str], tokenizer: Any, max_length: int, seed: int
+) -> nn.Module:
     """The encoder with a head of one output a label, in float32 on the host.
 
     The head's weights, and all of the demo's, are drawn by `seed`.
@@ -84,7 +86,7 @@ def load_model(settings: Model, label_names: Sequence[str], tokenizer: Any, max_
     return loaded
 
 
-def trained_labels(settings: Model) -> tuple[str, ...] | None:
+def trained_labels(settings: ModelConfig) -> tuple[str, ...] | None:
     """The label names, in order, of a model that has been a classifier before; None where it has none of its own."""
     if settings.name == "demo":
         return None
@@ -124,18 +126,18 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
     shutil.rmtree(former, ignore_errors=True)
 
 
-def load_trained(folder: Path, settings: Model) -> tuple[nn.Module, Any]:
+def load_trained(folder: Path, settings: ModelConfig) -> tuple[nn.Module, Any]:
     """Model and tokenizer of a folder written by `save`; what the run's settings allowed is allowed again."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    with _mended(Model(name=str(folder)), "model"):
+    with _mended(ModelConfig(name=str(folder)), "model"):
         options: dict[str, Any] = {"trust_remote_code": settings.allow_code}
         model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
         return model, AutoTokenizer.from_pretrained(folder, **options)
 
 
 @contextmanager
-def _mended(settings: Model, part: str) -> Any:
+def _mended(settings: ModelConfig, part: str) -> Any:
     """Turn what transformers raises into a ConfigError."""
     _silence()
     # Without this, a repository with pickled weights only makes transformers ask a service on the Hub to convert them.
@@ -154,7 +156,7 @@ def _silence() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _explain(error: Exception, settings: Model, part: str) -> Exception:
+def _explain(error: Exception, settings: ModelConfig, part: str) -> Exception:
     message, folder = str(error), Path(settings.name)
     if "trust_remote_code" in message:
         return ConfigError(

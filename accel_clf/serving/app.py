@@ -13,7 +13,7 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 from werkzeug.exceptions import BadRequest
 
 from accel_clf import __version__
-from accel_clf.config.schema import Serve
+from accel_clf.config.schema import ServeConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.readers import parse_json
 from accel_clf.serving.errors import RefusedError
@@ -50,7 +50,7 @@ class _Plugin(FlaskPlugin):
         return resp, None
 
 
-def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
+def create_app(run: str | Path, settings: ServeConfig | None = None) -> Flask:
     """The application that answers with a trained run, or with a cross-validation's models together.
 
     Args:
@@ -63,7 +63,7 @@ def create_app(run: str | Path, settings: Serve | None = None) -> Flask:
     Raises:
         ConfigError: see Service.
     """
-    settings = settings or Serve()
+    settings = settings or ServeConfig()
     service = Service(Path(run), settings)
     app = Flask(__name__)
     app.json = _StrictJSON(app)

@@ -17,7 +17,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from accel_clf.config.schema import Serve
+from accel_clf.config.schema import ServeConfig
 from accel_clf.core.console import say
 from accel_clf.core.errors import UserError
 from accel_clf.core.exit_codes import DONE, FAILED
@@ -127,7 +127,7 @@ class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         super().add_task(task)
 
 
-def serve(run: Path, settings: Serve) -> int:
+def serve(run: Path, settings: ServeConfig) -> int:
     """Answer until told to end, by SIGTERM or SIGINT, or until the model fails; the exit code.
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import expit, softmax
 from tokenizers import Tokenizer
 
-from accel_clf.config.schema import Serve
+from accel_clf.config.schema import ServeConfig
 from accel_clf.data.sources import check_text
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
@@ -61,7 +61,7 @@ class Service:
         ConfigError: the folder is not a trained run's; or int8 has cost more accuracy than it may.
     """
 
-    def __init__(self, run: Path, settings: Serve) -> None:
+    def __init__(self, run: Path, settings: ServeConfig) -> None:
         self.settings = settings
         self._worker = Worker(load, run, settings)
         loaded = self._worker.loaded

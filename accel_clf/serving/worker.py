@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from accel_clf.config.schema import Config, Serve
+from accel_clf.config.schema import Config, ServeConfig
 from accel_clf.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ BATCH_TOKENS_ELSEWHERE = 16384
 SECONDS_TO_END = 5.0
 BEHIND = 5  # whoever reads requests, says how it is, and refuses what is too much: they take little, and cannot wait
 
-Load = Callable[[Path, Serve], "Predictor"]
+Load = Callable[[Path, ServeConfig], "Predictor"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Worker:
         UserError: whatever `load` has raised, or that the process has ended.
     """
 
-    def __init__(self, load: Load, run: Path, settings: Serve) -> None:
+    def __init__(self, load: Load, run: Path, settings: ServeConfig) -> None:
         path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # the same packages as here
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
@@ -136,7 +136,7 @@ def _send(what: object, to: IO[bytes]) -> None:
     to.flush()
 
 
-def load(run: Path, settings: Serve) -> "Predictor":
+def load(run: Path, settings: ServeConfig) -> "Predictor":
     """Load a run as the server's settings say.
 
     Raises:
@@ -157,7 +157,7 @@ def load(run: Path, settings: Serve) -> "Predictor":
     return predictor
 
 
-def batch_tokens(settings: Serve, device: str) -> int:
+def batch_tokens(settings: ServeConfig, device: str) -> int:
     """Most that a batch may have, padding counted."""
     return settings.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS_ELSEWHERE)
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from accel_clf.config.schema import Training
+from accel_clf.config.schema import TrainingConfig
 
 
 def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
@@ -25,7 +25,7 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     )
 
 
-def peak_rate(settings: Training, processes: int) -> float:
+def peak_rate(settings: TrainingConfig, processes: int) -> float:
     """The configured rate, scaled to the number of processes."""
     return settings.learning_rate * {"linear": processes, "sqrt": math.sqrt(processes), "none": 1}[settings.lr_scaling]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from accel_clf.config.load import load
-from accel_clf.config.schema import Config, Data, Model
+from accel_clf.config.schema import Config, DataConfig, ModelConfig
 from accel_clf.data.dataset import Rows
 from accel_clf.data.sampling import step_seed
 from accel_clf.data.sources import read
@@ -30,8 +30,8 @@ class Case:
     """Rows, tokens and a fresh model for both loops."""
 
     def __init__(self, reviews: Path, tiny_bert: Path) -> None:
-        self.settings = Model(name=str(tiny_bert))
-        rows: Rows = read(str(reviews), Data(), split="train")
+        self.settings = ModelConfig(name=str(tiny_bert))
+        rows: Rows = read(str(reviews), DataConfig(), split="train")
         self.labels, self.ids = rows.labels.codes, rows.ids
         self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
         self.tokens = encode(rows, self.tokenizer, LENGTH)

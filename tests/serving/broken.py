@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accel_clf.config.schema import Serve
+from accel_clf.config.schema import ServeConfig
 from accel_clf.inference.predictor import Predictor
 from accel_clf.serving import service
 from accel_clf.serving.worker import load
@@ -33,7 +33,7 @@ def dying(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
     return right(rows)
 
 
-def load_bad(name: str, run: Path, settings: Serve) -> Predictor:
+def load_bad(name: str, run: Path, settings: ServeConfig) -> Predictor:
     """What the model's process loads."""
     predictor = load(run, settings)
     predictor.answer = partial(globals()[name], predictor.answer)  # type: ignore[method-assign]

@@ -29,7 +29,7 @@ def test_batches_hold_every_row_once(lengths: list[int], most: int) -> None:
         assert together > most, "a row more would have fitted"
 
 
-class Model:
+class ModelConfig:
     """Answers each row with its sum, when it is let."""
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Model:
 
 
 @pytest.fixture
-def model() -> Model:
-    return Model()
+def model() -> ModelConfig:
+    return ModelConfig()
 
 
 @pytest.fixture
-def batcher(model: Model) -> Iterator[Batcher]:
+def batcher(model: ModelConfig) -> Iterator[Batcher]:
     made = Batcher(model, batch_tokens=100, waiting_tokens=400)
     yield made
     model.go.set()
@@ -70,7 +70,7 @@ def row(length: int, number: int = 1) -> np.ndarray:
 
 
 def test_nobody_gets_anothers_answer() -> None:
-    model = Model()
+    model = ModelConfig()
     batcher = Batcher(model, batch_tokens=200, waiting_tokens=10**6)
     draw = np.random.default_rng(0)
     requests = [
@@ -95,7 +95,7 @@ def later(batcher: Batcher, rows: list[np.ndarray], pool: ThreadPoolExecutor) ->
     return asked
 
 
-def test_what_gathers_is_answered_together_by_length(batcher: Batcher, model: Model) -> None:
+def test_what_gathers_is_answered_together_by_length(batcher: Batcher, model: ModelConfig) -> None:
     model.go.clear()
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(batcher.ask, [row(5)], LONG, never)
@@ -107,7 +107,7 @@ def test_what_gathers_is_answered_together_by_length(batcher: Batcher, model: Mo
     assert model.seen == [[5], [10, 11, 12], [40, 45]]
 
 
-def test_no_more_waits_than_may(batcher: Batcher, model: Model) -> None:
+def test_no_more_waits_than_may(batcher: Batcher, model: ModelConfig) -> None:
     model.go.clear()
     with ThreadPoolExecutor(4) as pool:
         pool.submit(batcher.ask, [row(5)], LONG, never)
@@ -120,7 +120,7 @@ def test_no_more_waits_than_may(batcher: Batcher, model: Model) -> None:
     assert batcher.ask([row(3)], LONG, never) == [3]
 
 
-def test_who_has_left_is_not_answered(batcher: Batcher, model: Model) -> None:
+def test_who_has_left_is_not_answered(batcher: Batcher, model: ModelConfig) -> None:
     model.go.clear()
     with ThreadPoolExecutor(4) as pool:
         pool.submit(batcher.ask, [row(5)], LONG, never)
@@ -133,7 +133,7 @@ def test_who_has_left_is_not_answered(batcher: Batcher, model: Model) -> None:
     assert model.seen == [[5], [8]]
 
 
-def test_who_is_gone_is_not_answered(batcher: Batcher, model: Model) -> None:
+def test_who_is_gone_is_not_answered(batcher: Batcher, model: ModelConfig) -> None:
     model.go.clear()
     left = threading.Event()
     with ThreadPoolExecutor(4) as pool:
@@ -146,7 +146,7 @@ def test_who_is_gone_is_not_answered(batcher: Batcher, model: Model) -> None:
     assert model.seen == [[5]]
 
 
-def test_closing_answers_what_waits(model: Model) -> None:
+def test_closing_answers_what_waits(model: ModelConfig) -> None:
     batcher = Batcher(model, batch_tokens=100, waiting_tokens=1000)
     model.go.clear()
     with ThreadPoolExecutor(8) as pool:
@@ -165,7 +165,7 @@ def test_closing_answers_what_waits(model: Model) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which is what is tested
-def test_a_model_that_fails_leaves_nobody_waiting(model: Model) -> None:
+def test_a_model_that_fails_leaves_nobody_waiting(model: ModelConfig) -> None:
     batcher = Batcher(model, batch_tokens=10, waiting_tokens=1000)
     model.go.clear()
     with ThreadPoolExecutor(8) as pool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from accel_clf.config.schema import Serve
+from accel_clf.config.schema import ServeConfig
 from tests.conftest import Cli
 from tests.serving.broken import plant
 from tests.serving.harness import Reply, Server, serving, until
@@ -276,7 +276,7 @@ def test_int8_is_as_accurate_as_it_must_be(run: Path, tmp_path: Path, reviews: P
         assert "by int8" in server.said.read_text()
         assert server.ask("GET", "/info").json["precision"] == "int8"
         assert server.predict("dull").status == 200
-    assert Serve(precision="int8").max_loss == 0.01
+    assert ServeConfig(precision="int8").max_loss == 0.01
 
 
 def test_any_server_can_have_the_application(run: Path) -> None:
