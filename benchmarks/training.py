@@ -38,7 +38,7 @@ from accel_clf.config.load import load
 from accel_clf.config.schema import Config
 from accel_clf.core.console import table
 from accel_clf.data import sampling, splits
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.tokenization import Tokens, encode
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.precision import fast_at_bf16
@@ -83,7 +83,7 @@ def trainers(config: Config, best: bool, compiled: bool) -> dict[str, Any]:
     pad, computed = DataCollatorWithPadding(tokenizer), [0]
     first: list[float] = []
 
-    def items(part: Rows) -> list[dict[str, Any]]:
+    def items(part: Dataset) -> list[dict[str, Any]]:
         tokens = encode(part, tokenizer, length)
         return [{"input_ids": tokens[k].tolist(), "labels": int(part.labels.codes[k])} for k in range(len(part))]
 

@@ -10,7 +10,7 @@ from torch import nn
 from accel_clf import evaluate_module
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError, UserError
-from accel_clf.data.dataset import Codes, Rows
+from accel_clf.data.dataset import Categorical, Dataset
 from accel_clf.data.tokenization import Tokens
 from accel_clf.inference.evaluate import measure
 from accel_clf.inference.forward import logits
@@ -29,11 +29,11 @@ class FirstToken(nn.Module):
         return Answer
 
 
-def some_rows(labels: np.ndarray, slices: Codes | None = None) -> Rows:
+def some_rows(labels: np.ndarray, slices: Categorical | None = None) -> Dataset:
     count = len(labels)
     names = ("no", "yes")
     digests = np.zeros((count, 16), np.uint8)
-    return Rows("here", lambda: iter([]), np.arange(count), digests, Codes(names, labels), slices=slices)
+    return Dataset("here", lambda: iter([]), np.arange(count), digests, Categorical(names, labels), slices=slices)
 
 
 @pytest.mark.parametrize("layout", ["padded", "bucketed"])
@@ -60,7 +60,7 @@ def test_a_lost_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_metrics_by_hand() -> None:
     labels = np.array([0, 0, 1, 1, 1])
     sure = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.8, 0.2]], np.float32)
-    slices = Codes(("de", "en"), np.array([0, 0, 0, 1, 1]))
+    slices = Categorical(("de", "en"), np.array([0, 0, 0, 1, 1]))
     found = classification(labels, sure, ("no", "yes"), slices.codes, slices.names)
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert found["confusion"] == [[1, 1], [1, 2]]

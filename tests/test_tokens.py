@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 
 from accel_clf.config.schema import DataConfig, ModelConfig
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import encode, encode_texts, tokenizer_digest
 from accel_clf.models.loading import load_tokenizer
 
 
 @pytest.fixture(scope="module")
-def rows(reviews: Path) -> Rows:
+def rows(reviews: Path) -> Dataset:
     return read(str(reviews), DataConfig(), split="train")
 
 
 @pytest.fixture(scope="module")
-def tokenizer(rows: Rows) -> Any:
+def tokenizer(rows: Dataset) -> Any:
     return load_tokenizer(ModelConfig(name="demo"), rows, 32)
 
 
-def test_equal_to_the_tokenizers_own(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+def test_equal_to_the_tokenizers_own(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     tokens = encode(rows, tokenizer, 16, tmp_path)
     expected = tokenizer(list(rows.texts()), truncation=True, max_length=16)["input_ids"]
     assert [row.tolist() for row in map(tokens.__getitem__, range(len(tokens)))] == expected
@@ -37,7 +37,7 @@ def test_equal_to_the_tokenizers_own(rows: Rows, tokenizer: Any, tmp_path: Path)
     assert np.array_equal(in_memory.starts, tokens.starts)
 
 
-def test_made_once(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+def test_made_once(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     encode(rows, tokenizer, 16, tmp_path)
 
     def never(*_: object, **__: object) -> None:
@@ -74,7 +74,7 @@ def test_a_tokenizers_digest_is_of_what_it_is_not_of_its_last_call(tokenizer: An
     assert tokenizer_digest(loaded) != before
 
 
-def test_a_damaged_cache_is_made_anew(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_anew(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     first = np.array(encode(rows, tokenizer, 16, tmp_path).ids)
     (ids,) = tmp_path.glob("tokens/*/ids")
     ids.write_bytes(ids.read_bytes()[:-1])
@@ -84,7 +84,7 @@ def test_a_damaged_cache_is_made_anew(rows: Rows, tokenizer: Any, tmp_path: Path
     assert np.array_equal(encode(rows, tokenizer, 16, tmp_path).ids, first)
 
 
-def test_several_at_once_get_the_same(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+def test_several_at_once_get_the_same(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     """As when two runs start together: the first makes the folder, the others find it."""
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: np.array(encode(rows, tokenizer, 16, tmp_path).ids), range(8)))
@@ -92,7 +92,7 @@ def test_several_at_once_get_the_same(rows: Rows, tokenizer: Any, tmp_path: Path
     assert len([path for path in (tmp_path / "tokens").iterdir() if path.is_dir()]) == 1
 
 
-def test_an_interrupted_tokenizing_leaves_nothing(rows: Rows, tokenizer: Any, tmp_path: Path) -> None:
+def test_an_interrupted_tokenizing_leaves_nothing(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     def stop() -> Any:
         yield from list(rows.texts())[:5]
         raise KeyboardInterrupt

@@ -10,7 +10,7 @@ import numpy as np
 from accel_clf.config.schema import Config
 from accel_clf.core.console import say
 from accel_clf.core.files import whole, write_json
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Parts
 from accel_clf.inference.evaluate import measure
 from accel_clf.run_folder.layout import fold_name
@@ -113,7 +113,7 @@ def _calibration(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray, temp
     }
 
 
-def _write_suspects(output: Path, rows: Rows, sure: np.ndarray, folds: np.ndarray) -> dict[str, int]:
+def _write_suspects(output: Path, rows: Dataset, sure: np.ndarray, folds: np.ndarray) -> dict[str, int]:
     """Write down the rows whose label the models that have not seen them doubt, the most doubtful first.
 
     A row is listed where another label is likelier. `issue` tells what confident learning takes for an error (Northcutt
@@ -138,11 +138,11 @@ def _write_suspects(output: Path, rows: Rows, sure: np.ndarray, folds: np.ndarra
     return {"listed": len(doubted), "issues": int(issues[doubted].sum())}
 
 
-def _texts(rows: Rows, places: set[int]) -> Iterator[tuple[int, str]]:
+def _texts(rows: Dataset, places: set[int]) -> Iterator[tuple[int, str]]:
     return ((place, text) for place, text in enumerate(rows.texts()) if place in places)
 
 
-def _test(config: Config, rows: Rows, temperature: float) -> dict[str, Any]:
+def _test(config: Config, rows: Dataset, temperature: float) -> dict[str, Any]:
     """The test set by the ensemble, which is written down, and by the folds' models alone."""
     output = Path(config.output)
     name = ANSWERS["test"]
@@ -153,7 +153,7 @@ def _test(config: Config, rows: Rows, temperature: float) -> dict[str, Any]:
     return {"ensemble": measure(together, rows, config.evaluation).metrics, **over_folds(alone)}
 
 
-def _baseline(rows: Rows, folds: np.ndarray, count: int) -> dict[str, Any]:
+def _baseline(rows: Dataset, folds: np.ndarray, count: int) -> dict[str, Any]:
     right = 0.0
     for fold in range(count):
         held_out = rows.take(np.flatnonzero(folds == fold))

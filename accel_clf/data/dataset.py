@@ -17,7 +17,7 @@ DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Codes:
+class Categorical:
     """A column of strings as indices into its distinct values.
 
     Attributes:
@@ -30,7 +30,7 @@ class Codes:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Dataset:
     """Rows of a source, or some of them.
 
     Attributes:
@@ -46,9 +46,9 @@ class Rows:
     stream: Callable[[], Iterator[str]]
     ids: np.ndarray
     digests: np.ndarray
-    labels: Codes
-    groups: Codes | None = None
-    slices: Codes | None = None
+    labels: Categorical
+    groups: Categorical | None = None
+    slices: Categorical | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,18 +57,18 @@ class Rows:
     def label_names(self) -> tuple[str, ...]:
         return self.labels.names
 
-    def take(self, which: np.ndarray) -> "Rows":
+    def take(self, which: np.ndarray) -> "Dataset":
         """The rows at `which` (int64 positions among these rows), in the source's order."""
         which = np.sort(which)
 
-        def part(column: Codes | None) -> Codes | None:
-            return None if column is None else Codes(column.names, column.codes[which])
+        def part(column: Categorical | None) -> Categorical | None:
+            return None if column is None else Categorical(column.names, column.codes[which])
 
         return replace(
             self,
             ids=self.ids[which],
             digests=self.digests[which],
-            labels=Codes(self.labels.names, self.labels.codes[which]),
+            labels=Categorical(self.labels.names, self.labels.codes[which]),
             groups=part(self.groups),
             slices=part(self.slices),
         )
@@ -105,12 +105,12 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def empty_texts(rows: Rows) -> int:
+def empty_texts(rows: Dataset) -> int:
     """How many rows have no text at all."""
     return int((rows.digests == np.frombuffer(digest(""), np.uint8)).all(axis=1).sum())
 
 
-def common_texts(rows: Rows, others: Rows) -> int:
+def common_texts(rows: Dataset, others: Dataset) -> int:
     """How many of `others` have a text that stands among `rows` too."""
     wanted = {row.tobytes() for row in others.digests}
     # Of the two, the training rows are the many: they are looked up, and not kept.

@@ -11,10 +11,10 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core import hub_errors
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
-from accel_clf.data.dataset import DIGEST_BYTES, Codes, Rows, digest
+from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
 
 
-def read(source: str, data: DataConfig, *, split: str, label_names: Sequence[str] | None = None) -> Rows:
+def read(source: str, data: DataConfig, *, split: str, label_names: Sequence[str] | None = None) -> Dataset:
     """The labelled rows of a source.
 
     Args:
@@ -49,9 +49,9 @@ def read(source: str, data: DataConfig, *, split: str, label_names: Sequence[str
             codes.append(known.setdefault("" if value is None else str(value), len(known)))
     if not found:
         raise DataError(f"{table.origin}: no rows below the header", "at least one row")
-    columns = [Codes(tuple(known), np.array(codes, np.int32)) for known, codes in others]
-    labels = Codes(tuple(seen), np.array(found, np.int32))
-    return Rows(
+    columns = [Categorical(tuple(known), np.array(codes, np.int32)) for known, codes in others]
+    labels = Categorical(tuple(seen), np.array(found, np.int32))
+    return Dataset(
         origin=table.origin,
         stream=lambda: (text for _, (text, *_) in table.records()),
         ids=np.arange(len(found)),
@@ -180,10 +180,10 @@ def _label(value: Any, place: str) -> str:
     return value
 
 
-def _sorted(column: Codes) -> Codes:
+def _sorted(column: Categorical) -> Categorical:
     """The same column with its names in their lasting order: by number where all are integers, else by alphabet."""
     integers = all(name.removeprefix("-").isdecimal() and str(int(name)) == name for name in column.names)
     names = sorted(column.names, key=int) if integers else sorted(column.names)
     places = {name: code for code, name in enumerate(names)}
     renumbered = np.array([places[name] for name in column.names], np.int32)
-    return Codes(tuple(names), renumbered[column.codes])
+    return Categorical(tuple(names), renumbered[column.codes])

@@ -9,17 +9,17 @@ import numpy as np
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.data import dataset, splitting
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import is_file, read
 
 
 class Parts(NamedTuple):
     """The rows of a run; validation and test are None where the settings name none, held_out is a fold's."""
 
-    train: Rows
-    validation: Rows | None
-    test: Rows | None
-    held_out: Rows | None = None
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+    held_out: Dataset | None = None
 
 
 def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) -> Parts:
@@ -40,7 +40,7 @@ def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) 
         )
     if data.limit:
         train = train.take(splitting.sample(train.labels.codes, data.limit, seed))
-    validation: Rows | None
+    validation: Dataset | None
     if isinstance(data.validation, float):
         kept, held = share(train, data.validation, seed)
         train, validation = train.take(kept), train.take(held)
@@ -49,12 +49,12 @@ def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) 
     return Parts(train, validation, _other(data.test, data, train))
 
 
-def share(rows: Rows, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def share(rows: Dataset, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(kept, held out): ascending positions; see splits.holdout."""
     return splitting.holdout(rows.labels.codes, rows.groups.codes if rows.groups else None, held_out, seed)
 
 
-def _other(source: str | None, data: DataConfig, train: Rows) -> Rows | None:
+def _other(source: str | None, data: DataConfig, train: Dataset) -> Dataset | None:
     """Rows of a file, or of another split of the Hub data set that the training rows come from."""
     if source is None:
         return None

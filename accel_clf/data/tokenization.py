@@ -14,7 +14,7 @@ from accel_clf.core.cache import alone, cache_folder
 from accel_clf.core.console import bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import made_aside
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 
 TEXTS_AT_ONCE = 256  # what the tokenizer makes of a text on the way takes a hundred times its memory
 
@@ -54,7 +54,7 @@ class Tokens:
         return replace(self, starts=self.starts[which], ends=self.ends[which])
 
 
-def encode(rows: Rows, tokenizer: Any, max_length: int, cache: Path | None = None, shown: bool = True) -> Tokens:
+def encode(rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = None, shown: bool = True) -> Tokens:
     """The tokens of `rows`, from the cache where it has them.
 
     Args:
@@ -114,7 +114,7 @@ def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]
     return ids
 
 
-def _write(folder: Path, rows: Rows, tokenizer: Any, max_length: int, shown: bool) -> Tokens:
+def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, shown: bool) -> Tokens:
     kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.targets.metrics import LOWER_IS_BETTER, classification, further
 
 
@@ -25,7 +25,7 @@ class Measured:
     score: float
 
 
-def measure(sure: np.ndarray, rows: Rows, settings: EvaluationConfig) -> Measured:
+def measure(sure: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> Measured:
     """The metrics of probabilities [rows, classes] against the rows' labels.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 
 from accel_clf.core.cache import alone, cache_folder
 from accel_clf.core.files import made_aside
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 
 # Large enough a start for weights that nothing has trained: BERT's own 0.02 makes the tiny encoder learn half as fast.
 DEMO_SHAPE: dict[str, Any] = {
@@ -22,7 +22,7 @@ DEMO_SHAPE: dict[str, Any] = {
 DEMO_VOCABULARY = 4000
 
 
-def _demo_tokenizer(rows: Rows, max_length: int) -> Any:
+def _demo_tokenizer(rows: Dataset, max_length: int) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     folder = cache_folder() / "tokenizers" / f"{rows.fingerprint()[:32]}-words-{DEMO_VOCABULARY}-{max_length}"

@@ -16,11 +16,11 @@ from accel_clf.config.schema import ModelConfig
 from accel_clf.core import hub_errors
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import disk_errors
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.models.demo import DEMO_SHAPE, _demo_tokenizer
 
 
-def load_tokenizer(settings: ModelConfig, rows: Rows, max_length: int) -> Any:
+def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any:
     """The model's tokenizer; for the demo's encoder one trained on the texts of `rows` (once, then kept in the cache).
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 
 from accel_clf.core.errors import UserError
 from accel_clf.core.files import whole
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.targets.scores import probabilities
 
 # Parts that are measured once, at a run's end, and the file with the answers.
@@ -44,7 +44,9 @@ def write(
     writer.writerows([*(row[column] for column in columns), *row["scores"].values()] for row in answers)
 
 
-def write_measured(path: Path, rows: Rows, logits: np.ndarray, more: Mapping[str, Iterable[Any]] | None = None) -> None:
+def write_measured(
+    path: Path, rows: Dataset, logits: np.ndarray, more: Mapping[str, Iterable[Any]] | None = None
+) -> None:
     """Labelled rows as CSV: place in the source, right label, answer, score, and each class's score and logit.
 
     Args:
@@ -66,7 +68,7 @@ def write_measured(path: Path, rows: Rows, logits: np.ndarray, more: Mapping[str
             writer.writerow([row, *others, names[label], said, score, *row_scores, *row_logits])
 
 
-def read_logits(path: Path, rows: Rows) -> np.ndarray:
+def read_logits(path: Path, rows: Dataset) -> np.ndarray:
     """The logits that `write_measured` has written of these rows: float32 [rows, classes].
 
     Raises:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from accel_clf.core.console import say
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 
 
-def accuracy(train: Rows, held_out: Rows) -> float | None:
+def accuracy(train: Dataset, held_out: Dataset) -> float | None:
     """The held-out accuracy of logistic regression on TF-IDF-weighted words and pairs of words.
 
     Holds the texts in memory.

@@ -10,7 +10,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import say
 from accel_clf.core.process_env import is_first_process
 from accel_clf.data import splits
-from accel_clf.data.dataset import Rows
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Parts
 from accel_clf.data.tokenization import Tokens, encode
 from accel_clf.models.checks import check_fits
@@ -99,7 +99,7 @@ def prepare(config: Config, found: Parts, quiet: bool = False) -> tuple[Job, nn.
     check_fits(model, config.model.name, largest_token=0, max_length=length)
     further(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
 
-    def tokens_of(rows: Rows) -> Tokens:
+    def tokens_of(rows: Dataset) -> Tokens:
         tokens = encode(rows, job.tokenizer, length, shown=speaks)
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
