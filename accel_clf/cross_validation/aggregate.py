@@ -11,7 +11,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import say
 from accel_clf.core.files import whole, write_json
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.splits import Parts
+from accel_clf.data.splits import Splits
 from accel_clf.inference.evaluate import measure
 from accel_clf.run_folder.layout import fold_name
 from accel_clf.run_folder.predictions import ANSWERS, read_logits, write_measured
@@ -20,7 +20,7 @@ from accel_clf.targets.scores import probabilities
 from accel_clf.training import baseline
 
 
-def collect(config: Config, found: Parts, assignment: np.ndarray) -> dict[str, Any]:
+def collect(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, Any]:
     """Read the answers of all folds, and write down what they are worth.
 
     Writes out_of_fold.csv, suspect_labels.csv, predictions.csv where there is a test set, and metrics.json, the last.

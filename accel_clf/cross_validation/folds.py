@@ -11,7 +11,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import is_first_process
 from accel_clf.data import splits, splitting
-from accel_clf.data.splits import Parts
+from accel_clf.data.splits import Splits
 from accel_clf.run_folder import layout
 from accel_clf.training import prepare
 from accel_clf.training.prepare import Job
@@ -64,11 +64,11 @@ class Folds:
             tokens["validation"] = whole.tokens["train"].take(learned[measured])
             learned = learned[kept]
         tokens |= {"train": whole.tokens["train"].take(learned), "held_out": whole.tokens["train"].take(held_out)}
-        found = Parts(rows.train.take(learned), validation, rows.test, rows.train.take(held_out))
+        found = Splits(rows.train.take(learned), validation, rows.test, rows.train.take(held_out))
         return Job(config, found, whole.tokenizer, tokens)
 
 
-def _rows(config: Config) -> tuple[Parts, np.ndarray]:
+def _rows(config: Config) -> tuple[Splits, np.ndarray]:
     """The rows (those of the training data all as `train`), and the fold of each.
 
     Raises:
@@ -99,7 +99,7 @@ def _rows(config: Config) -> tuple[Parts, np.ndarray]:
     return found, assignment
 
 
-def _as_json(config: Config, found: Parts, assignment: np.ndarray) -> dict[str, Any]:
+def _as_json(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, Any]:
     ids = found.train.ids
     return {
         "folds": config.folds,
@@ -120,7 +120,7 @@ def _write_folds(folds: Folds) -> None:
     layout.write_config(output, folds.config)
 
 
-def _warn_of_twins(found: Parts, assignment: np.ndarray) -> None:
+def _warn_of_twins(found: Splits, assignment: np.ndarray) -> None:
     texts, place = np.unique(found.train.digests, axis=0, return_inverse=True)
     in_folds = np.unique(np.stack([place.ravel(), assignment], axis=1), axis=0)[:, 0]
     twins = int((np.bincount(in_folds, minlength=len(texts)) > 1)[place.ravel()].sum())

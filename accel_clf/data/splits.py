@@ -13,7 +13,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import is_file, read
 
 
-class Parts(NamedTuple):
+class Splits(NamedTuple):
     """The rows of a run; validation and test are None where the settings name none, held_out is a fold's."""
 
     train: Dataset
@@ -22,7 +22,7 @@ class Parts(NamedTuple):
     held_out: Dataset | None = None
 
 
-def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) -> Parts:
+def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) -> Splits:
     """Read and split as configured.
 
     Args:
@@ -46,7 +46,7 @@ def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) 
         train, validation = train.take(kept), train.take(held)
     else:
         validation = _other(data.validation, data, train)
-    return Parts(train, validation, _other(data.test, data, train))
+    return Splits(train, validation, _other(data.test, data, train))
 
 
 def share(rows: Dataset, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +65,7 @@ def _other(source: str | None, data: DataConfig, train: Dataset) -> Dataset | No
     return read(source, ungrouped, split="test", label_names=train.label_names)
 
 
-def warnings(parts: Parts) -> list[str]:
+def warnings(parts: Splits) -> list[str]:
     """What is suspicious about the rows, though not wrong."""
     found = []
     for name, rows in parts._asdict().items():

@@ -11,7 +11,7 @@ from accel_clf.core.console import say
 from accel_clf.core.process_env import is_first_process
 from accel_clf.data import splits
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.splits import Parts
+from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import Tokens, encode
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, trained_labels
@@ -31,7 +31,7 @@ class Job:
     """
 
     config: Config
-    parts: Parts
+    parts: Splits
     tokenizer: Any
     tokens: dict[str, Tokens]
 
@@ -54,7 +54,7 @@ class Job:
         return load_model(config.model, names, self.tokenizer, length, config.training.seed)
 
 
-def read(config: Config) -> Parts:
+def read(config: Config) -> Splits:
     """The rows.
 
     Raises:
@@ -68,7 +68,7 @@ def read(config: Config) -> Parts:
     return found
 
 
-def prepare(config: Config, found: Parts, quiet: bool = False) -> tuple[Job, nn.Module]:
+def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Job, nn.Module]:
     """Load the model and tokenize the rows. Of several processes one tokenizes, the others find it in the cache.
 
     Args:
