@@ -18,7 +18,7 @@ import torch
 from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data.sources import read
-from accel_clf.data.tokenization import encode
+from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -47,7 +47,7 @@ def main() -> None:
     layout, _ = apply_layout(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(
-        encode(rows, tokenizer, 64), rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id
+        tokenize(rows, tokenizer, 64), rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id
     )
 
     def seconds(every: int, folder: Path) -> float:

@@ -21,7 +21,7 @@ from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data import sampling
 from accel_clf.data.collate import GlobalBatches, collate, inputs
 from accel_clf.data.sources import read
-from accel_clf.data.tokenization import encode
+from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.dropout import quicken
 from accel_clf.models.loading import load_model, load_tokenizer
@@ -46,7 +46,7 @@ def main() -> None:
     source = read("demo", DataConfig(), split="train")
     rows = source.take(torch.arange(given.steps * given.size).numpy())
     tokenizer = load_tokenizer(config.model, source, 64)
-    tokens = encode(rows, tokenizer, 64)
+    tokens = tokenize(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
     model = load_model(ModelConfig(name=given.model), rows.label_names, tokenizer, 64, 0)
     layout, _ = apply_layout(model, strategy.layout)

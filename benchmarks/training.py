@@ -39,7 +39,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import table
 from accel_clf.data import sampling, splits
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.tokenization import Tokens, encode
+from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.precision import fast_at_bf16
 
@@ -84,7 +84,7 @@ def trainers(config: Config, best: bool, compiled: bool) -> dict[str, Any]:
     first: list[float] = []
 
     def items(part: Dataset) -> list[dict[str, Any]]:
-        tokens = encode(part, tokenizer, length)
+        tokens = tokenize(part, tokenizer, length)
         return [{"input_ids": tokens[k].tolist(), "labels": int(part.labels.codes[k])} for k in range(len(part))]
 
     def collate(some: Any) -> Any:
@@ -144,7 +144,7 @@ def worker(name: str, settings: dict[str, Any]) -> None:
         peak = torch.cuda.max_memory_allocated()
     rows = splits.load(config.data, config.training.seed).train
     tokenizer = load_tokenizer(config.model, rows, config.data.max_length)
-    tokens = encode(rows, tokenizer, config.data.max_length)
+    tokens = tokenize(rows, tokenizer, config.data.max_length)
     fastest = "bf16" if name != DEFAULTS and fast_at_bf16() else "fp32"
     precision = FIXED[name][1] if name in FIXED else fastest
     real, model = int(tokens.lengths.sum()), load_model(config.model, rows.label_names, tokenizer, 3, 0)
@@ -159,14 +159,14 @@ def worker(name: str, settings: dict[str, Any]) -> None:
     }))  # fmt: skip
 
 
-def padded(tokens: Tokens, config: Config) -> int:
+def padded(tokens: TokenizedDataset, config: Config) -> int:
     """Tokens that an epoch of ours computes in the padded layout."""
     rows = sampling.batches(sampling.permutation(len(tokens), config.training.seed, 0), config.batch.size)
     lengths = np.where(rows == sampling.FILLER, 0, tokens.lengths[rows])
     return int((lengths.max(axis=1) * (lengths > 0).sum(axis=1)).sum())
 
 
-def products(model: Any, tokens: Tokens) -> float:
+def products(model: Any, tokens: TokenizedDataset) -> float:
     """Floating-point operations of an epoch's matrix products, forward and backward, on real tokens.
 
     Six for each weight of an encoder's linear layers and token, and twelve for each layer, column and pair of tokens.

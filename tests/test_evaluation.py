@@ -11,7 +11,7 @@ from accel_clf import evaluate_module
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.data.dataset import Categorical, Dataset
-from accel_clf.data.tokenization import Tokens
+from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.inference.evaluate import measure
 from accel_clf.inference.forward import logits
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -41,7 +41,7 @@ def some_rows(labels: np.ndarray, slices: Categorical | None = None) -> Dataset:
 def test_every_row_has_its_own_answer(layout: str, count: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 30, count)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = Tokens(np.arange(starts[-1], dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
+    tokens = TokenizedDataset(np.arange(starts[-1], dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
     strategy = AccelerateStrategy("fp32")
     found = logits(FirstToken(), tokens, strategy, size=8, layout=layout, max_length=32, pad_id=0, shown=False)
     assert found[:, 0].tolist() == starts[:-1].tolist()
@@ -50,7 +50,7 @@ def test_every_row_has_its_own_answer(layout: str, count: int) -> None:
 
 def test_a_lost_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = AccelerateStrategy("fp32")
-    tokens = Tokens(np.arange(10, dtype=np.int32), np.arange(10), np.arange(1, 11), 9)
+    tokens = TokenizedDataset(np.arange(10, dtype=np.int32), np.arange(10), np.arange(1, 11), 9)
     whole = strategy.batches
     monkeypatch.setattr(strategy, "batches", lambda batches, collate: list(whole(batches, collate))[:-1])
     with pytest.raises(UserError, match="answered 8 rows"):

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from accel_clf.data.collate import IGNORED, WIDTHS, GlobalBatches, buckets, collate
 from accel_clf.data.sampling import FILLER
-from accel_clf.data.tokenization import Tokens
+from accel_clf.data.tokenization import TokenizedDataset
 
 PAD = 0
 
 
-def some_tokens(lengths: list[int]) -> Tokens:
+def some_tokens(lengths: list[int]) -> TokenizedDataset:
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(np.arange(1, starts[-1] + 1, dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
+    return TokenizedDataset(np.arange(1, starts[-1] + 1, dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
 
 
 @given(

@@ -10,7 +10,7 @@ import pytest
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import read
-from accel_clf.data.tokenization import encode, encode_texts, tokenizer_digest
+from accel_clf.data.tokenization import tokenize, tokenize_texts, tokenizer_digest
 from accel_clf.models.loading import load_tokenizer
 
 
@@ -25,20 +25,20 @@ def tokenizer(rows: Dataset) -> Any:
 
 
 def test_equal_to_the_tokenizers_own(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
-    tokens = encode(rows, tokenizer, 16, tmp_path)
+    tokens = tokenize(rows, tokenizer, 16, tmp_path)
     expected = tokenizer(list(rows.texts()), truncation=True, max_length=16)["input_ids"]
     assert [row.tolist() for row in map(tokens.__getitem__, range(len(tokens)))] == expected
     assert tokens.lengths.tolist() == list(map(len, expected))
     assert tokens.largest == max(map(max, expected))
     assert tokens.ids.dtype == np.uint16
     assert isinstance(tokens.ids.base, np.memmap)
-    in_memory = encode_texts(list(rows.texts()), tokenizer, 16)
+    in_memory = tokenize_texts(list(rows.texts()), tokenizer, 16)
     assert np.array_equal(in_memory.ids, tokens.ids)
     assert np.array_equal(in_memory.starts, tokens.starts)
 
 
 def test_made_once(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
-    encode(rows, tokenizer, 16, tmp_path)
+    tokenize(rows, tokenizer, 16, tmp_path)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("tokenized again")
@@ -54,11 +54,11 @@ def test_made_once(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
         def __len__(self) -> int:
             return len(tokenizer)
 
-    assert len(encode(rows, Mute(), 16, tmp_path)) == len(rows)
+    assert len(tokenize(rows, Mute(), 16, tmp_path)) == len(rows)
     with pytest.raises(AssertionError, match="tokenized again"):
-        encode(rows, Mute(), 17, tmp_path)
+        tokenize(rows, Mute(), 17, tmp_path)
     with pytest.raises(AssertionError, match="tokenized again"):
-        encode(rows.take(np.arange(5)), Mute(), 16, tmp_path)
+        tokenize(rows.take(np.arange(5)), Mute(), 16, tmp_path)
 
 
 def test_a_tokenizers_digest_is_of_what_it_is_not_of_its_last_call(tokenizer: Any, tmp_path: Path) -> None:
@@ -75,19 +75,19 @@ def test_a_tokenizers_digest_is_of_what_it_is_not_of_its_last_call(tokenizer: An
 
 
 def test_a_damaged_cache_is_made_anew(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
-    first = np.array(encode(rows, tokenizer, 16, tmp_path).ids)
+    first = np.array(tokenize(rows, tokenizer, 16, tmp_path).ids)
     (ids,) = tmp_path.glob("tokens/*/ids")
     ids.write_bytes(ids.read_bytes()[:-1])
-    assert np.array_equal(encode(rows, tokenizer, 16, tmp_path).ids, first)
+    assert np.array_equal(tokenize(rows, tokenizer, 16, tmp_path).ids, first)
     (meta,) = tmp_path.glob("tokens/*/meta.json")
     meta.write_text("{")
-    assert np.array_equal(encode(rows, tokenizer, 16, tmp_path).ids, first)
+    assert np.array_equal(tokenize(rows, tokenizer, 16, tmp_path).ids, first)
 
 
 def test_several_at_once_get_the_same(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     """As when two runs start together: the first makes the folder, the others find it."""
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: np.array(encode(rows, tokenizer, 16, tmp_path).ids), range(8)))
+        found = list(pool.map(lambda _: np.array(tokenize(rows, tokenizer, 16, tmp_path).ids), range(8)))
     assert all(np.array_equal(found[0], other) for other in found)
     assert len([path for path in (tmp_path / "tokens").iterdir() if path.is_dir()]) == 1
 
@@ -100,5 +100,5 @@ def test_an_interrupted_tokenizing_leaves_nothing(rows: Dataset, tokenizer: Any,
     from dataclasses import replace
 
     with pytest.raises(KeyboardInterrupt):
-        encode(replace(rows, stream=stop), tokenizer, 16, tmp_path)
+        tokenize(replace(rows, stream=stop), tokenizer, 16, tmp_path)
     assert not any(path.is_dir() for path in (tmp_path / "tokens").iterdir())

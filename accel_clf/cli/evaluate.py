@@ -23,7 +23,7 @@ def _evaluate(argv: Sequence[str]) -> int:
 
     from accel_clf.cross_validation import aggregate
     from accel_clf.data.sources import read
-    from accel_clf.data.tokenization import encode
+    from accel_clf.data.tokenization import tokenize
     from accel_clf.inference.evaluate import measure
     from accel_clf.inference.predictor import Predictor
     from accel_clf.reports import text
@@ -36,7 +36,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     columns = data.model_copy(update={**named, "group": None, "config": config})
     predictor = Predictor(arguments.run, arguments.precision)
     rows = read(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
-    tokens = encode(rows, predictor.tokenizer, data.max_length)
+    tokens = tokenize(rows, predictor.tokenizer, data.max_length)
     settings = predictor.config.evaluation
     each = predictor.logits(tokens, shown=True)
     found = measure(predictor.together(each), rows, settings).metrics

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from accel_clf.data.sampling import FILLER
-from accel_clf.data.tokenization import Tokens
+from accel_clf.data.tokenization import TokenizedDataset
 
 IGNORED = -100  # the label that cross-entropy leaves out
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -118,7 +118,7 @@ def inputs(batch: Batch) -> Batch:
     return {name: value for name, value in batch.items() if name not in BESIDE}
 
 
-def collate(tokens: Tokens, labels: np.ndarray | None, pad_id: int, layout: str) -> Collate:
+def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, layout: str) -> Collate:
     """The function that makes a process's share of a global batch into tensors.
 
     Fillers keep their place in a fixed shape, as rows with one padding token and no say in loss or metrics. In other

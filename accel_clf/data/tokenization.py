@@ -23,7 +23,7 @@ FORMAT = 2  # goes up when the files' meaning changes
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenizedDataset:
     """The token ids of rows, special tokens included, cut to a length.
 
     Attributes:
@@ -49,12 +49,14 @@ class Tokens:
         lengths: np.ndarray = self.ends - self.starts
         return lengths
 
-    def take(self, which: np.ndarray) -> "Tokens":
+    def take(self, which: np.ndarray) -> "TokenizedDataset":
         """The rows at `which` (int64 positions); the ids are shared, not copied."""
         return replace(self, starts=self.starts[which], ends=self.ends[which])
 
 
-def encode(rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = None, shown: bool = True) -> Tokens:
+def tokenize(
+    rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = None, shown: bool = True
+) -> TokenizedDataset:
     """The tokens of `rows`, from the cache where it has them.
 
     Args:
@@ -73,12 +75,12 @@ def encode(rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = 
     return tokens
 
 
-def encode_texts(texts: list[str], tokenizer: Any, max_length: int) -> Tokens:
+def tokenize_texts(texts: list[str], tokenizer: Any, max_length: int) -> TokenizedDataset:
     """The tokens of a list of texts, in memory."""
     ids = _encode(texts, tokenizer, max_length)
     flat = np.fromiter((token for row in ids for token in row), np.int32)
     bounds = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
-    return Tokens(flat, bounds[:-1], bounds[1:], int(flat.max(initial=0)))
+    return TokenizedDataset(flat, bounds[:-1], bounds[1:], int(flat.max(initial=0)))
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -114,7 +116,7 @@ def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]
     return ids
 
 
-def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, shown: bool) -> Tokens:
+def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, shown: bool) -> TokenizedDataset:
     kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
@@ -134,7 +136,7 @@ def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, shown: 
     return tokens
 
 
-def _load(folder: Path) -> Tokens | None:
+def _load(folder: Path) -> TokenizedDataset | None:
     """The tokens in a folder; None where there are none, or not whole."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
@@ -144,7 +146,7 @@ def _load(folder: Path) -> Tokens | None:
             return None
         # A plain array over the mapped file: slices of a memmap cost ten times as much.
         ids = np.asarray(np.memmap(folder / "ids", kind, mode="r")) if bounds[-1] else np.empty(0, kind)
-        return Tokens(ids, bounds[:-1], bounds[1:], meta["largest"])
+        return TokenizedDataset(ids, bounds[:-1], bounds[1:], meta["largest"])
     except (OSError, ValueError, KeyError):
         return None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from accel_clf.core.console import say
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.sources import read
-from accel_clf.data.tokenization import encode
+from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import measure
 from accel_clf.inference.predictor import Predictor
 
@@ -26,7 +26,7 @@ def check_int8(run: Path, check: str, max_loss: float) -> None:
         predictor = Predictor(run, precision)
         data = predictor.config.data.model_copy(update={"group": None, "slice": None})
         rows = read(check, data, split="test", label_names=predictor.labels)
-        tokens = encode(rows, predictor.tokenizer, data.max_length)
+        tokens = tokenize(rows, predictor.tokenizer, data.max_length)
         scores = predictor.together(predictor.logits(tokens))
         accuracy[precision] = measure(scores, rows, predictor.config.evaluation).metrics["accuracy"]
     told = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"

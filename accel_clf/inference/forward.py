@@ -11,7 +11,7 @@ from accel_clf.core.errors import UserError
 from accel_clf.data import sampling
 from accel_clf.data.collate import GlobalBatches, collate, inputs
 from accel_clf.data.sampling import FILLER
-from accel_clf.data.tokenization import Tokens
+from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
 
 BATCHES_BETWEEN_MEETINGS = 10  # of several processes
@@ -24,7 +24,7 @@ GATHERED_ROWS = 1024  # of each process at a time: one shape, however many rows 
 
 
 def batches_by_length(
-    tokens: Tokens, size: int, processes: int, layout: str, max_length: int, most_tokens: int | None = None
+    tokens: TokenizedDataset, size: int, processes: int, layout: str, max_length: int, most_tokens: int | None = None
 ) -> GlobalBatches:
     """All rows, the longest first: rows of like length share a batch, so that little is padding.
 
@@ -45,9 +45,16 @@ def batches_by_length(
 
 
 def logits(
-    model: nn.Module, tokens: Tokens, strategy: Strategy, *, size: int, layout: str, max_length: int, pad_id: int,
+    model: nn.Module,
+    tokens: TokenizedDataset,
+    strategy: Strategy,
+    *,
+    size: int,
+    layout: str,
+    max_length: int,
+    pad_id: int,
     shown: bool = True,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """The model's answers to all rows, on all processes: float32 [rows, classes].
 
     Args:

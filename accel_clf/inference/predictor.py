@@ -14,7 +14,7 @@ from accel_clf.core.console import bar, say
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
 from accel_clf.data.collate import arrange
-from accel_clf.data.tokenization import Tokens, encode_texts
+from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference.forward import logits
 from accel_clf.inference.quantize import _make_lighter
 from accel_clf.models import packed
@@ -90,7 +90,7 @@ class Predictor:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
         self.pad_id: int = self.tokenizer.pad_token_id or 0
 
-    def logits(self, tokens: Tokens, shown: bool = False) -> list[np.ndarray]:
+    def logits(self, tokens: TokenizedDataset, shown: bool = False) -> list[np.ndarray]:
         """Each model's: float32 [rows, classes]."""
         return [
             logits(
@@ -154,7 +154,7 @@ class Predictor:
         remaining = iter(texts)
         with bar("predicting", None, shown) as progress:
             while some := list(islice(remaining, TEXTS_AT_ONCE)):
-                tokens = encode_texts(some, self.tokenizer, self.config.data.max_length)
+                tokens = tokenize_texts(some, self.tokenizer, self.config.data.max_length)
                 yield from zip(some, self.together(self.logits(tokens, shown)), strict=True)
                 progress.advance(len(some))
 

@@ -33,7 +33,7 @@ from accel_clf.serving.schema import (
     Sentence,
     Text,
 )
-from accel_clf.serving.service import Encoded, Service
+from accel_clf.serving.service import Service, TokenizedText
 
 FILES_AT_ONCE = 4
 
@@ -86,7 +86,7 @@ def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key
         }.items()
     }  # fmt: skip
 
-    def encode(texts: Sequence[str], truncate: bool = True) -> list[Encoded]:
+    def encode(texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
         rows = service.encode(texts, truncate)
         observed.read(len(rows), sum(len(row.ids) for row in rows))
         return rows

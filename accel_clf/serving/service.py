@@ -24,7 +24,7 @@ WAITING_BATCHES = 16
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TokenizedText:
     """A text as the model gets it.
 
     Attributes:
@@ -138,7 +138,7 @@ class Service:
             with self._lock:
                 self.in_work -= 1
 
-    def encode(self, texts: Sequence[str], truncate: bool = True) -> list[Encoded]:
+    def encode(self, texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
         """The tokens of texts, the same as evaluation's.
 
         Raises:
@@ -157,7 +157,7 @@ class Service:
                 tokens += sum(len(rest.ids) - special for rest in encoding.overflowing)
                 if not truncate:
                     raise TooLongError(place, tokens, self.max_length)
-            found.append(Encoded(np.array(encoding.ids, np.int32), tokens))
+            found.append(TokenizedText(np.array(encoding.ids, np.int32), tokens))
         return found
 
     def part_read(self, text: str) -> slice:
@@ -176,7 +176,7 @@ class Service:
         return slice(min(starts), max(ends))
 
     def scores(
-        self, rows: Sequence[Encoded], gone: Callable[[], bool] = lambda: False, function: str = "softmax"
+        self, rows: Sequence[TokenizedText], gone: Callable[[], bool] = lambda: False, function: str = "softmax"
     ) -> np.ndarray:
         """What the model says of texts, the mean over an ensemble's models: float64 [rows, classes].
 
@@ -202,7 +202,7 @@ class Service:
             raise NoNumberError
         return found
 
-    def scores_patiently(self, rows: Sequence[Encoded], gone: Callable[[], bool]) -> np.ndarray:
+    def scores_patiently(self, rows: Sequence[TokenizedText], gone: Callable[[], bool]) -> np.ndarray:
         """As `scores`, but where others are told to come again, it does: for the parts of a large work."""
         until = time.monotonic() + self.settings.timeout
         while True:

@@ -11,7 +11,7 @@ from accel_clf.config.schema import Config
 from accel_clf.data import sampling
 from accel_clf.data.collate import Batch, GlobalBatches, collate
 from accel_clf.data.sampling import FILLER
-from accel_clf.data.tokenization import Tokens
+from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
 
 
@@ -27,7 +27,7 @@ class TrainingRows:
         pad_id: the tokenizer's padding token.
     """
 
-    tokens: Tokens
+    tokens: TokenizedDataset
     labels: np.ndarray
     ids: np.ndarray
     layout: str

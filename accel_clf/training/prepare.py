@@ -12,7 +12,7 @@ from accel_clf.core.process_env import is_first_process
 from accel_clf.data import splits
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
-from accel_clf.data.tokenization import Tokens, encode
+from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, trained_labels
 from accel_clf.targets.metrics import further
@@ -33,7 +33,7 @@ class Job:
     config: Config
     parts: Splits
     tokenizer: Any
-    tokens: dict[str, Tokens]
+    tokens: dict[str, TokenizedDataset]
 
     @property
     def pad_id(self) -> int:
@@ -99,8 +99,8 @@ def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Job, nn
     check_fits(model, config.model.name, largest_token=0, max_length=length)
     further(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
 
-    def tokens_of(rows: Dataset) -> Tokens:
-        tokens = encode(rows, job.tokenizer, length, shown=speaks)
+    def tokens_of(rows: Dataset) -> TokenizedDataset:
+        tokens = tokenize(rows, job.tokenizer, length, shown=speaks)
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
 

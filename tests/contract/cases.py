@@ -8,11 +8,13 @@ from torch import nn
 from accel_clf.core.errors import UserError
 from accel_clf.data.collate import GlobalBatches, collate
 from accel_clf.data.sampling import FILLER, batches
-from accel_clf.data.tokenization import Tokens
+from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy, weights_digest
 from accel_clf.training.optim import make_optimizer
 
-TOKENS = Tokens(np.arange(100, dtype=np.int32), np.arange(0, 100, 5), np.arange(5, 101, 5), 99)  # 20 rows of 5
+TOKENS = TokenizedDataset(
+    np.arange(100, dtype=np.int32), np.arange(0, 100, 5), np.arange(5, 101, 5), 99
+)  # 20 rows of 5
 
 
 def linear() -> nn.Module:

@@ -13,7 +13,7 @@ from accel_clf.config.schema import Config, DataConfig, ModelConfig
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import step_seed
 from accel_clf.data.sources import read
-from accel_clf.data.tokenization import encode
+from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernels import embedding_grad
 from accel_clf.models.kernels.dropout import quicken
 from accel_clf.models.loading import load_model, load_tokenizer
@@ -34,7 +34,7 @@ class Case:
         rows: Dataset = read(str(reviews), DataConfig(), split="train")
         self.labels, self.ids = rows.labels.codes, rows.ids
         self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
-        self.tokens = encode(rows, self.tokenizer, LENGTH)
+        self.tokens = tokenize(rows, self.tokenizer, LENGTH)
 
     def model(self) -> nn.Module:
         return load_model(self.settings, ("negative", "positive"), self.tokenizer, LENGTH, SEED)
