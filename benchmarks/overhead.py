@@ -19,7 +19,7 @@ from torch import nn
 from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data import sampling
-from accel_clf.data.collate import GlobalBatches, collate, inputs
+from accel_clf.data.collate import GlobalBatchSampler, collate, inputs
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
@@ -63,7 +63,7 @@ def main() -> None:
     shuffled = sampling.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
         send_to_device(make(places), strategy.device)
-        for places in GlobalBatches(sampling.batches(shuffled, given.size), tokens.lengths, layout, 64)
+        for places in GlobalBatchSampler(sampling.batches(shuffled, given.size), tokens.lengths, layout, 64)
     ]
     bare_optimizer = make_optimizer(bare_model, 0.01)
     set_rate(bare_optimizer, 1e-5)

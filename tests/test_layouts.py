@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.collate import IGNORED, WIDTHS, GlobalBatches, buckets, collate
+from accel_clf.data.collate import IGNORED, WIDTHS, GlobalBatchSampler, buckets, collate
 from accel_clf.data.sampling import FILLER
 from accel_clf.data.tokenization import TokenizedDataset
 
@@ -25,7 +25,7 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
     tokens = some_tokens(lengths)
     labels = np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
-    (places,) = GlobalBatches(rows[None], tokens.lengths, layout, 40)
+    (places,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
     batch = collate(tokens, labels, PAD, layout)(places)
     width = max(lengths) if layout == "padded" else buckets(np.array([max(lengths)]), 40)[0]
     kept = len(lengths) + (fillers if layout == "bucketed" else 0)
@@ -44,7 +44,7 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
 def test_packed_rows_are_there_without_padding(lengths: list[int], fillers: int) -> None:
     tokens, labels = some_tokens(lengths), np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
-    (places,) = GlobalBatches(rows[None], tokens.lengths, "packed", 40)
+    (places,) = GlobalBatchSampler(rows[None], tokens.lengths, "packed", 40)
     batch = collate(tokens, labels, PAD, "packed")(places)
     assert batch["lengths"] == tuple(sorted(lengths))
     assert batch["input_ids"].shape == batch["position_ids"].shape == (1, sum(lengths))
@@ -60,7 +60,7 @@ def test_packed_rows_are_there_without_padding(lengths: list[int], fillers: int)
 def test_a_share_of_fillers_keeps_one(layout: str) -> None:
     """DDP waits for every process, so one with no rows left still has a batch, which adds nothing."""
     tokens = some_tokens([3])
-    (places,) = GlobalBatches(np.full((1, 4), FILLER), tokens.lengths, layout, 8)
+    (places,) = GlobalBatchSampler(np.full((1, 4), FILLER), tokens.lengths, layout, 8)
     batch = collate(tokens, np.array([1]), PAD, layout)(places)
     assert batch["rows"].tolist() == [FILLER]
     loss = torch.nn.functional.cross_entropy(torch.randn(1, 2), batch["labels"], ignore_index=IGNORED, reduction="sum")
@@ -77,6 +77,6 @@ def test_buckets_are_few_and_wide_enough(length: int, max_length: int) -> None:
 
 def test_all_processes_share_a_bucket() -> None:
     tokens = some_tokens([3, 40])
-    batches = GlobalBatches(np.array([[0, 1], [0, FILLER]]), tokens.lengths, "bucketed", 64)
+    batches = GlobalBatchSampler(np.array([[0, 1], [0, FILLER]]), tokens.lengths, "bucketed", 64)
     assert [[place.width for place in batch] for batch in batches] == [[64, 64], [16, 16]]
-    assert [batches.place(number) for number in range(4)] == [place for batch in batches for place in batch]
+    assert [batches.slot(number) for number in range(4)] == [place for batch in batches for place in batch]

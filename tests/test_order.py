@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_clf.config.load import load
-from accel_clf.data.collate import GlobalBatches
+from accel_clf.data.collate import GlobalBatchSampler
 from accel_clf.data.sampling import (
     FILLER,
     WINDOW,
@@ -101,7 +101,7 @@ def test_in_the_loop_it_narrows_batches_however_they_are_shared() -> None:
     lengths = np.random.default_rng(0).integers(1, 300, 1003)
     rows = SimpleNamespace(labels=lengths, tokens=SimpleNamespace(lengths=lengths), layout="bucketed")
 
-    def made(order: str, size: int, processes: int) -> GlobalBatches:
+    def made(order: str, size: int, processes: int) -> GlobalBatchSampler:
         config = load(None, {"batch": {"size": size, "order": order}, "data": {"max_length": 512}})
         return epoch_batches(cast(TrainingRows, rows), config, processes, epoch=1)
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.collate import GlobalBatches
+from accel_clf.data.collate import GlobalBatchSampler
 from accel_clf.data.sampling import batches, permutation
 from accel_clf.inference.forward import GATHERED_ROWS
 from accel_clf.strategies.base import Program
@@ -16,7 +16,7 @@ def test_training_programs(rows: int, size: int, accumulate: int, processes: int
     lengths = np.random.default_rng(rows).integers(1, 64, rows)
     together = size * processes
     orders = [permutation(rows, 0, epoch) for epoch in range(epochs)]
-    made = [GlobalBatches(batches(order, together), lengths, "bucketed", 64) for order in orders]
+    made = [GlobalBatchSampler(batches(order, together), lengths, "bucketed", 64) for order in orders]
     announced = {program for program in expected(made, accumulate, [], processes, 2) if program.kind == "training"}
     needed = set()
     for order, epoch in zip(orders, made, strict=True):
@@ -33,7 +33,7 @@ def test_training_programs(rows: int, size: int, accumulate: int, processes: int
 
 def test_evaluation_programs() -> None:
     lengths = np.array([3, 20, 20, 50])
-    found = GlobalBatches(np.array([[3, 1], [2, 0]]), lengths, "bucketed", 64)
+    found = GlobalBatchSampler(np.array([[3, 1], [2, 0]]), lengths, "bucketed", 64)
     programs = expected([], 1, [found], 2, 3)
     assert {program.shape for program in programs if program.kind == "evaluation"} == {(1, 64), (1, 32)}
     assert Program("gather torch.float32", (GATHERED_ROWS, 3)) in programs

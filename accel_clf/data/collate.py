@@ -13,7 +13,7 @@ IGNORED = -100  # the label that cross-entropy leaves out
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
-class Place(NamedTuple):
+class BatchSlot(NamedTuple):
     """A place in a batch: the row that takes it, and the width that the whole batch has on all processes, if fixed."""
 
     row: int
@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
 
 Batch = dict[str, Any]  # what the model takes, and beside it labels and rows
-Collate = Callable[[Sequence[Place]], Batch]
+Collate = Callable[[Sequence[BatchSlot]], Batch]
 BESIDE = ("labels", "rows")
 
 
@@ -32,7 +32,7 @@ def buckets(lengths: np.ndarray, max_length: int) -> np.ndarray:
     return found
 
 
-class GlobalBatches:
+class GlobalBatchSampler:
     """Batches, each for all processes together; iterated, the batch sampler of a DataLoader.
 
     Args:
@@ -57,14 +57,14 @@ class GlobalBatches:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[BatchSlot]]:
         for batch, rows in enumerate(self.rows):
             width = self._width(batch)
-            yield [Place(row, width) for row in rows.tolist()]
+            yield [BatchSlot(row, width) for row in rows.tolist()]
 
-    def place(self, number: int) -> Place:
+    def slot(self, number: int) -> BatchSlot:
         """One place, counted through all batches."""
-        return Place(int(self.rows.flat[number]), self._width(number // self.batch_size))
+        return BatchSlot(int(self.rows.flat[number]), self._width(number // self.batch_size))
 
     def _width(self, batch: int) -> int | None:
         return None if self.widths is None else int(self.widths[batch])
@@ -126,7 +126,7 @@ def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, la
     """
     padding = np.array([pad_id])
 
-    def tensors(share: Sequence[Place]) -> Batch:
+    def tensors(share: Sequence[BatchSlot]) -> Batch:
         rows = [place.row for place in share]
         if share[0].width is None:
             rows = [row for row in rows if row != FILLER] or [FILLER]

@@ -9,7 +9,7 @@ from torch import nn
 from accel_clf.core.console import bar
 from accel_clf.core.errors import UserError
 from accel_clf.data import sampling
-from accel_clf.data.collate import GlobalBatches, collate, inputs
+from accel_clf.data.collate import GlobalBatchSampler, collate, inputs
 from accel_clf.data.sampling import FILLER
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
@@ -25,7 +25,7 @@ GATHERED_ROWS = 1024  # of each process at a time: one shape, however many rows 
 
 def batches_by_length(
     tokens: TokenizedDataset, size: int, processes: int, layout: str, max_length: int, most_tokens: int | None = None
-) -> GlobalBatches:
+) -> GlobalBatchSampler:
     """All rows, the longest first: rows of like length share a batch, so that little is padding.
 
     Args:
@@ -41,7 +41,7 @@ def batches_by_length(
         rows = sampling.batches(rows, size * processes)
     else:
         rows = sampling.batches_within(rows, tokens.lengths, size, most_tokens, processes)
-    return GlobalBatches(rows, tokens.lengths, layout, max_length)
+    return GlobalBatchSampler(rows, tokens.lengths, layout, max_length)
 
 
 def logits(

@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from accel_clf.core.process_env import cpu_wanted, is_elastic
-from accel_clf.data.collate import Batch, Collate, GlobalBatches
+from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.models.kernels.dropout import quicken
 from accel_clf.models.kernels.embedding_grad import RowGradients
 from accel_clf.strategies.base import OptimizerOf, Strategy
@@ -90,7 +90,7 @@ class AccelerateStrategy(Strategy):
         prepared: nn.Module = self.accelerator.prepare_model(model.to(self.device), evaluation_mode=True)
         return prepared
 
-    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
+    def batches(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
         return _some_at_once(make_loader(batches, collate, self.device))
 
     def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:

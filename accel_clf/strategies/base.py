@@ -12,7 +12,7 @@ from torch import nn
 from accel_clf.config.schema import Config
 from accel_clf.core import signals
 from accel_clf.core.errors import Interrupted, UserError
-from accel_clf.data.collate import Batch, Collate, GlobalBatches
+from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 
 
 class Program(NamedTuple):
@@ -83,7 +83,7 @@ class Strategy(ABC):
         """Put a model that is not trained on the device."""
 
     @abstractmethod
-    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
+    def batches(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
         """Each batch's share of this process, as tensors on the device."""
 
     @abstractmethod

@@ -8,20 +8,20 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
 
-from accel_clf.data.collate import Batch, Collate, GlobalBatches, Place
+from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler
 
 
-class _Places(Dataset[Place]):
+class _Places(Dataset[BatchSlot]):
     """A data set whose items are their own indices: the batch sampler says all there is to say."""
 
-    def __getitem__(self, place: Any) -> Place:
-        item: Place = place
+    def __getitem__(self, place: Any) -> BatchSlot:
+        item: BatchSlot = place
         return item
 
 
-def make_loader(batches: GlobalBatches, collate: Collate, device: torch.device) -> Iterable[Batch]:
+def make_loader(batches: GlobalBatchSampler, collate: Collate, device: torch.device) -> Iterable[Batch]:
     """Accelerate's loader of this process's share, on its device."""
-    loader: DataLoader[Place] = DataLoader(
+    loader: DataLoader[BatchSlot] = DataLoader(
         _Places(),
         batch_sampler=batches,
         collate_fn=collate,

@@ -9,7 +9,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config
 from accel_clf.data import sampling
-from accel_clf.data.collate import Batch, GlobalBatches, collate
+from accel_clf.data.collate import Batch, GlobalBatchSampler, collate
 from accel_clf.data.sampling import FILLER
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
@@ -34,14 +34,14 @@ class TrainingRows:
     pad_id: int
 
 
-def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, done: int = 0) -> GlobalBatches:
+def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, done: int = 0) -> GlobalBatchSampler:
     """An epoch's micro-batches, one step's after another's, without the first `done`."""
     epoch_order = sampling.permutation(len(rows.labels), config.training.seed, epoch)
     if config.batch.order == "length":
         together = config.batch.rows_per_step(processes)
         epoch_order = sampling.by_length(epoch_order, rows.tokens.lengths, together, config.training.seed, epoch)
     batches = sampling.batches(epoch_order, config.batch.size * processes)[done:]
-    return GlobalBatches(batches, rows.tokens.lengths, rows.layout, config.data.max_length)
+    return GlobalBatchSampler(batches, rows.tokens.lengths, rows.layout, config.data.max_length)
 
 
 class _Step(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from accel_clf.data.collate import GlobalBatches, buckets, collate
+from accel_clf.data.collate import GlobalBatchSampler, buckets, collate
 from accel_clf.data.sampling import FILLER, step_seed
 from accel_clf.inference.forward import GATHERED_ROWS, batches_by_length, logits
 from accel_clf.strategies.base import Program, Strategy
@@ -18,9 +18,9 @@ from accel_clf.training.step_sync import BESIDE_LOSSES
 
 
 def expected(
-    epochs: Iterable[GlobalBatches],
+    epochs: Iterable[GlobalBatchSampler],
     accumulate: int,
-    evaluations: Iterable[GlobalBatches],
+    evaluations: Iterable[GlobalBatchSampler],
     processes: int,
     classes: int,
 ) -> set[Program]:
@@ -104,7 +104,7 @@ def run_ahead(
             step += [] if program.last else [neighbour(False, True)]
             places = np.full((len(step), config.batch.size * strategy.processes), FILLER)
             places[:, 0] = [row(micro_batch.shape[1]) for micro_batch in step]
-            batches = GlobalBatches(places, rows.tokens.lengths, "bucketed", config.data.max_length)
+            batches = GlobalBatchSampler(places, rows.tokens.lengths, "bucketed", config.data.max_length)
             model.train()
             strategy.seed(step_seed(config.training.seed, 0, strategy.process))
             # Not asked for another, which would end the step's program early.
@@ -112,7 +112,7 @@ def run_ahead(
             train_step(model, optimizer, share, len(step), len(step), strategy, config.training.max_grad_norm)
 
 
-def _widths(batches: GlobalBatches) -> list[int]:
+def _widths(batches: GlobalBatchSampler) -> list[int]:
     assert batches.widths is not None, "shapes are few in the bucketed layout only"
     widths: list[int] = batches.widths.tolist()
     return widths

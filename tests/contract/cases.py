@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from accel_clf.core.errors import UserError
-from accel_clf.data.collate import GlobalBatches, collate
+from accel_clf.data.collate import GlobalBatchSampler, collate
 from accel_clf.data.sampling import FILLER, batches
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy, weights_digest
@@ -26,9 +26,9 @@ def linear() -> nn.Module:
     return model
 
 
-def some_batches() -> GlobalBatches:
+def some_batches() -> GlobalBatchSampler:
     """20 rows in three batches of 8 places: the last has four fillers."""
-    return GlobalBatches(batches(np.arange(20), 8), TOKENS.lengths, "bucketed", 8)
+    return GlobalBatchSampler(batches(np.arange(20), 8), TOKENS.lengths, "bucketed", 8)
 
 
 def batches_hold_every_row_once(strategy: Strategy) -> None:

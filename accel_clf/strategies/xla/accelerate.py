@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from accel_clf.data.collate import Batch, Collate, GlobalBatches
+from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.strategies.base import OptimizerOf, Program
 from accel_clf.strategies.loader import make_loader
 from accel_clf.strategies.xla.base import OnCores
@@ -46,7 +46,7 @@ class AccelerateXlaStrategy(OnCores):
         self.parameters = list(prepared.parameters())
         return prepared, optimizer
 
-    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
+    def _load(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
         return make_loader(batches, collate, self.device)
 
     def backward(self, loss: torch.Tensor, rows: int) -> None:

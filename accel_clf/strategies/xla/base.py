@@ -15,7 +15,7 @@ from torch import nn
 
 from accel_clf.core.console import say
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.collate import Batch, Collate, GlobalBatches
+from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.strategies.base import OptimizerOf, Program, Strategy
 from accel_clf.strategies.xla.graphs import Programs, _reductions, compiled
 from accel_clf.strategies.xla.spawn import Result, _meeting, _one_at_a_time
@@ -58,7 +58,7 @@ class OnCores(Strategy):
         """The model, which is on this core, and its optimizer."""
 
     @abstractmethod
-    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterable[Batch]:
+    def _load(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
         """What this core gets of the batches, on this core."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class OnCores(Strategy):
             "gradient_reductions": _reductions() - self._reductions_before,
         }
 
-    def batches(self, batches: GlobalBatches, collate: Collate) -> Iterator[Batch]:
+    def batches(self, batches: GlobalBatchSampler, collate: Collate) -> Iterator[Batch]:
         given = 0
         for batch in self._load(batches, collate):
             given += 1

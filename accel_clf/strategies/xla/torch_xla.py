@@ -14,24 +14,24 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from accel_clf.data.collate import Batch, Collate, GlobalBatches, Place
+from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler
 from accel_clf.strategies.base import OptimizerOf
 from accel_clf.strategies.xla.base import OnCores
 
 BATCHES_BETWEEN_RATES = 50
 
 
-class _Places(Dataset[Place]):
+class _Places(Dataset[BatchSlot]):
     """All places of the global batches, one after another."""
 
-    def __init__(self, batches: GlobalBatches) -> None:
+    def __init__(self, batches: GlobalBatchSampler) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
         return int(self.batches.rows.size)
 
-    def __getitem__(self, index: int) -> Place:
-        return self.batches.place(index)
+    def __getitem__(self, index: int) -> BatchSlot:
+        return self.batches.slot(index)
 
 
 class XlaStrategy(OnCores):
@@ -45,15 +45,15 @@ class XlaStrategy(OnCores):
         torch.set_default_dtype(torch.float32)
         return model, optimizer_of(model)
 
-    def _load(self, batches: GlobalBatches, collate: Collate) -> Iterator[Batch]:
+    def _load(self, batches: GlobalBatchSampler, collate: Collate) -> Iterator[Batch]:
         places = _Places(batches)
         # DistributedSampler, replicas = world size, rank = ordinal, for training and for validation. The order is
         # `order`'s, so it does not shuffle; its k-th places on all cores together are the k-th global batch.
-        sampler: DistributedSampler[Place] = DistributedSampler(
+        sampler: DistributedSampler[BatchSlot] = DistributedSampler(
             places, num_replicas=self.processes, rank=self.process, shuffle=False, drop_last=True
         )
         # drop_last: all shapes are equal. Nothing is dropped, since fillers complete the last batch.
-        loader: DataLoader[Place] = DataLoader(
+        loader: DataLoader[BatchSlot] = DataLoader(
             places,
             batch_size=batches.batch_size // self.processes,
             sampler=sampler,
