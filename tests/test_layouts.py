@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.collate import IGNORED, WIDTHS, GlobalBatchSampler, buckets, collate
-from accel_clf.data.sampling import FILLER
+from accel_clf.data.collate import IGNORE_INDEX, WIDTHS, GlobalBatchSampler, buckets, collate
+from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 
 PAD = 0
@@ -24,7 +24,7 @@ def some_tokens(lengths: list[int]) -> TokenizedDataset:
 def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: str) -> None:
     tokens = some_tokens(lengths)
     labels = np.arange(len(lengths))
-    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
+    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, PADDING_ROW)])
     (places,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
     batch = collate(tokens, labels, PAD, layout)(places)
     width = max(lengths) if layout == "padded" else buckets(np.array([max(lengths)]), 40)[0]
@@ -32,8 +32,8 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
     for place, row in enumerate(batch["rows"].tolist()):
         real = batch["attention_mask"][place].bool()
-        if row == FILLER:
-            assert batch["labels"][place] == IGNORED
+        if row == PADDING_ROW:
+            assert batch["labels"][place] == IGNORE_INDEX
         else:
             assert batch["input_ids"][place][real].tolist() == tokens[row].tolist()
             assert (batch["input_ids"][place][~real] == PAD).all()
@@ -43,7 +43,7 @@ def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: st
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 5))
 def test_packed_rows_are_there_without_padding(lengths: list[int], fillers: int) -> None:
     tokens, labels = some_tokens(lengths), np.arange(len(lengths))
-    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, FILLER)])
+    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, PADDING_ROW)])
     (places,) = GlobalBatchSampler(rows[None], tokens.lengths, "packed", 40)
     batch = collate(tokens, labels, PAD, "packed")(places)
     assert batch["lengths"] == tuple(sorted(lengths))
@@ -60,10 +60,12 @@ def test_packed_rows_are_there_without_padding(lengths: list[int], fillers: int)
 def test_a_share_of_fillers_keeps_one(layout: str) -> None:
     """DDP waits for every process, so one with no rows left still has a batch, which adds nothing."""
     tokens = some_tokens([3])
-    (places,) = GlobalBatchSampler(np.full((1, 4), FILLER), tokens.lengths, layout, 8)
+    (places,) = GlobalBatchSampler(np.full((1, 4), PADDING_ROW), tokens.lengths, layout, 8)
     batch = collate(tokens, np.array([1]), PAD, layout)(places)
-    assert batch["rows"].tolist() == [FILLER]
-    loss = torch.nn.functional.cross_entropy(torch.randn(1, 2), batch["labels"], ignore_index=IGNORED, reduction="sum")
+    assert batch["rows"].tolist() == [PADDING_ROW]
+    loss = torch.nn.functional.cross_entropy(
+        torch.randn(1, 2), batch["labels"], ignore_index=IGNORE_INDEX, reduction="sum"
+    )
     assert loss == 0.0
 
 
@@ -77,6 +79,6 @@ def test_buckets_are_few_and_wide_enough(length: int, max_length: int) -> None:
 
 def test_all_processes_share_a_bucket() -> None:
     tokens = some_tokens([3, 40])
-    batches = GlobalBatchSampler(np.array([[0, 1], [0, FILLER]]), tokens.lengths, "bucketed", 64)
+    batches = GlobalBatchSampler(np.array([[0, 1], [0, PADDING_ROW]]), tokens.lengths, "bucketed", 64)
     assert [[place.width for place in batch] for batch in batches] == [[64, 64], [16, 16]]
     assert [batches.slot(number) for number in range(4)] == [place for batch in batches for place in batch]

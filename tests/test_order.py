@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from accel_clf.config.load import load
 from accel_clf.data.collate import GlobalBatchSampler
 from accel_clf.data.sampling import (
-    FILLER,
+    PADDING_ROW,
     WINDOW,
     batches,
     batches_within,
@@ -58,8 +58,8 @@ def test_batches_hold_the_step(rows: int, size: int) -> None:
     made = batches(step, size)
     assert made.shape[1] == size
     flat = made.ravel()
-    assert np.array_equal(flat[flat != FILLER], step)
-    assert (flat == FILLER).sum() < size
+    assert np.array_equal(flat[flat != PADDING_ROW], step)
+    assert (flat == PADDING_ROW).sum() < size
 
 
 @given(
@@ -68,17 +68,17 @@ def test_batches_hold_the_step(rows: int, size: int) -> None:
 def test_batches_within(lengths: list[int], size: int, tokens: int, processes: int) -> None:
     taken = np.array(lengths)
     found = batches_within(np.argsort(-taken, kind="stable"), taken, size, tokens, processes)
-    assert sorted(found[found != FILLER]) == list(range(len(lengths)))
+    assert sorted(found[found != PADDING_ROW]) == list(range(len(lengths)))
     shares = found.reshape(-1, processes, size)
     longer = np.inf
     for batch in shares:
-        counts = [(share != FILLER).sum() for share in batch]
+        counts = [(share != PADDING_ROW).sum() for share in batch]
         assert max(counts) - min(counts) <= 1, "processes have the same to do"
         for share in batch:
-            own = taken[share[share != FILLER]]
+            own = taken[share[share != PADDING_ROW]]
             assert len(own) <= 1 or own.max() * len(own) <= tokens, "padded or not"
             assert all(own <= longer)
-        longer = taken[batch[batch != FILLER]].min()
+        longer = taken[batch[batch != PADDING_ROW]].min()
 
 
 def test_steps_do_not_depend_on_how_they_are_shared() -> None:
@@ -88,7 +88,7 @@ def test_steps_do_not_depend_on_how_they_are_shared() -> None:
         made = batches(order, together)
         for number, step in enumerate(whole):
             shared = made[number * accumulate : (number + 1) * accumulate].ravel()
-            assert list(shared[shared != FILLER]) == list(step[step != FILLER])
+            assert list(shared[shared != PADDING_ROW]) == list(step[step != PADDING_ROW])
 
 
 def test_epochs_and_seeds_differ() -> None:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from accel_clf.data.sampling import FILLER
+from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 
-IGNORED = -100  # the label that cross-entropy leaves out
+IGNORE_INDEX = -100  # the label that cross-entropy leaves out
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
@@ -36,7 +36,7 @@ class GlobalBatchSampler:
     """Batches, each for all processes together; iterated, the batch sampler of a DataLoader.
 
     Args:
-        rows: int64 [batches, places], FILLER where there is no row.
+        rows: int64 [batches, places], PADDING_ROW where there is no row.
         lengths: int64 [all rows], in tokens.
         layout: "padded" (every process pads to its own longest row), "bucketed" (one width for all) or "packed".
         max_length: the longest a row can be.
@@ -51,7 +51,7 @@ class GlobalBatchSampler:
 
     def __init__(self, rows: np.ndarray, lengths: np.ndarray, layout: str, max_length: int) -> None:
         self.rows, self.batch_size = rows, rows.shape[1]
-        longest = np.where(rows == FILLER, 1, lengths[rows]).max(axis=1)
+        longest = np.where(rows == PADDING_ROW, 1, lengths[rows]).max(axis=1)
         self.widths = buckets(longest, max_length) if layout == "bucketed" else None
 
     def __len__(self) -> int:
@@ -129,14 +129,14 @@ def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, la
     def tensors(share: Sequence[BatchSlot]) -> Batch:
         rows = [place.row for place in share]
         if share[0].width is None:
-            rows = [row for row in rows if row != FILLER] or [FILLER]
-        encoded = [(row, tokens[row] if row != FILLER else padding) for row in rows]
+            rows = [row for row in rows if row != PADDING_ROW] or [PADDING_ROW]
+        encoded = [(row, tokens[row] if row != PADDING_ROW else padding) for row in rows]
         if layout == "packed":
             encoded.sort(key=lambda pair: len(pair[1]))  # those of one length are neighbours
         taken = np.array([row for row, _ in encoded])
-        wanted = np.full(len(taken), IGNORED, np.int64)
+        wanted = np.full(len(taken), IGNORE_INDEX, np.int64)
         if labels is not None:
-            wanted[taken != FILLER] = labels[taken[taken != FILLER]]
+            wanted[taken != PADDING_ROW] = labels[taken[taken != PADDING_ROW]]
         given = arrange([ids for _, ids in encoded], layout, pad_id, share[0].width)
         return given | {"labels": torch.from_numpy(wanted), "rows": torch.from_numpy(taken)}
 

@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 
 WINDOW = 50  # steps among which rows of similar length are looked for
-FILLER = -1  # in place of a row, where a batch has more places than there are rows left
+PADDING_ROW = -1  # in place of a row, where a batch has more places than there are rows left
 
 
 def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
@@ -48,12 +48,12 @@ def count_steps(rows: int, rows_per_step: int) -> int:
 
 
 def batches(rows: np.ndarray, size: int) -> np.ndarray:
-    """Rows in batches of `size` (all processes together), the last one filled up with FILLER: int64 [batches, size].
+    """Rows in batches of `size` (all processes together), the last one filled up with PADDING_ROW: int64 [batches, size].
 
     A step is a whole number of batches, so an epoch's batches are its steps' batches, one after another.
     """
     count = ceil(len(rows) / size)
-    filled = np.full(count * size, FILLER, np.int64)
+    filled = np.full(count * size, PADDING_ROW, np.int64)
     filled[: len(rows)] = rows
     return filled.reshape(count, size)
 
@@ -68,11 +68,11 @@ def batches_within(rows: np.ndarray, lengths: np.ndarray, size: int, tokens: int
         processes: which take the rows of a batch by turns.
 
     Returns:
-        The rows, and FILLER where a process has fewer than `size`: int64 [batches, processes * size].
+        The rows, and PADDING_ROW where a process has fewer than `size`: int64 [batches, processes * size].
     """
     lines, found, start = batches(rows, processes), [], 0
     while start < len(lines):
-        places = np.full((processes, size), FILLER)
+        places = np.full((processes, size), PADDING_ROW)
         some = lines[start : start + max(1, min(size, tokens // int(lengths[lines[start, 0]])))]
         places[:, : len(some)] = some.T
         found.append(places.ravel())

@@ -10,7 +10,7 @@ from accel_clf.core.console import bar
 from accel_clf.core.errors import UserError
 from accel_clf.data import sampling
 from accel_clf.data.collate import GlobalBatchSampler, collate, inputs
-from accel_clf.data.sampling import FILLER
+from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
 
@@ -84,14 +84,14 @@ def logits(
             ids.append(batch["rows"])
             progress.advance()
     mine, my_ids = torch.cat([part.cpu() for part in found]), torch.cat([part.cpu() for part in ids])
-    mine, my_ids = mine[my_ids != FILLER], my_ids[my_ids != FILLER]
+    mine, my_ids = mine[my_ids != PADDING_ROW], my_ids[my_ids != PADDING_ROW]
     # All processes fill up to the same size before they meet.
     shares = batches.rows.reshape(len(batches), strategy.processes, size)
-    most = int((shares != FILLER).sum(axis=(0, 2)).max())
+    most = int((shares != PADDING_ROW).sum(axis=(0, 2)).max())
     missing = ceil(most / GATHERED_ROWS) * GATHERED_ROWS - len(my_ids)
-    all_ids = _gather(torch.nn.functional.pad(my_ids, (0, missing), value=FILLER), strategy)
+    all_ids = _gather(torch.nn.functional.pad(my_ids, (0, missing), value=PADDING_ROW), strategy)
     answers_of_all = _gather(torch.nn.functional.pad(mine, (0, 0, 0, missing)), strategy)
-    real = all_ids != FILLER
+    real = all_ids != PADDING_ROW
     if not np.array_equal(np.sort(all_ids[real]), np.arange(len(tokens))):
         raise UserError(
             f"evaluation answered {real.sum()} rows, {len(np.unique(all_ids[real]))} different ones",

@@ -10,7 +10,7 @@ import numpy as np
 from accel_clf.config.schema import Config
 from accel_clf.data import sampling
 from accel_clf.data.collate import Batch, GlobalBatchSampler, collate
-from accel_clf.data.sampling import FILLER
+from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
 
@@ -69,7 +69,7 @@ def _steps(rows: TrainingRows, config: Config, strategy: Strategy, first: int, s
         batches = epoch_batches(rows, config, strategy.processes, epoch, done)
         share = iter(strategy.batches(batches, tensors))
         starts = range(0, len(batches), accumulate)
-        counts = np.add.reduceat((batches.rows != FILLER).sum(axis=1), starts).tolist()  # at once: fast
+        counts = np.add.reduceat((batches.rows != PADDING_ROW).sum(axis=1), starts).tolist()  # at once: fast
         for start, rows_of_step in zip(starts, counts, strict=True):
             places = batches.rows[start : start + accumulate]
             yield _Step(epoch, places, rows_of_step, islice(share, len(places)))

@@ -12,7 +12,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import bar
 from accel_clf.core.errors import Interrupted
 from accel_clf.data import sampling
-from accel_clf.data.collate import IGNORED, Batch, inputs
+from accel_clf.data.collate import IGNORE_INDEX, Batch, inputs
 from accel_clf.strategies.base import Strategy
 from accel_clf.training.batches import TrainingRows, _steps
 from accel_clf.training.optim import rate, set_rate
@@ -142,7 +142,7 @@ def train_step(
             logits = model(**inputs(batch)).logits
             # A sum, divided by the rows of the whole step, so that neither a ragged last batch nor an uneven share
             # weighs more than its rows (as pytorch/torchtitan does).
-            loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORED, reduction="sum")
+            loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORE_INDEX, reduction="sum")
             strategy.backward(loss, rows)
             total = loss.detach() + total  # here, where a compiler sees it as a part of the batch's program
     assert isinstance(total, torch.Tensor), "a step has a batch"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from accel_clf.data.collate import GlobalBatchSampler, buckets, collate
-from accel_clf.data.sampling import FILLER, step_seed
+from accel_clf.data.sampling import PADDING_ROW, step_seed
 from accel_clf.inference.forward import GATHERED_ROWS, batches_by_length, logits
 from accel_clf.strategies.base import Program, Strategy
 from accel_clf.training.batches import epoch_batches
@@ -102,7 +102,7 @@ def run_ahead(
         elif program.kind == "training":
             step = [program] if program.first else [neighbour(True, False), program]
             step += [] if program.last else [neighbour(False, True)]
-            places = np.full((len(step), config.batch.size * strategy.processes), FILLER)
+            places = np.full((len(step), config.batch.size * strategy.processes), PADDING_ROW)
             places[:, 0] = [row(micro_batch.shape[1]) for micro_batch in step]
             batches = GlobalBatchSampler(places, rows.tokens.lengths, "bucketed", config.data.max_length)
             model.train()

@@ -9,7 +9,7 @@ import torch
 
 from accel_clf.core import signals
 from accel_clf.core.errors import UserError
-from accel_clf.data.sampling import FILLER
+from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.strategies.base import Strategy
 from accel_clf.training.batches import _Step
 from accel_clf.training.state import Progress
@@ -90,7 +90,7 @@ class _Meeting:
         return self.strategy.is_main and time.perf_counter() - self.saved > 60 * self.save_minutes
 
     def _not_finite(self, loss: float, number: int, step: _Step) -> UserError:
-        ids = sorted(self.ids[step.places[step.places != FILLER]])
+        ids = sorted(self.ids[step.places[step.places != PADDING_ROW]])
         shown = ", ".join(map(str, ids[:IDS_SHOWN])) + (", ..." if len(ids) > IDS_SHOWN else "")
         return UserError(
             f"the loss is {loss} at step {number}, of these rows of the training data (from 0): {shown}",

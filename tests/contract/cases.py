@@ -7,7 +7,7 @@ from torch import nn
 
 from accel_clf.core.errors import UserError
 from accel_clf.data.collate import GlobalBatchSampler, collate
-from accel_clf.data.sampling import FILLER, batches
+from accel_clf.data.sampling import PADDING_ROW, batches
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy, weights_digest
 from accel_clf.training.optim import make_optimizer
@@ -38,7 +38,7 @@ def batches_hold_every_row_once(strategy: Strategy) -> None:
     for number, batch in enumerate(share):
         rows = strategy.gather(batch["rows"].cpu())
         wanted = list(range(8 * number, min(20, 8 * number + 8)))
-        assert sorted(row for row in rows.tolist() if row != FILLER) == wanted
+        assert sorted(row for row in rows.tolist() if row != PADDING_ROW) == wanted
 
 
 def step(strategy: Strategy, micro_batches: int, max_norm: float | None) -> None:

@@ -14,7 +14,7 @@ from accel_clf.config.load import load
 from accel_clf.config.schema import merge
 from accel_clf.core.errors import ConfigError, Interrupted, UserError
 from accel_clf.data import sampling
-from accel_clf.data.sampling import FILLER
+from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.run_folder.lock import Claim
 from accel_clf.training.checkpoint import newest
 from accel_clf.training.trainer import train
@@ -86,7 +86,9 @@ def test_the_same_rows_wherever_it_stopped(settings: Settings, tmp_path: Path, t
     assert weights(tmp_path / "run") == weights(tmp_path / "reference")
     for epoch in (0, 1):
         steps = sampling.batches(sampling.permutation(302, 0, epoch), 16)
-        assert reference[19 * epoch : 19 * (epoch + 1)] == [sorted(rows[rows != FILLER].tolist()) for rows in steps]
+        assert reference[19 * epoch : 19 * (epoch + 1)] == [
+            sorted(rows[rows != PADDING_ROW].tolist()) for rows in steps
+        ]
 
 
 def interrupted(settings: Settings, output: Path, taken: Any, after: int = 10) -> None:

@@ -32,7 +32,7 @@ def drop_the_tail() -> None:
 
     def batches(rows: np.ndarray, size: int) -> np.ndarray:
         made = right(rows, size)
-        made[len(rows) // size :, 1:] = sampling.FILLER
+        made[len(rows) // size :, 1:] = sampling.PADDING_ROW
         return made
 
     sampling.batches = batches
