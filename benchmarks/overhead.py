@@ -63,7 +63,7 @@ def main() -> None:
     shuffled = sampling.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
         send_to_device(make(places), strategy.device)
-        for places in GlobalBatchSampler(sampling.batches(shuffled, given.size), tokens.lengths, layout, 64)
+        for places in GlobalBatchSampler(sampling.global_batches(shuffled, given.size), tokens.lengths, layout, 64)
     ]
     bare_optimizer = make_optimizer(bare_model, 0.01)
     set_rate(bare_optimizer, 1e-5)

@@ -161,7 +161,7 @@ def worker(name: str, settings: dict[str, Any]) -> None:
 
 def padded(tokens: TokenizedDataset, config: Config) -> int:
     """Tokens that an epoch of ours computes in the padded layout."""
-    rows = sampling.batches(sampling.permutation(len(tokens), config.training.seed, 0), config.batch.size)
+    rows = sampling.global_batches(sampling.permutation(len(tokens), config.training.seed, 0), config.batch.size)
     lengths = np.where(rows == sampling.PADDING_ROW, 0, tokens.lengths[rows])
     return int((lengths.max(axis=1) * (lengths > 0).sum(axis=1)).sum())
 

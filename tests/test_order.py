@@ -13,12 +13,12 @@ from accel_clf.data.collate import GlobalBatchSampler
 from accel_clf.data.sampling import (
     PADDING_ROW,
     WINDOW,
-    batches,
-    batches_within,
-    by_length,
     count_steps,
+    global_batches,
+    length_grouped,
     permutation,
     step_seed,
+    token_limited_batches,
 )
 from accel_clf.training.batches import TrainingRows, epoch_batches
 
@@ -27,14 +27,14 @@ from accel_clf.training.batches import TrainingRows, epoch_batches
 def test_every_row_once(rows: int, rows_per_step: int, seed: int, epoch: int) -> None:
     order = permutation(rows, seed, epoch)
     assert np.array_equal(np.sort(order), np.arange(rows))
-    assert count_steps(rows, rows_per_step) == len(batches(order, rows_per_step))
+    assert count_steps(rows, rows_per_step) == len(global_batches(order, rows_per_step))
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(0, 9), st.integers(0, 9))
 def test_by_length_every_row_once(rows: int, rows_per_step: int, seed: int, epoch: int) -> None:
     lengths = np.random.default_rng(rows).integers(1, 300, rows)
     random = permutation(rows, seed, epoch)
-    order = by_length(random, lengths, rows_per_step, seed, epoch)
+    order = length_grouped(random, lengths, rows_per_step, seed, epoch)
     assert np.array_equal(np.sort(order), np.arange(rows))
     whole = rows - rows % rows_per_step
     assert np.array_equal(order[whole:], random[whole:])  # what has fewer rows is the last step
@@ -46,7 +46,7 @@ def test_by_length_every_row_once(rows: int, rows_per_step: int, seed: int, epoc
 def test_by_length_spreads_the_long_ones() -> None:
     rows, size = 40 * WINDOW, 4
     lengths = np.random.default_rng(0).integers(1, 300, rows)
-    steps = lengths[by_length(permutation(rows, 0, 0), lengths, size, 0, 0)].reshape(-1, size)
+    steps = lengths[length_grouped(permutation(rows, 0, 0), lengths, size, 0, 0)].reshape(-1, size)
     assert np.mean(steps.max(axis=1) - steps.min(axis=1)) < 10  # of 300
     quarters = [part.mean() for part in np.split(steps, 4)]
     assert max(quarters) - min(quarters) < 30
@@ -55,7 +55,7 @@ def test_by_length_spreads_the_long_ones() -> None:
 @given(st.integers(1, 100), st.integers(1, 40))
 def test_batches_hold_the_step(rows: int, size: int) -> None:
     step = np.arange(rows) + 7
-    made = batches(step, size)
+    made = global_batches(step, size)
     assert made.shape[1] == size
     flat = made.ravel()
     assert np.array_equal(flat[flat != PADDING_ROW], step)
@@ -67,7 +67,7 @@ def test_batches_hold_the_step(rows: int, size: int) -> None:
 )
 def test_batches_within(lengths: list[int], size: int, tokens: int, processes: int) -> None:
     taken = np.array(lengths)
-    found = batches_within(np.argsort(-taken, kind="stable"), taken, size, tokens, processes)
+    found = token_limited_batches(np.argsort(-taken, kind="stable"), taken, size, tokens, processes)
     assert sorted(found[found != PADDING_ROW]) == list(range(len(lengths)))
     shares = found.reshape(-1, processes, size)
     longer = np.inf
@@ -83,9 +83,9 @@ def test_batches_within(lengths: list[int], size: int, tokens: int, processes: i
 
 def test_steps_do_not_depend_on_how_they_are_shared() -> None:
     order = permutation(403, 0, 0)
-    whole = batches(order, 32)
+    whole = global_batches(order, 32)
     for together, accumulate in ((32, 1), (8, 4), (16, 2)):
-        made = batches(order, together)
+        made = global_batches(order, together)
         for number, step in enumerate(whole):
             shared = made[number * accumulate : (number + 1) * accumulate].ravel()
             assert list(shared[shared != PADDING_ROW]) == list(step[step != PADDING_ROW])

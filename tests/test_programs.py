@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_clf.data.collate import GlobalBatchSampler
-from accel_clf.data.sampling import batches, permutation
+from accel_clf.data.sampling import global_batches, permutation
 from accel_clf.inference.forward import GATHERED_ROWS
 from accel_clf.strategies.base import Program
 from accel_clf.training.precompile import expected
@@ -16,7 +16,7 @@ def test_training_programs(rows: int, size: int, accumulate: int, processes: int
     lengths = np.random.default_rng(rows).integers(1, 64, rows)
     together = size * processes
     orders = [permutation(rows, 0, epoch) for epoch in range(epochs)]
-    made = [GlobalBatchSampler(batches(order, together), lengths, "bucketed", 64) for order in orders]
+    made = [GlobalBatchSampler(global_batches(order, together), lengths, "bucketed", 64) for order in orders]
     announced = {program for program in expected(made, accumulate, [], processes, 2) if program.kind == "training"}
     needed = set()
     for order, epoch in zip(orders, made, strict=True):

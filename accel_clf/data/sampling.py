@@ -18,7 +18,7 @@ def permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(rows)
 
 
-def by_length(rows: np.ndarray, lengths: np.ndarray, rows_per_step: int, seed: int, epoch: int) -> np.ndarray:
+def length_grouped(rows: np.ndarray, lengths: np.ndarray, rows_per_step: int, seed: int, epoch: int) -> np.ndarray:
     """An epoch's order in which rows of similar length meet in a step, and the steps come by lot.
 
     Windows of the given order are sorted by length, which leaves to chance who meets whom among rows of about one
@@ -47,7 +47,7 @@ def count_steps(rows: int, rows_per_step: int) -> int:
     return ceil(rows / rows_per_step)
 
 
-def batches(rows: np.ndarray, size: int) -> np.ndarray:
+def global_batches(rows: np.ndarray, size: int) -> np.ndarray:
     """Rows in batches of `size` (all processes together), the last one filled up with PADDING_ROW: int64 [batches, size].
 
     A step is a whole number of batches, so an epoch's batches are its steps' batches, one after another.
@@ -58,7 +58,7 @@ def batches(rows: np.ndarray, size: int) -> np.ndarray:
     return filled.reshape(count, size)
 
 
-def batches_within(rows: np.ndarray, lengths: np.ndarray, size: int, tokens: int, processes: int) -> np.ndarray:
+def token_limited_batches(rows: np.ndarray, lengths: np.ndarray, size: int, tokens: int, processes: int) -> np.ndarray:
     """Rows in batches in which each process has at most `size` rows and, of more than one row, at most `tokens` tokens.
 
     Args:
@@ -70,7 +70,7 @@ def batches_within(rows: np.ndarray, lengths: np.ndarray, size: int, tokens: int
     Returns:
         The rows, and PADDING_ROW where a process has fewer than `size`: int64 [batches, processes * size].
     """
-    lines, found, start = batches(rows, processes), [], 0
+    lines, found, start = global_batches(rows, processes), [], 0
     while start < len(lines):
         places = np.full((processes, size), PADDING_ROW)
         some = lines[start : start + max(1, min(size, tokens // int(lengths[lines[start, 0]])))]

@@ -38,9 +38,9 @@ def batches_by_length(
     """
     rows: np.ndarray = np.argsort(-tokens.lengths, kind="stable")
     if most_tokens is None:
-        rows = sampling.batches(rows, size * processes)
+        rows = sampling.global_batches(rows, size * processes)
     else:
-        rows = sampling.batches_within(rows, tokens.lengths, size, most_tokens, processes)
+        rows = sampling.token_limited_batches(rows, tokens.lengths, size, most_tokens, processes)
     return GlobalBatchSampler(rows, tokens.lengths, layout, max_length)
 
 

@@ -39,8 +39,8 @@ def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int
     epoch_order = sampling.permutation(len(rows.labels), config.training.seed, epoch)
     if config.batch.order == "length":
         together = config.batch.rows_per_step(processes)
-        epoch_order = sampling.by_length(epoch_order, rows.tokens.lengths, together, config.training.seed, epoch)
-    batches = sampling.batches(epoch_order, config.batch.size * processes)[done:]
+        epoch_order = sampling.length_grouped(epoch_order, rows.tokens.lengths, together, config.training.seed, epoch)
+    batches = sampling.global_batches(epoch_order, config.batch.size * processes)[done:]
     return GlobalBatchSampler(batches, rows.tokens.lengths, rows.layout, config.data.max_length)
 
 

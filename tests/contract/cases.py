@@ -7,7 +7,7 @@ from torch import nn
 
 from accel_clf.core.errors import UserError
 from accel_clf.data.collate import GlobalBatchSampler, collate
-from accel_clf.data.sampling import PADDING_ROW, batches
+from accel_clf.data.sampling import PADDING_ROW, global_batches
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy, weights_digest
 from accel_clf.training.optim import make_optimizer
@@ -28,7 +28,7 @@ def linear() -> nn.Module:
 
 def some_batches() -> GlobalBatchSampler:
     """20 rows in three batches of 8 places: the last has four fillers."""
-    return GlobalBatchSampler(batches(np.arange(20), 8), TOKENS.lengths, "bucketed", 8)
+    return GlobalBatchSampler(global_batches(np.arange(20), 8), TOKENS.lengths, "bucketed", 8)
 
 
 def batches_hold_every_row_once(strategy: Strategy) -> None:

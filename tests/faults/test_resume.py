@@ -85,7 +85,7 @@ def test_the_same_rows_wherever_it_stopped(settings: Settings, tmp_path: Path, t
     assert rows == reference[stop:]
     assert weights(tmp_path / "run") == weights(tmp_path / "reference")
     for epoch in (0, 1):
-        steps = sampling.batches(sampling.permutation(302, 0, epoch), 16)
+        steps = sampling.global_batches(sampling.permutation(302, 0, epoch), 16)
         assert reference[19 * epoch : 19 * (epoch + 1)] == [
             sorted(rows[rows != PADDING_ROW].tolist()) for rows in steps
         ]

@@ -28,14 +28,14 @@ def scale_the_rate() -> None:
 
 def drop_the_tail() -> None:
     """Of an epoch's last batch, which is not full, only the first row is left."""
-    right = sampling.batches
+    right = sampling.global_batches
 
     def batches(rows: np.ndarray, size: int) -> np.ndarray:
         made = right(rows, size)
         made[len(rows) // size :, 1:] = sampling.PADDING_ROW
         return made
 
-    sampling.batches = batches
+    sampling.global_batches = batches
 
 
 def feed_a_core_the_wrong_shard() -> None:
