@@ -19,7 +19,7 @@ from torch import nn
 from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data import sampling
-from accel_clf.data.collate import GlobalBatchSampler, collate, inputs
+from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
@@ -72,7 +72,7 @@ def main() -> None:
         """Forward, loss, backward, clip, step; the batches are there already."""
         bare_model.train()
         for batch in batches:
-            logits = bare_model(**inputs(batch)).logits
+            logits = bare_model(**model_inputs(batch)).logits
             torch.autograd.backward(nn.functional.cross_entropy(logits, batch["labels"]))
             nn.utils.clip_grad_norm_(bare_model.parameters(), 1.0)
             bare_optimizer.step()

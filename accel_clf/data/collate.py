@@ -108,12 +108,12 @@ def pack(rows: Sequence[np.ndarray]) -> Batch:
     }
 
 
-def arrange(rows: Sequence[np.ndarray], layout: str, pad_id: int, width: int | None = None) -> Batch:
+def make_inputs(rows: Sequence[np.ndarray], layout: str, pad_id: int, width: int | None = None) -> Batch:
     """What the model takes in a layout: `pack`, or `pad`."""
     return pack(rows) if layout == "packed" else pad(rows, pad_id, width)
 
 
-def inputs(batch: Batch) -> Batch:
+def model_inputs(batch: Batch) -> Batch:
     """What the model takes of a batch."""
     return {name: value for name, value in batch.items() if name not in BESIDE}
 
@@ -137,7 +137,7 @@ def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, la
         wanted = np.full(len(taken), IGNORE_INDEX, np.int64)
         if labels is not None:
             wanted[taken != PADDING_ROW] = labels[taken[taken != PADDING_ROW]]
-        given = arrange([ids for _, ids in encoded], layout, pad_id, share[0].width)
+        given = make_inputs([ids for _, ids in encoded], layout, pad_id, share[0].width)
         return given | {"labels": torch.from_numpy(wanted), "rows": torch.from_numpy(taken)}
 
     return tensors

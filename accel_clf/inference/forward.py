@@ -9,7 +9,7 @@ from torch import nn
 from accel_clf.core.console import bar
 from accel_clf.core.errors import UserError
 from accel_clf.data import sampling
-from accel_clf.data.collate import GlobalBatchSampler, collate, inputs
+from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
@@ -79,7 +79,7 @@ def logits(
         for batch in strategy.batches(batches, collate(tokens, None, pad_id, layout)):
             if len(ids) % (1 if strategy.processes == 1 else BATCHES_BETWEEN_MEETINGS) == 0:
                 strategy.end_if_asked()
-            answers = model(**inputs(batch)).logits
+            answers = model(**model_inputs(batch)).logits
             found.append(answers.float())
             ids.append(batch["rows"])
             progress.advance()

@@ -13,7 +13,7 @@ from accelerate.utils import send_to_device
 from accel_clf.core.console import bar, say
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
-from accel_clf.data.collate import arrange
+from accel_clf.data.collate import make_inputs
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference.forward import logits
 from accel_clf.inference.quantize import _make_lighter
@@ -118,7 +118,7 @@ class Predictor:
             tokens, longest = sum(map(len, rows)), max(map(len, rows))
             missing = -tokens % _step(tokens)
             rows = [*rows, *(self._filler(min(longest, missing - made)) for made in range(0, missing, longest))]
-        given = send_to_device(arrange(rows, self.layout, self.pad_id), self.strategy.device)
+        given = send_to_device(make_inputs(rows, self.layout, self.pad_id), self.strategy.device)
         each = [model(**given).logits[:wanted].float() for model in self.models]
         found: np.ndarray = torch.stack(each, dim=1).cpu().numpy()
         return found

@@ -12,7 +12,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import bar
 from accel_clf.core.errors import Interrupted
 from accel_clf.data import sampling
-from accel_clf.data.collate import IGNORE_INDEX, Batch, inputs
+from accel_clf.data.collate import IGNORE_INDEX, Batch, model_inputs
 from accel_clf.strategies.base import Strategy
 from accel_clf.training.batches import TrainingRows, _steps
 from accel_clf.training.optim import rate, set_rate
@@ -139,7 +139,7 @@ def train_step(
     total: torch.Tensor | float = 0.0
     for number, batch in enumerate(batches, start=1):
         with strategy.micro_batch(model, last=number == count):
-            logits = model(**inputs(batch)).logits
+            logits = model(**model_inputs(batch)).logits
             # A sum, divided by the rows of the whole step, so that neither a ragged last batch nor an uneven share
             # weighs more than its rows (as pytorch/torchtitan does).
             loss = cross_entropy(logits.float(), batch["labels"], ignore_index=IGNORE_INDEX, reduction="sum")
