@@ -28,7 +28,7 @@ from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.training.batches import TrainingRows
 from accel_clf.training.loop import fit
-from accel_clf.training.optim import make_optimizer, set_rate
+from accel_clf.training.optim import make_optimizer, set_lr
 from accel_clf.training.state import Progress
 
 
@@ -66,7 +66,7 @@ def main() -> None:
         for places in GlobalBatchSampler(sampling.global_batches(shuffled, given.size), tokens.lengths, layout, 64)
     ]
     bare_optimizer = make_optimizer(bare_model, 0.01)
-    set_rate(bare_optimizer, 1e-5)
+    set_lr(bare_optimizer, 1e-5)
 
     def bare() -> None:
         """Forward, loss, backward, clip, step; the batches are there already."""

@@ -15,7 +15,7 @@ from accel_clf.data import sampling
 from accel_clf.data.collate import IGNORE_INDEX, Batch, model_inputs
 from accel_clf.strategies.base import Strategy
 from accel_clf.training.batches import TrainingRows, _steps
-from accel_clf.training.optim import rate, set_rate
+from accel_clf.training.optim import lr_at, set_lr
 from accel_clf.training.state import Progress
 from accel_clf.training.step_sync import _Meeting
 
@@ -97,8 +97,8 @@ def fit(
 
             step = next(steps)
             strategy.seed(sampling.step_seed(training.seed, at.step, strategy.process))
-            step_rate = rate(at.step, total, at.peak, training.warmup, training.schedule)
-            set_rate(optimizer, step_rate)
+            step_rate = lr_at(at.step, total, at.peak, training.warmup, training.schedule)
+            set_lr(optimizer, step_rate)
             loss, norm = train_step(
                 model, optimizer, step.share, len(step.places), step.rows, strategy, training.max_grad_norm
             )

@@ -16,7 +16,7 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ],
-        lr=0.0,  # set_rate sets it before every step
+        lr=0.0,  # set_lr sets it before every step
         # As in BERT's own training. Attention's key biases have no gradient but rounding noise; PyTorch's 1e-8 would
         # blow that up to steps of full size, and no two devices or numbers of processes would end alike.
         eps=1e-6,
@@ -25,12 +25,12 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     )
 
 
-def peak_rate(settings: TrainingConfig, processes: int) -> float:
+def scaled_lr(settings: TrainingConfig, processes: int) -> float:
     """The configured rate, scaled to the number of processes."""
     return settings.learning_rate * {"linear": processes, "sqrt": math.sqrt(processes), "none": 1}[settings.lr_scaling]
 
 
-def rate(step: int, total: int, peak: float, warmup: float, schedule: str) -> float:
+def lr_at(step: int, total: int, peak: float, warmup: float, schedule: str) -> float:
     """The learning rate of a step.
 
     Args:
@@ -47,6 +47,6 @@ def rate(step: int, total: int, peak: float, warmup: float, schedule: str) -> fl
     return peak * {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}[schedule]
 
 
-def set_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, value: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = value

@@ -10,7 +10,7 @@ from accel_clf.core.process_env import is_first_process
 from accel_clf.run_folder.compat import differences
 from accel_clf.training import checkpoint
 from accel_clf.training.checkpoint import Checkpoint
-from accel_clf.training.optim import peak_rate
+from accel_clf.training.optim import scaled_lr
 from accel_clf.training.prepare import Job
 
 
@@ -112,4 +112,4 @@ def peak(found: Checkpoint | None, config: Config, processes: int) -> float:
         before = Config.model_validate(found.state["config"]).training
         if (before.learning_rate, before.lr_scaling) == (config.training.learning_rate, config.training.lr_scaling):
             return float(found.state["progress"]["peak"])
-    return peak_rate(config.training, processes)
+    return scaled_lr(config.training, processes)

@@ -22,8 +22,8 @@ def skip_the_reduction() -> None:
 def scale_the_rate() -> None:
     from accel_clf.training import loop
 
-    right = loop.rate
-    loop.rate = lambda *arguments: 1.1 * right(*arguments)
+    right = loop.lr_at
+    loop.lr_at = lambda *arguments: 1.1 * right(*arguments)
 
 
 def drop_the_tail() -> None:
