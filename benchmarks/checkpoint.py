@@ -57,8 +57,8 @@ def main() -> None:
         with Writer(folder, keep=2) as writer:
 
             def save() -> None:
-                moments = strategy.host_moments(model, optimizer)
-                writer.write({"progress": asdict(progress)}, strategy.host_state(model), moments)
+                optimizer_state = strategy.gather_optimizer_state(model, optimizer)
+                writer.write({"progress": asdict(progress)}, strategy.gather_weights(model), optimizer_state)
 
             fit(model, optimizer, training_rows, settings, strategy, progress=progress,
                 measure=None, keep=lambda: None, save=save, record=lambda line: None)  # fmt: skip

@@ -33,7 +33,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert found.step == 7
     assert found.state["progress"]["seconds"] == 7.1
     assert found.weights()["weight"].tolist() == [[7.5, 7.5]] * 3
-    assert found.moments()["weight.step"].item() == 7.0
+    assert found.optimizer_state()["weight.step"].item() == 7.0
     assert found.best_weights() is None
 
 

@@ -117,13 +117,13 @@ class AccelerateStrategy(Strategy):
         gathered: torch.Tensor = self.accelerator.gather(tensor.to(self.device))
         return gathered.cpu()
 
-    def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
         state = self.accelerator.get_state_dict(model) if self.is_main or self.sharded else {}
         return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
-    def host_moments(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    def gather_optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         if not self.sharded:
-            return super().host_moments(model, _bare(optimizer))
+            return super().gather_optimizer_state(model, _bare(optimizer))
         whole: Any = get_optimizer_state_dict(model, _bare(optimizer), options=WHOLE)
         moments = whole["state"].items()
         return {f"{name}.{key}": torch.as_tensor(value) for name, of in moments for key, value in of.items()}

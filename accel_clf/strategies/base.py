@@ -103,10 +103,10 @@ class Strategy(ABC):
         """The host's tensors [N, ...] of all processes, in their order: [processes * N, ...], on all hosts."""
 
     @abstractmethod
-    def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """A copy of the whole model's weights on the host; called on all processes, complete on the first."""
 
-    def host_moments(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    def gather_optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         """What the optimizer knows of each weight, on the host, as "weight.key"; complete on the first process."""
         if not self.is_main:
             return {}
@@ -118,7 +118,7 @@ class Strategy(ABC):
         }
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
-        """Give a prepared optimizer what `host_moments` has kept."""
+        """Give a prepared optimizer what `gather_optimizer_state` has kept."""
         parameters = {name: parameter for parameter, name in parameter_names(model).items()}
         for full_name, value in moments.items():
             name, _, key = full_name.rpartition(".")

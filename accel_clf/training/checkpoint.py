@@ -54,7 +54,7 @@ class Checkpoint:
     def weights(self) -> Tensors:
         return load_file(self.folder / MODEL)
 
-    def moments(self) -> Tensors:
+    def optimizer_state(self) -> Tensors:
         return load_file(self.folder / OPTIMIZER)
 
     def best_weights(self) -> Tensors | None:
@@ -67,7 +67,7 @@ def name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def write(folder: Path, state: dict[str, Any], weights: Tensors, moments: Tensors, keep: int) -> None:
+def write(folder: Path, state: dict[str, Any], weights: Tensors, optimizer_state: Tensors, keep: int) -> None:
     """Write a checkpoint, then remove those that are not among the `keep` newest.
 
     Args:
@@ -95,7 +95,7 @@ def write(folder: Path, state: dict[str, Any], weights: Tensors, moments: Tensor
         unfinished.mkdir()
         with disk_errors(unfinished):
             save_file(weights, unfinished / MODEL)
-            save_file(moments, unfinished / OPTIMIZER)
+            save_file(optimizer_state, unfinished / OPTIMIZER)
         (unfinished / STATE).write_bytes(_json(state))
         files = {file: _measure(unfinished / file, sync=True) for file in (MODEL, OPTIMIZER, STATE)}
         (unfinished / MANIFEST).write_bytes(_json({"format": FORMAT, "files": files}))
@@ -157,10 +157,10 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
-    def write(self, state: dict[str, Any], weights: Tensors, moments: Tensors) -> None:
+    def write(self, state: dict[str, Any], weights: Tensors, optimizer_state: Tensors) -> None:
         """As `write`, from now on; waits for the one before. The tensors must not change any more."""
         self.wait()
-        self._pending = self._thread.submit(write, self.folder, state, weights, moments, self.keep)
+        self._pending = self._thread.submit(write, self.folder, state, weights, optimizer_state, self.keep)
 
     def wait(self) -> None:
         """Wait for what is being written; raises what went wrong with it."""

@@ -201,7 +201,7 @@ def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
         measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, shown=False,
     )  # fmt: skip
     strategy.check_equal(model)
-    state = strategy.host_state(model)
+    state = strategy.gather_weights(model)
     if strategy.is_main:
         np.savez(
             path,

@@ -171,7 +171,7 @@ class Run:
             self.bare, lambda moved: make_optimizer(moved, self.config.training.weight_decay)
         )
         if self.found:
-            self.strategy.restore(model, optimizer, self.found.moments())
+            self.strategy.restore(model, optimizer, self.found.optimizer_state())
             self.strategy.restore_scaler(self.found.state["scaler"])
         if self.layout == "bucketed":
             self.strategy.announce(precompile.of_job(self.job, self.strategy.processes) | self.announced)
@@ -202,16 +202,19 @@ class Run:
             }
 
         def keep() -> None:
-            state = self.strategy.host_state(model)
+            state = self.strategy.gather_weights(model)
             if self.strategy.is_main:
                 save(self.output / "model", self.bare, state, self.job.tokenizer)
 
         def save_state() -> None:
-            weights, moments = self.strategy.host_state(model), self.strategy.host_moments(model, optimizer)
+            weights, optimizer_state = (
+                self.strategy.gather_weights(model),
+                self.strategy.gather_optimizer_state(model, optimizer),
+            )
             if not self.strategy.is_main:
                 return
             now = {"progress": asdict(self.progress), "best": self.best, "scaler": self.strategy.scaler_state()}
-            writer.write(now | always, weights, moments)
+            writer.write(now | always, weights, optimizer_state)
 
         try:
             fit(

@@ -58,7 +58,7 @@ def step(strategy: Strategy, micro_batches: int, max_norm: float | None) -> None
     if norm is not None and max_norm is not None:
         assert float(norm) == pytest.approx(whole)
         of_weight *= max_norm / whole
-    state = strategy.host_state(model)
+    state = strategy.gather_weights(model)
     if strategy.is_main:
         assert torch.allclose(before - state["weight"], torch.full((2, 3), 0.5 * of_weight), rtol=1e-4)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -92,7 +92,7 @@ def gather_keeps_what_is_not_a_number_in_its_place(strategy: Strategy) -> None:
 
 def host_state_is_the_bare_models(strategy: Strategy) -> None:
     model, _ = strategy.prepare(linear(), lambda moved: make_optimizer(moved, 0.0))
-    state = strategy.host_state(model)
+    state = strategy.gather_weights(model)
     if strategy.is_main:
         assert list(state) == ["weight", "bias"]
         assert weights_digest(state) == weights_digest(linear().state_dict())

@@ -242,8 +242,8 @@ def test_the_host_moments_come_back(tmp_path: Path, settings: Settings) -> None:
     go(settings, tmp_path / "run", {"training": {"epochs": 1}})
     found, _ = newest(tmp_path / "run" / "checkpoints")
     assert found
-    moments, model = found.moments(), found.weights()
+    optimizer_state, model = found.optimizer_state(), found.weights()
     trained = {name for name in model if "position_ids" not in name}
-    assert set(moments) == {f"{name}.{key}" for name in trained for key in ("step", "exp_avg", "exp_avg_sq")}
-    assert {float(value) for name, value in moments.items() if name.endswith(".step")} == {19.0}
-    assert all(np.isfinite(value.numpy()).all() for value in moments.values())
+    assert set(optimizer_state) == {f"{name}.{key}" for name in trained for key in ("step", "exp_avg", "exp_avg_sq")}
+    assert {float(value) for name, value in optimizer_state.items() if name.endswith(".step")} == {19.0}
+    assert all(np.isfinite(value.numpy()).all() for value in optimizer_state.values())

@@ -159,7 +159,7 @@ class OnCores(Strategy):
     def _gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensors of all cores, one after another."""
 
-    def host_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
         return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()} if self.is_main else {}
 
     def barrier(self) -> None:
