@@ -12,7 +12,7 @@ from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.data.dataset import Categorical, Dataset
 from accel_clf.data.tokenization import TokenizedDataset
-from accel_clf.inference.evaluate import measure
+from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.forward import logits
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.targets.metrics import averages, classification, further
@@ -103,7 +103,7 @@ def test_any_metric_by_path(tmp_path: Path) -> None:
     assert further([str(path)], labels, np.array([0, 1, 0])) == {"hits": 2.0}
     settings = EvaluationConfig(metric="hits", metrics=(str(path), "hits"))
     with pytest.raises(ConfigError, match="hits cannot be used"):  # a name that is nowhere, offline
-        measure(np.full((3, 2), 0.5), some_rows(labels), settings)
+        evaluate(np.full((3, 2), 0.5), some_rows(labels), settings)
 
 
 def test_larger_scores_are_better() -> None:
@@ -111,6 +111,6 @@ def test_larger_scores_are_better() -> None:
     good, bad = np.array([[5, 0], [0, 5]], np.float32), np.array([[0, 5], [5, 0]], np.float32)
     for metric in ("accuracy", "macro_f1", "weighted_f1", "log_loss"):
         settings = EvaluationConfig(metric=metric)
-        scores = [measure(probabilities(found), some_rows(labels), settings).score for found in (good, bad)]
+        scores = [evaluate(probabilities(found), some_rows(labels), settings).score for found in (good, bad)]
         assert scores[0] > scores[1]
     assert probabilities(good).sum(axis=1) == pytest.approx([1, 1])

@@ -24,7 +24,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     from accel_clf.cross_validation import aggregate
     from accel_clf.data.sources import read
     from accel_clf.data.tokenization import tokenize
-    from accel_clf.inference.evaluate import measure
+    from accel_clf.inference.evaluate import evaluate
     from accel_clf.inference.predictor import Predictor
     from accel_clf.reports import text
     from accel_clf.run_folder.layout import read_config
@@ -39,9 +39,9 @@ def _evaluate(argv: Sequence[str]) -> int:
     tokens = tokenize(rows, predictor.tokenizer, data.max_length)
     settings = predictor.config.evaluation
     each = predictor.logits(tokens, shown=True)
-    found = measure(predictor.together(each), rows, settings).metrics
+    found = evaluate(predictor.together(each), rows, settings).metrics
     if len(each) > 1:
-        alone = [measure(probabilities(logits), rows, settings).metrics for logits in each]
+        alone = [evaluate(probabilities(logits), rows, settings).metrics for logits in each]
         found["models"] = aggregate.over_folds(alone)
     print(json.dumps(found, ensure_ascii=False) if arguments.json else text.metrics(found))
     return DONE

@@ -12,7 +12,7 @@ from accel_clf.core.console import say
 from accel_clf.core.files import whole, write_json
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
-from accel_clf.inference.evaluate import measure
+from accel_clf.inference.evaluate import evaluate
 from accel_clf.run_folder.layout import fold_name
 from accel_clf.run_folder.predictions import ANSWERS, read_logits, write_measured
 from accel_clf.targets import calibration
@@ -43,7 +43,7 @@ def collect(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, 
         own = np.flatnonzero(assignment == fold)
         held_out = rows.take(own)
         logits[own] = read_logits(output / fold_name(fold) / ANSWERS["held_out"], held_out)
-        each.append(measure(probabilities(logits[own]), held_out, settings).metrics)
+        each.append(evaluate(probabilities(logits[own]), held_out, settings).metrics)
     labels = rows.labels.codes
     temperature = calibration.temperature(logits, labels)
     more: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}
@@ -53,7 +53,7 @@ def collect(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, 
     results: dict[str, Any] = {
         "folds": config.folds,
         **over_folds(each),
-        "out_of_fold": measure(probabilities(logits), rows, settings).metrics,
+        "out_of_fold": evaluate(probabilities(logits), rows, settings).metrics,
         "calibration": _calibration(logits, labels, assignment, temperature),
         "suspect_labels": _write_suspects(output, rows, probabilities(logits / temperature), assignment),
     }
@@ -149,8 +149,8 @@ def _test(config: Config, rows: Dataset, temperature: float) -> dict[str, Any]:
     logits = [read_logits(output / fold_name(fold) / name, rows) for fold in range(config.folds)]
     together = np.mean([probabilities(of_fold / temperature) for of_fold in logits], axis=0)
     write_measured(output / name, rows, np.log(together).astype(np.float32))
-    alone = [measure(probabilities(of_fold), rows, config.evaluation).metrics for of_fold in logits]
-    return {"ensemble": measure(together, rows, config.evaluation).metrics, **over_folds(alone)}
+    alone = [evaluate(probabilities(of_fold), rows, config.evaluation).metrics for of_fold in logits]
+    return {"ensemble": evaluate(together, rows, config.evaluation).metrics, **over_folds(alone)}
 
 
 def _baseline(rows: Dataset, folds: np.ndarray, count: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from accel_clf.core.console import say
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import tokenize
-from accel_clf.inference.evaluate import measure
+from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
 
 
@@ -28,7 +28,7 @@ def check_int8(run: Path, check: str, max_loss: float) -> None:
         rows = read(check, data, split="test", label_names=predictor.labels)
         tokens = tokenize(rows, predictor.tokenizer, data.max_length)
         scores = predictor.together(predictor.logits(tokens))
-        accuracy[precision] = measure(scores, rows, predictor.config.evaluation).metrics["accuracy"]
+        accuracy[precision] = evaluate(scores, rows, predictor.config.evaluation).metrics["accuracy"]
     told = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
     if accuracy["fp32"] - accuracy["int8"] > max_loss:
         raise ConfigError(told, f"a loss of at most {max_loss}", "--precision auto, or a larger --max_loss")

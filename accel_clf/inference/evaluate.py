@@ -13,7 +13,7 @@ from accel_clf.targets.metrics import LOWER_IS_BETTER, classification, further
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvalResult:
     """What an evaluation found.
 
     Attributes:
@@ -25,7 +25,7 @@ class Measured:
     score: float
 
 
-def measure(sure: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> Measured:
+def evaluate(sure: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> EvalResult:
     """The metrics of probabilities [rows, classes] against the rows' labels.
 
     Raises:
@@ -41,4 +41,4 @@ def measure(sure: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> Meas
         )
     value = metrics[settings.metric]
     score = -value if settings.metric in LOWER_IS_BETTER else value
-    return Measured(metrics, -inf if isnan(score) else score)
+    return EvalResult(metrics, -inf if isnan(score) else score)

@@ -16,7 +16,7 @@ from accel_clf.core.console import say
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import in_a_core, is_first_process, once_a_process
-from accel_clf.inference.evaluate import measure
+from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.forward import logits
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_trained, save
@@ -280,7 +280,7 @@ class Run:
         found = self._logits(model, "validation")
         if not self.strategy.is_main:
             return False
-        measured = measure(probabilities(found), rows, self.config.evaluation)
+        measured = evaluate(probabilities(found), rows, self.config.evaluation)
         averages = {name: value for name, value in measured.metrics.items() if isinstance(value, float)}
         self._record({"event": "validation", "step": step, **averages})
         self._tell(f"step {step}: " + "  ".join(f"{name} {value:.4f}" for name, value in averages.items()))
@@ -301,6 +301,6 @@ class Run:
         for part, rows in wanted.items():
             found = self._logits(saved, part)
             if self.strategy.is_main:
-                results[part] = measure(probabilities(found), rows, self.config.evaluation).metrics
+                results[part] = evaluate(probabilities(found), rows, self.config.evaluation).metrics
                 write_measured(self.output / ANSWERS[part], rows, found)
         return results
