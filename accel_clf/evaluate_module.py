@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from accel_clf.targets.metrics import averages
+from accel_clf.targets.metrics import average_metrics
 
 _DESCRIPTION = "Accuracy, macro and weighted F1 and log loss of a classifier's probabilities, by scikit-learn."
 _INPUTS = "predictions: probabilities [rows, classes]. references: the right classes, int [rows]."
@@ -28,4 +28,4 @@ class Classification(evaluate.Metric):  # type: ignore[misc]
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
         probabilities = np.asarray(predictions, np.float64)  # scikit-learn wants sums closer to one than float32 has
-        return averages(np.asarray(references), probabilities / probabilities.sum(axis=1, keepdims=True))
+        return average_metrics(np.asarray(references), probabilities / probabilities.sum(axis=1, keepdims=True))

@@ -15,7 +15,7 @@ from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.forward import logits
 from accel_clf.strategies.accelerate import AccelerateStrategy
-from accel_clf.targets.metrics import averages, classification, further
+from accel_clf.targets.metrics import average_metrics, classification_metrics, extra_metrics
 from accel_clf.targets.scores import probabilities
 
 
@@ -61,7 +61,7 @@ def test_metrics_by_hand() -> None:
     labels = np.array([0, 0, 1, 1, 1])
     sure = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.8, 0.2]], np.float32)
     slices = Categorical(("de", "en"), np.array([0, 0, 0, 1, 1]))
-    found = classification(labels, sure, ("no", "yes"), slices.codes, slices.names)
+    found = classification_metrics(labels, sure, ("no", "yes"), slices.codes, slices.names)
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert found["confusion"] == [[1, 1], [1, 2]]
     assert found["per_class"]["yes"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "rows": 3})
@@ -79,7 +79,7 @@ def test_the_local_evaluate_module_gives_the_same(tmp_path: Path, monkeypatch: p
     labels = random.integers(0, 3, 50)
     module = evaluate.load(evaluate_module.__file__, keep_in_memory=True)
     exact = sure.astype(np.float64) / sure.sum(axis=1, keepdims=True, dtype=np.float64)
-    assert module.compute(predictions=sure, references=labels) == pytest.approx(averages(labels, exact))
+    assert module.compute(predictions=sure, references=labels) == pytest.approx(average_metrics(labels, exact))
 
 
 OWN_METRIC = """
@@ -100,7 +100,7 @@ def test_any_metric_by_path(tmp_path: Path) -> None:
     path = tmp_path / "hits.py"
     path.write_text(OWN_METRIC)
     labels = np.array([0, 1, 1])
-    assert further([str(path)], labels, np.array([0, 1, 0])) == {"hits": 2.0}
+    assert extra_metrics([str(path)], labels, np.array([0, 1, 0])) == {"hits": 2.0}
     settings = EvaluationConfig(metric="hits", metrics=(str(path), "hits"))
     with pytest.raises(ConfigError, match="hits cannot be used"):  # a name that is nowhere, offline
         evaluate(np.full((3, 2), 0.5), some_rows(labels), settings)

@@ -9,7 +9,7 @@ import numpy as np
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.dataset import Dataset
-from accel_clf.targets.metrics import LOWER_IS_BETTER, classification, further
+from accel_clf.targets.metrics import LOWER_IS_BETTER, classification_metrics, extra_metrics
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def evaluate(sure: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> Eva
         ConfigError: `settings.metric` is not among them.
     """
     slices = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
-    metrics = classification(rows.labels.codes, sure, rows.label_names, *slices)
-    metrics |= further(settings.metrics, rows.labels.codes, sure.argmax(axis=1))
+    metrics = classification_metrics(rows.labels.codes, sure, rows.label_names, *slices)
+    metrics |= extra_metrics(settings.metrics, rows.labels.codes, sure.argmax(axis=1))
     if settings.metric not in metrics:  # a module of `evaluate` names its numbers as it likes
         raise ConfigError(
             f"evaluation.metric is {settings.metric}, and no metric answered with that name",

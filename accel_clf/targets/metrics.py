@@ -10,7 +10,7 @@ from accel_clf.core.errors import ConfigError
 LOWER_IS_BETTER = ("log_loss",)
 
 
-def classification(
+def classification_metrics(
     labels: np.ndarray,
     probabilities: np.ndarray,
     names: Sequence[str],
@@ -39,18 +39,18 @@ def classification(
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "rows": int(n)}
         for name, p, r, f, n in zip(names, *columns, strict=True)
     }
-    results: dict[str, Any] = averages(labels, probabilities)
+    results: dict[str, Any] = average_metrics(labels, probabilities)
     results["per_class"] = per_class
     results["confusion"] = confusion_matrix(labels, predicted, labels=every_class).tolist()
     if slices is not None:
         results["slices"] = {
-            slice_names[code]: averages(labels[slices == code], probabilities[slices == code])
+            slice_names[code]: average_metrics(labels[slices == code], probabilities[slices == code])
             for code in np.unique(slices)
         }
     return results
 
 
-def averages(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def average_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """Count "rows" and compute the metrics in config.METRICS; F1 is over classes among labels or predictions."""
     from sklearn.metrics import accuracy_score, f1_score, log_loss
 
@@ -65,7 +65,7 @@ def averages(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     }
 
 
-def further(names: Sequence[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+def extra_metrics(names: Sequence[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Metrics of the `evaluate` library, by name or path.
 
     Raises:

@@ -15,7 +15,7 @@ from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, trained_labels
-from accel_clf.targets.metrics import further
+from accel_clf.targets.metrics import extra_metrics
 from accel_clf.training.batches import TrainingRows
 
 
@@ -97,7 +97,7 @@ def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Job, nn
     job = Job(config, found, load_tokenizer(config.model, found.train, length), {})
     model = job.load_model()
     check_fits(model, config.model.name, largest_token=0, max_length=length)
-    further(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
+    extra_metrics(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
 
     def tokens_of(rows: Dataset) -> TokenizedDataset:
         tokens = tokenize(rows, job.tokenizer, length, shown=speaks)
