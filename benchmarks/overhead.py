@@ -23,7 +23,7 @@ from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
-from accel_clf.models.kernels.dropout import quicken
+from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.training.batches import TrainingRows
@@ -51,7 +51,7 @@ def main() -> None:
     model = load_model(ModelConfig(name=given.model), rows.label_names, tokenizer, 64, 0)
     layout, _ = apply_layout(model, strategy.layout)
     bare_model = copy.deepcopy(model)
-    quicken(bare_model)  # dropout is the same
+    replace_dropout(bare_model)  # dropout is the same
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id)
 

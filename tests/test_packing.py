@@ -15,7 +15,7 @@ from accel_clf.data.collate import pack, pad
 from accel_clf.models.families import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.attention import _Attend, _attend_nested, _attention
-from accel_clf.models.kernels.dropout import Dropout, Keep, quicken
+from accel_clf.models.kernels.dropout import Dropout, DropoutMask, replace_dropout
 
 PAD, VOCABULARY, LONGEST = 1, 50, 512
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
@@ -79,7 +79,7 @@ def test_dropout_has_the_same_distribution(family: str) -> None:
     draws, lengths = 400, [9, 3, 20, 1]
     rows = rows_of(lengths) * draws
     quick = packed_copy(plain)
-    quicken(quick)
+    replace_dropout(quick)
     torch.manual_seed(1)
     found = []
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_dropout(rate: float) -> None:
 
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (2, 3, 7), (0, 4)])
 def test_masks_of_any_shape(shape: tuple[int, ...]) -> None:
-    assert Keep(0.5).mask(shape).shape == shape
+    assert DropoutMask(0.5).mask(shape).shape == shape
 
 
 def test_what_cannot_be_packed() -> None:
@@ -156,7 +156,7 @@ def test_what_cannot_be_packed() -> None:
 def test_the_saved_folder_is_the_same(tmp_path: Any) -> None:
     plain = make("bert")
     for name, model in (("plain", plain), ("packed", packed_copy(plain))):
-        quicken(model)
+        replace_dropout(model)
         model.save_pretrained(tmp_path / name)
     files = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("plain", "packed")]
     assert files[0] == files[1]
@@ -170,7 +170,7 @@ def test_a_step_is_the_same_each_time_on_two_threads() -> None:
     torch.set_num_threads(2)
     try:
         model = packed_copy(make("bert", attention_probs_dropout_prob=0.1)).train()
-        quicken(model)
+        replace_dropout(model)
         batch, found = pack(rows_of([LONGEST] * 3)), set()  # threads meet in the second
         for _ in range(10):
             torch.manual_seed(0)

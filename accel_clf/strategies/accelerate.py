@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from accel_clf.core.process_env import cpu_wanted, is_elastic
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
-from accel_clf.models.kernels.dropout import quicken
+from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.kernels.embedding_grad import RowGradients
 from accel_clf.strategies.base import OptimizerOf, Strategy
 from accel_clf.strategies.loader import _some_at_once, make_loader
@@ -72,7 +72,7 @@ class AccelerateStrategy(Strategy):
     def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
         self.accelerator.free_memory()  # of an earlier run
         if self.device.type == "cpu":
-            quicken(model)
+            replace_dropout(model)
         model.to(self.device)
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))

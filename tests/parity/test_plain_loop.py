@@ -15,7 +15,7 @@ from accel_clf.data.sampling import step_seed
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernels import embedding_grad
-from accel_clf.models.kernels.dropout import quicken
+from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.training.batches import TrainingRows
@@ -67,7 +67,7 @@ def case(reviews: Path, tiny_bert: Path) -> Case:
 def plain_loop(case: Case, size: int, epochs: int) -> tuple[nn.Module, int]:
     """Fine-tuning in plain PyTorch: no strategy, no loader, no layout. Dropout is on, ours, and its seeds the same."""
     model = case.model().train()
-    quicken(model)
+    replace_dropout(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from accel_clf.models.kernels.dropout import Keep
+from accel_clf.models.kernels.dropout import DropoutMask
 
 SCORES_TOGETHER = 1 << 16  # of a head
 
@@ -93,7 +93,7 @@ class _Attend(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        keep, groups = Keep(dropout), groups_of(lengths)
+        keep, groups = DropoutMask(dropout), groups_of(lengths)
         attended = torch.empty_like(query.transpose(1, 2))
         kept = []
         for group in groups:

@@ -13,7 +13,7 @@ from torch import nn
 LEVELS = 1 << 16
 
 
-class Keep:
+class DropoutMask:
     """What dropout keeps, seeded by torch's generator and so by the step.
 
     Args:
@@ -39,7 +39,7 @@ class Keep:
 class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, rate: float) -> torch.Tensor:
-        keep = Keep(rate)
+        keep = DropoutMask(rate)
         ctx.mask, ctx.scale = keep.mask(tuple(values.shape)), keep.scale
         kept: torch.Tensor = ctx.mask.to(values.dtype).mul_(values).mul_(ctx.scale)
         return kept
@@ -59,7 +59,7 @@ class Dropout(nn.Dropout):
         return dropped
 
 
-def quicken(model: nn.Module) -> None:
+def replace_dropout(model: nn.Module) -> None:
     """Replace every torch.nn.Dropout in `model`, in place."""
     for module in model.modules():
         for name, child in module.named_children():
