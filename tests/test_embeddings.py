@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from accel_clf.models.kernels import embedding_grad
-from accel_clf.models.kernels.embedding_grad import RowGradients
+from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 
 ROWS, WIDTH = 50, 8
 Ids = st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=200)
@@ -33,7 +33,7 @@ def backward(embedding: nn.Embedding, ids: list[int], seed: int) -> None:
 def test_the_same_bits_as_dense_gradients(steps: list[list[int]], padding: int | None) -> None:
     plain = nn.Embedding(ROWS, WIDTH, padding_idx=padding)
     quick = copy.deepcopy(plain)
-    gradients = RowGradients(quick)
+    gradients = SparseEmbeddingGrad(quick)
     for seed, ids in enumerate(steps):
         for embedding in (plain, quick):
             embedding.zero_grad()
@@ -50,7 +50,7 @@ def test_the_same_bits_as_dense_gradients(steps: list[list[int]], padding: int |
 def test_micro_batches_add_up(first: list[int], second: list[int]) -> None:
     plain = nn.Embedding(ROWS, WIDTH)
     quick = copy.deepcopy(plain)
-    gradients = RowGradients(quick)
+    gradients = SparseEmbeddingGrad(quick)
     for embedding in (plain, quick):
         backward(embedding, first, 0)
         backward(embedding, second, 1)
@@ -63,7 +63,7 @@ def test_weights_that_are_frozen_or_shared_keep_their_gradients() -> None:
     shared = nn.Embedding(ROWS, WIDTH)
     output = nn.Linear(WIDTH, ROWS, bias=False)
     output.weight = shared.weight
-    gradients = RowGradients(nn.ModuleList([frozen, shared, output]))
+    gradients = SparseEmbeddingGrad(nn.ModuleList([frozen, shared, output]))
     output(shared(torch.tensor([1, 2]))).sum().backward()
     found = shared.weight.grad
     gradients.fill()

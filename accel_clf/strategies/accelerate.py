@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 from accel_clf.core.process_env import cpu_wanted, is_elastic
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.models.kernels.dropout import replace_dropout
-from accel_clf.models.kernels.embedding_grad import RowGradients
+from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.strategies.base import OptimizerOf, Strategy
 from accel_clf.strategies.loader import _some_at_once, make_loader
 from accel_clf.strategies.precision import _precision
@@ -54,7 +54,7 @@ class AccelerateStrategy(Strategy):
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.parameters: list[nn.Parameter] = []
-        self.row_gradients: RowGradients | None = None
+        self.row_gradients: SparseEmbeddingGrad | None = None
         self._new_scaler = self.scaler_state()
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
         self.layout = "padded" if self.sharded else "packed"
@@ -79,7 +79,7 @@ class AccelerateStrategy(Strategy):
         self.check_equal(model)
         # DDP wants dense gradients; a step that fp16's scaler leaves out would leave its infinities in the tables.
         plain = self.device.type == "cpu" and self.processes == 1 and not self.accelerator.scaler
-        self.row_gradients = RowGradients(model) if plain else None
+        self.row_gradients = SparseEmbeddingGrad(model) if plain else None
         prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.

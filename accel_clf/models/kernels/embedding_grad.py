@@ -12,7 +12,7 @@ from torch import nn
 LARGE = 1 << 20  # elements, from which on it pays
 
 
-class RowGradients:
+class SparseEmbeddingGrad:
     """Takes the sparse gradients of a model's embeddings, and gives the optimizer dense ones with the same bits.
 
     Args:
