@@ -11,7 +11,7 @@ from torch import nn
 from accel_clf.models.checks import first_position
 from accel_clf.models.families import stack_of
 from accel_clf.models.kernels.attention import _attention
-from accel_clf.models.kernels.first_token import _FirstTokens
+from accel_clf.models.kernels.first_token import ClsOnlyLayer
 
 PACKED = "packed"  # its name among transformers' implementations of attention
 
@@ -31,4 +31,4 @@ def pack(model: nn.Module) -> None:
 
     model.register_forward_pre_hook(place, with_kwargs=True)
     last = stack_of(model).layer[-1]
-    last.forward = _FirstTokens(last)
+    last.forward = ClsOnlyLayer(last)

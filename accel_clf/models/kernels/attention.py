@@ -44,7 +44,7 @@ def _attention(
             query, key, value, lengths, scaling, dropout
         )
         return attended, None
-    groups, heads, size = groups_of(lengths), query.shape[1], query.shape[3]
+    groups, heads, size = length_groups(lengths), query.shape[1], query.shape[3]
     sizes = [documents.stop - documents.start for documents, _ in groups]
     apart = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
     found = []
@@ -93,7 +93,7 @@ class _Attend(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        keep, groups = DropoutMask(dropout), groups_of(lengths)
+        keep, groups = DropoutMask(dropout), length_groups(lengths)
         attended = torch.empty_like(query.transpose(1, 2))
         kept = []
         for group in groups:
@@ -126,7 +126,7 @@ class _Attend(torch.autograd.Function):
 
 
 @lru_cache(maxsize=4)  # all layers of a batch ask
-def groups_of(lengths: tuple[int, ...]) -> list[tuple[slice, int]]:
+def length_groups(lengths: tuple[int, ...]) -> list[tuple[slice, int]]:
     """Neighbours of one length, as many as fit a processor's cache: their tokens, and how many they are."""
     found, start = [], 0
     for length, same in groupby(lengths):

@@ -14,10 +14,10 @@ def read_as_they_are(model: nn.Module) -> tuple[nn.Module, ...]:
     if not can_pack(model):
         return ()
     last = stack_of(model).layer[-1]
-    return projections_of(last)[2:] if isinstance(last.forward, _FirstTokens) else ()
+    return projections_of(last)[2:] if isinstance(last.forward, ClsOnlyLayer) else ()
 
 
-class _FirstTokens:
+class ClsOnlyLayer:
     """A layer's answers at each document's first token: [1, tokens, width] to [documents, 1, width]."""
 
     def __init__(self, layer: Any) -> None:
@@ -32,7 +32,7 @@ class _FirstTokens:
         # By bf16 a CPU makes and keeps a kernel for each shape: few in training, but a server's memory would grow.
         kind = asked.dtype if torch.is_grad_enabled() else torch.float32
         with torch.autocast(hidden.device.type, enabled=False):
-            read = _read(projections, hidden.to(kind), asked.to(kind), lengths, starts).to(asked.dtype)
+            read = cls_attention(projections, hidden.to(kind), asked.to(kind), lengths, starts).to(asked.dtype)
         if is_distilberts(layer):
             attended = layer.sa_layer_norm(layer.attention.out_lin(read) + first)
             answered: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
@@ -41,7 +41,7 @@ class _FirstTokens:
         return answered.transpose(0, 1)
 
 
-def _read(
+def cls_attention(
     layer: Projections, hidden: torch.Tensor, asked: torch.Tensor, lengths: Sequence[int], starts: torch.Tensor
 ) -> torch.Tensor:
     """What first tokens, by their queries [1, documents, width], take from their own documents' tokens.

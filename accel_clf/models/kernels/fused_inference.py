@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from accel_clf.models.families import Projections, is_distilberts, projections_of, stack_of
-from accel_clf.models.kernels.attention import groups_of
+from accel_clf.models.kernels.attention import length_groups
 from accel_clf.models.kernels.first_token import read_as_they_are
 
 
@@ -77,7 +77,7 @@ class _Layer(nn.Module):
     ) -> torch.Tensor:
         tokens = self.query_key_value(hidden)[0]
         parts = tokens.view(len(tokens), 3, -1, self.size)
-        attended = torch.cat([self._attend(parts[documents], count) for documents, count in groups_of(lengths)])
+        attended = torch.cat([self._attend(parts[documents], count) for documents, count in length_groups(lengths)])
         hidden = self.attention_norm(self.out(attended.flatten(1)) + hidden)
         answered: torch.Tensor = self.norm(self.down(self.activation(self.up(hidden))) + hidden)
         return answered
