@@ -42,7 +42,7 @@ def _predict(argv: Sequence[str]) -> int:
     from accel_clf.data.sources import check_text, read_texts
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.layout import read_config
-    from accel_clf.run_folder.predictions import answer, write
+    from accel_clf.run_folder.predictions import prediction, write_table
 
     data = read_config(arguments.run).data
     texts: Iterator[str]
@@ -57,12 +57,12 @@ def _predict(argv: Sequence[str]) -> int:
     predictor = Predictor(arguments.run, arguments.precision)
     columns = ("text", "label", "score")
     found = predictor.predict(texts, shown=output is not None)
-    answers = ({"text": text, **answer(predictor.labels, scores)} for text, scores in found)
+    answers = ({"text": text, **prediction(predictor.labels, scores)} for text, scores in found)
     if output is not None:
         with whole(output) as file:
-            write(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
+            write_table(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
     elif arguments.json:
-        write(sys.stdout, answers, columns, predictor.labels, as_csv=False)
+        write_table(sys.stdout, answers, columns, predictor.labels, as_csv=False)
     else:
         for row in answers:
             print(f"{row['label']}  {row['score']:.4f}  {row['text']}")

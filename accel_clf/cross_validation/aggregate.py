@@ -14,7 +14,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.run_folder.layout import fold_name
-from accel_clf.run_folder.predictions import ANSWERS, read_logits, write_measured
+from accel_clf.run_folder.predictions import ANSWERS, read_logits, write_predictions
 from accel_clf.targets import calibration
 from accel_clf.targets.scores import probabilities
 from accel_clf.training import baseline
@@ -49,7 +49,7 @@ def collect(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, 
     more: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}
     if rows.slices:
         more["slice"] = [rows.slices.names[code] for code in rows.slices.codes]
-    write_measured(output / "out_of_fold.csv", rows, logits, more)
+    write_predictions(output / "out_of_fold.csv", rows, logits, more)
     results: dict[str, Any] = {
         "folds": config.folds,
         **over_folds(each),
@@ -148,7 +148,7 @@ def _test(config: Config, rows: Dataset, temperature: float) -> dict[str, Any]:
     name = ANSWERS["test"]
     logits = [read_logits(output / fold_name(fold) / name, rows) for fold in range(config.folds)]
     together = np.mean([probabilities(of_fold / temperature) for of_fold in logits], axis=0)
-    write_measured(output / name, rows, np.log(together).astype(np.float32))
+    write_predictions(output / name, rows, np.log(together).astype(np.float32))
     alone = [evaluate(probabilities(of_fold), rows, config.evaluation).metrics for of_fold in logits]
     return {"ensemble": evaluate(together, rows, config.evaluation).metrics, **over_folds(alone)}
 

@@ -17,14 +17,14 @@ from accel_clf.targets.scores import probabilities
 ANSWERS = {"test": "predictions.csv", "held_out": "held_out.csv"}
 
 
-def answer(names: Sequence[str], probabilities: Iterable[float]) -> dict[str, Any]:
+def prediction(names: Sequence[str], probabilities: Iterable[float]) -> dict[str, Any]:
     """A row's label, its score, and every class's: what `predict` writes."""
     scores = {name: float(value) for name, value in zip(names, probabilities, strict=True)}
     label = max(scores, key=lambda name: scores[name])
     return {"label": label, "score": scores[label], "scores": scores}
 
 
-def write(
+def write_table(
     file: IO[str], answers: Iterable[dict[str, Any]], columns: Sequence[str], names: Sequence[str], as_csv: bool
 ) -> None:
     """Answers as CSV, with a column `score:NAME` a class, or as JSON lines.
@@ -44,7 +44,7 @@ def write(
     writer.writerows([*(row[column] for column in columns), *row["scores"].values()] for row in answers)
 
 
-def write_measured(
+def write_predictions(
     path: Path, rows: Dataset, logits: np.ndarray, more: Mapping[str, Iterable[Any]] | None = None
 ) -> None:
     """Labelled rows as CSV: place in the source, right label, answer, score, and each class's score and logit.
@@ -69,7 +69,7 @@ def write_measured(
 
 
 def read_logits(path: Path, rows: Dataset) -> np.ndarray:
-    """The logits that `write_measured` has written of these rows: float32 [rows, classes].
+    """The logits that `write_predictions` has written of these rows: float32 [rows, classes].
 
     Raises:
         UserError: the file is not there, or not of all these rows and no others.

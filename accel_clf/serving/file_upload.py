@@ -15,7 +15,7 @@ from flask import request
 
 from accel_clf.core.errors import DataError
 from accel_clf.data.sources import read_texts
-from accel_clf.run_folder.predictions import answer
+from accel_clf.run_folder.predictions import prediction
 from accel_clf.serving.errors import RefusedError
 
 KINDS = {
@@ -102,7 +102,7 @@ def _answered(
     records = iter(records)
     while some := list(islice(records, ROWS_AT_ONCE)):
         scores = score([record[column] for record in some])
-        yield from zip(some, (answer(names, row) for row in scores), strict=True)
+        yield from zip(some, (prediction(names, row) for row in scores), strict=True)
 
 
 def _line(dialect: str, values: Sequence[Any]) -> bytes:

@@ -23,7 +23,7 @@ from accel_clf.models.loading import load_trained, save
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.environment import describe_environment, versions
 from accel_clf.run_folder.lock import Claim
-from accel_clf.run_folder.predictions import ANSWERS, write_measured
+from accel_clf.run_folder.predictions import ANSWERS, write_predictions
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Program, Strategy
 from accel_clf.targets.scores import probabilities
@@ -302,5 +302,5 @@ class Run:
             found = self._logits(saved, part)
             if self.strategy.is_main:
                 results[part] = evaluate(probabilities(found), rows, self.config.evaluation).metrics
-                write_measured(self.output / ANSWERS[part], rows, found)
+                write_predictions(self.output / ANSWERS[part], rows, found)
         return results
