@@ -22,7 +22,7 @@ class BatchSlot(NamedTuple):
 
 Batch = dict[str, Any]  # what the model takes, and beside it labels and rows
 Collate = Callable[[Sequence[BatchSlot]], Batch]
-BESIDE = ("labels", "rows")
+NOT_MODEL_INPUTS = ("labels", "rows")
 
 
 def buckets(lengths: np.ndarray, max_length: int) -> np.ndarray:
@@ -115,7 +115,7 @@ def make_inputs(rows: Sequence[np.ndarray], layout: str, pad_id: int, width: int
 
 def model_inputs(batch: Batch) -> Batch:
     """What the model takes of a batch."""
-    return {name: value for name, value in batch.items() if name not in BESIDE}
+    return {name: value for name, value in batch.items() if name not in NOT_MODEL_INPUTS}
 
 
 def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, layout: str) -> Collate:

@@ -25,13 +25,15 @@ from accel_clf.serving.app import create_app
 from accel_clf.serving.middleware import MEGABYTE
 from accel_clf.serving.service import Service
 
-ITSELF = ("127.0.0.1", "localhost", "[::1]", "::1")
-BESIDE = 32  # threads that say how it is, refuse, and stream files, when all others wait for the model
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
+RESERVED_THREADS = 32  # threads that say how it is, refuse, and stream files, when all others wait for the model
 CLOSING = 5.0  # seconds for the thread that computes to end, when nobody waits for it
-QUIET = 0.3  # seconds after which a connection that has asked for nothing is not expected to, when the server ends
-HALF_A_REQUEST = 2.0  # the same for one that has asked for half of something
-FEW = 4  # requests in work; with more, connections are looked at together now and then
-PAUSE = 0.005  # seconds between two looks, of which each costs some time for every connection
+IDLE_SECONDS = (
+    0.3  # seconds after which a connection that has asked for nothing is not expected to, when the server ends
+)
+HALF_REQUEST_SECONDS = 2.0  # the same for one that has asked for half of something
+BUSY_THRESHOLD = 4  # requests in work; with more, connections are looked at together now and then
+POLL_INTERVAL = 0.005  # seconds between two looks, of which each costs some time for every connection
 OTHER_FILES = 128  # that this process may have open besides its connections
 LINGER = 5.0  # seconds for which a request that is too large is read after it has been refused
 
@@ -105,7 +107,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         """Whether nothing has been asked here that is not answered, nor is about to be."""
         silent = now - max(self.last_activity, self.creation_time)
         answered = not self.requests and not self.total_outbufs_len
-        return bool(self.lingers_until) or (answered and silent > (HALF_A_REQUEST if self.request else QUIET))
+        return bool(self.lingers_until) or (
+            answered and silent > (HALF_REQUEST_SECONDS if self.request else IDLE_SECONDS)
+        )
 
 
 class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
@@ -133,9 +137,9 @@ def serve(run: Path, settings: ServeConfig) -> int:
     Raises:
         UserError: the address cannot be listened on.
     """
-    if not settings.names and settings.host in ITSELF:
+    if not settings.names and settings.host in LOOPBACK_HOSTS:
         # So that no page of another site can reach this server by a name of its own.
-        settings = settings.model_copy(update={"names": ITSELF})
+        settings = settings.model_copy(update={"names": LOOPBACK_HOSTS})
     app = create_app(run, settings)
     service: Service = app.extensions["accel_clf"]
     sockets: dict[int, Any] = {}
@@ -145,11 +149,11 @@ def serve(run: Path, settings: ServeConfig) -> int:
             map=sockets,
             host=settings.host,
             port=settings.port,
-            _dispatcher=_Dispatcher(settings.queue + BESIDE),
+            _dispatcher=_Dispatcher(settings.queue + RESERVED_THREADS),
             ident=None,
             max_request_body_size=int((settings.max_file_megabytes + 1) * MEGABYTE),
             channel_request_lookahead=1,  # to notice that a client has left, or has closed its side
-            connection_limit=_connections(settings.queue + BESIDE),
+            connection_limit=_connections(settings.queue + RESERVED_THREADS),
             channel_timeout=120,
         )
     except (OSError, ValueError) as error:  # the latter for a name that nobody knows
@@ -170,8 +174,8 @@ def serve(run: Path, settings: ServeConfig) -> int:
     print(f"listening on {addresses}", flush=True)
     while not asked and service.alive:
         wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)
-        if service.in_work > FEW:
-            time.sleep(PAUSE)
+        if service.in_work > BUSY_THRESHOLD:
+            time.sleep(POLL_INTERVAL)
     if asked:
         return _end(servers, sockets, service, settings.grace)
     say("the model has failed; why is told above")

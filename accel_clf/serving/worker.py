@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 BATCH_TOKENS = {"cpu": 4096}
 BATCH_TOKENS_ELSEWHERE = 16384
 SECONDS_TO_END = 5.0
-BEHIND = 5  # whoever reads requests, says how it is, and refuses what is too much: they take little, and cannot wait
+WORKER_NICENESS = (
+    5  # whoever reads requests, says how it is, and refuses what is too much: they take little, and cannot wait
+)
 
 Load = Callable[[Path, ServeConfig], "Predictor"]
 
@@ -167,7 +169,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all at once, it would end before requests are answered
         signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "nice"):  # not on Windows
-        os.nice(BEHIND)
+        os.nice(WORKER_NICENESS)
     asked, answered = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what libraries print is not an answer
