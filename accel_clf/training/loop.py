@@ -17,7 +17,7 @@ from accel_clf.strategies.base import Strategy
 from accel_clf.training.batches import TrainingRows, _steps
 from accel_clf.training.optim import lr_at, set_lr
 from accel_clf.training.state import Progress
-from accel_clf.training.step_sync import _Meeting
+from accel_clf.training.step_sync import StepSync
 
 LOG_EVERY = 10
 
@@ -61,7 +61,7 @@ def fit(
     steps_per_epoch = sampling.count_steps(len(rows.labels), config.batch.rows_per_step(strategy.processes))
     total = training.epochs * steps_per_epoch
     every = steps_per_epoch if config.evaluation.every == "epoch" else config.evaluation.every
-    meeting = _Meeting(strategy, at, rows.ids, log_every, config.checkpoint.minutes)
+    meeting = StepSync(strategy, at, rows.ids, log_every, config.checkpoint.minutes)
     steps = _steps(rows, config, strategy, at.step, steps_per_epoch)
     saved = at.step
 

@@ -23,7 +23,7 @@ BESIDE_LOSSES = 4  # numbers that go with them: two signals, whether it is late,
 IDS_SHOWN = 64
 
 
-class _Meeting:
+class StepSync:
     """Where processes hear of each other: of losses, which stay on the device until then, of signals, and of the time.
 
     Attributes:
