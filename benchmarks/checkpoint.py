@@ -26,7 +26,7 @@ from accel_clf.training.batches import TrainingRows
 from accel_clf.training.checkpoint import Writer
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
-from accel_clf.training.state import Progress
+from accel_clf.training.state import TrainState
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     )
 
     def seconds(every: int, folder: Path) -> float:
-        progress = Progress(config.training.learning_rate)
+        progress = TrainState(config.training.learning_rate)
         settings = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"every": every})})
         began = time.perf_counter()
         with Writer(folder, keep=2) as writer:

@@ -29,7 +29,7 @@ from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.training.batches import TrainingRows
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer, set_lr
-from accel_clf.training.state import Progress
+from accel_clf.training.state import TrainState
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id)
 
     def ours() -> None:
-        fit(prepared, optimizer, training_rows, config, strategy, progress=Progress(config.training.learning_rate),
+        fit(prepared, optimizer, training_rows, config, strategy, progress=TrainState(config.training.learning_rate),
             measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None)  # fmt: skip
 
     make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout)

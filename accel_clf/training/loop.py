@@ -16,7 +16,7 @@ from accel_clf.data.collate import IGNORE_INDEX, Batch, model_inputs
 from accel_clf.strategies.base import Strategy
 from accel_clf.training.batches import TrainingRows, _steps
 from accel_clf.training.optim import lr_at, set_lr
-from accel_clf.training.state import Progress
+from accel_clf.training.state import TrainState
 from accel_clf.training.step_sync import StepSync
 
 LOG_EVERY = 10
@@ -29,7 +29,7 @@ def fit(
     config: Config,
     strategy: Strategy,
     *,
-    progress: Progress,
+    progress: TrainState,
     measure: Callable[[int], bool] | None,
     keep: Callable[[], None],
     save: Callable[[], None],
@@ -149,7 +149,7 @@ def train_step(
     return total, strategy.step(optimizer, max_norm)
 
 
-def _summary(at: Progress) -> dict[str, Any]:
+def _summary(at: TrainState) -> dict[str, Any]:
     """What a line of the log says of the steps since the last one."""
     means = [loss / rows for loss, rows in zip(at.losses, at.rows, strict=True)]
     line = {

@@ -189,7 +189,7 @@ def _stay(model: Any, mode: bool = True) -> Any:
 def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
     from accel_clf.training.loop import fit
     from accel_clf.training.optim import make_optimizer, scaled_lr
-    from accel_clf.training.state import Progress
+    from accel_clf.training.state import TrainState
 
     config = job.config
     decay = config.training.weight_decay
@@ -197,7 +197,7 @@ def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
     lines: list[dict[str, Any]] = []
     fit(
         model, optimizer, job.training_rows(config.batch.layout), config, strategy,
-        progress=Progress(scaled_lr(config.training, strategy.processes)),
+        progress=TrainState(scaled_lr(config.training, strategy.processes)),
         measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, shown=False,
     )  # fmt: skip
     strategy.check_equal(model)

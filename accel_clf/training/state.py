@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Progress:
+class TrainState:
     """How far training has come: all that the next step depends on, beside weights, moments and settings.
 
     Attributes:

@@ -12,7 +12,7 @@ from accel_clf.core.errors import UserError
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.strategies.base import Strategy
 from accel_clf.training.batches import _Step
-from accel_clf.training.state import Progress
+from accel_clf.training.state import TrainState
 
 SECONDS_BETWEEN_MEETINGS = 2.0  # of several processes, where a step does not take longer
 
@@ -31,7 +31,7 @@ class StepSync:
         late: whether the last save was too long ago, by the first process's clock.
     """
 
-    def __init__(self, strategy: Strategy, at: Progress, ids: np.ndarray, most: int, save_minutes: float) -> None:
+    def __init__(self, strategy: Strategy, at: TrainState, ids: np.ndarray, most: int, save_minutes: float) -> None:
         self.strategy, self.at, self.ids, self.most, self.save_minutes = strategy, at, ids, most, save_minutes
         self.signal = 0
         self.pace = 1  # steps between meetings

@@ -32,7 +32,7 @@ from accel_clf.training.checkpoint import Checkpoint, Writer
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
 from accel_clf.training.prepare import Job, prepare, read
-from accel_clf.training.state import Progress
+from accel_clf.training.state import TrainState
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Run:
         self.layout, self.why = apply_layout(self.bare, wanted, asked)
         peak = resume.peak(found, self.config, strategy.processes)
         before = deepcopy(found.state["progress"]) if found else {}  # cores share what was read, and each goes on
-        self.progress = Progress(**{**before, "peak": peak})
+        self.progress = TrainState(**{**before, "peak": peak})
         self.best: dict[str, Any] | None = found.state["best"] if found else None
 
     def _tell(self, line: str) -> None:

@@ -21,7 +21,7 @@ from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.training.batches import TrainingRows
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
-from accel_clf.training.state import Progress
+from accel_clf.training.state import TrainState
 
 LENGTH, SEED = 64, 3
 
@@ -53,7 +53,7 @@ class Case:
         prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
         rows = TrainingRows(self.tokens, self.labels, self.ids, "padded", self.tokenizer.pad_token_id)
         fit(
-            prepared, optimizer, rows, config, strategy, progress=Progress(config.training.learning_rate),
+            prepared, optimizer, rows, config, strategy, progress=TrainState(config.training.learning_rate),
             measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None,
         )  # fmt: skip
         return model
