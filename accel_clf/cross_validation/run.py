@@ -20,7 +20,7 @@ from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.training import precompile, resume
 from accel_clf.training.prepare import Job
-from accel_clf.training.trainer import Run, Start
+from accel_clf.training.trainer import InitialState, Trainer
 
 
 def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
         if strategy.is_main:
             say(f"fold {fold}, of {folds.config.folds} from 0")
         start = strategy.shared(partial(_start, folds, fold, state))
-        run = Run(start, strategy, announced)
+        run = Trainer(start, strategy, announced)
         del start  # so that nothing holds the model when the next one comes
-        model, optimizer = run.go()
+        model, optimizer = run.run()
         if missing := strategy.missing():
             precompile.run_ahead(missing, announced, model, optimizer, folds.whole, strategy)
         if strategy.is_main:  # nothing can go on from them any more, and ten folds' would fill the disk
@@ -104,12 +104,12 @@ def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
         strategy.renew()
 
 
-def _start(folds: Folds, fold: int, state: str) -> Start:
+def _start(folds: Folds, fold: int, state: str) -> InitialState:
     def make() -> tuple[Job, nn.Module]:
         own = folds.job(fold)
         return own, own.load_model()
 
-    return Start.of(fold_config(folds.config, fold), state, make)
+    return InitialState.of(fold_config(folds.config, fold), state, make)
 
 
 def _check(config: Config, only: int | None) -> None:

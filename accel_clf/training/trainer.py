@@ -59,8 +59,10 @@ def _train(config: Config, state: str) -> dict[str, Any]:
         once_a_process(("finished", config), lambda: say(told))
         return {} if in_a_core() else read_json(output / "metrics.json")
     hardware = launch.choose(config)
-    start = once_a_process(("job", config), lambda: Start.of(config, state, lambda: prepare(config, read(config))))
-    speaks = hardware(lambda strategy: Run(start, strategy).go())
+    start = once_a_process(
+        ("job", config), lambda: InitialState.of(config, state, lambda: prepare(config, read(config)))
+    )
+    speaks = hardware(lambda strategy: Trainer(start, strategy).run())
     if not speaks or not (output / "metrics.json").is_file():  # which may lie on a pod's first machine
         return {}
     results = read_json(output / "metrics.json")
@@ -69,7 +71,7 @@ def _train(config: Config, state: str) -> dict[str, Any]:
     return results
 
 
-class Start(NamedTuple):
+class InitialState(NamedTuple):
     """Where a run begins or goes on.
 
     Attributes:
@@ -112,7 +114,7 @@ def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
     write_json(output / "metrics.json", results)
 
 
-class Run:
+class Trainer:
     """A run in progress on one process or core.
 
     Args:
@@ -121,7 +123,7 @@ class Run:
         announced: programs that other runs in this process will need.
     """
 
-    def __init__(self, start: Start, strategy: Strategy, announced: Set[Program] = frozenset()) -> None:
+    def __init__(self, start: InitialState, strategy: Strategy, announced: Set[Program] = frozenset()) -> None:
         self.job, self.bare, found, self.unfinished = start
         self.config, self.output, self.strategy = self.job.config, Path(self.job.config.output), strategy
         self.found, self.announced = found, announced
@@ -153,7 +155,7 @@ class Run:
         environment = describe_environment(self.strategy.chosen, self.strategy.processes, self.progress.step)
         write_json(self.output / "environment.json", environment)
 
-    def go(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def run(self) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Train, measure, and write it all down; model and optimizer as the strategy has prepared them."""
         self._tell(f"{self.strategy.chosen}; {self.layout} batches ({self.why})")
         same = self.strategy.gather(torch.tensor([self.progress.step])).tolist()

@@ -33,15 +33,15 @@ class ModelConfig:
     """Answers each row with its sum, when it is let."""
 
     def __init__(self) -> None:
-        self.go = threading.Event()
-        self.go.set()
+        self.run = threading.Event()
+        self.run.set()
         self.entered = threading.Semaphore(0)
         self.seen: list[list[int]] = []
         self.fails: Exception | None = None
 
     def __call__(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         self.entered.release()
-        assert self.go.wait(LONG)
+        assert self.run.wait(LONG)
         if self.fails:
             raise self.fails
         self.seen.append([len(row) for row in rows])
@@ -57,7 +57,7 @@ def model() -> ModelConfig:
 def batcher(model: ModelConfig) -> Iterator[Batcher]:
     made = Batcher(model, batch_tokens=100, waiting_tokens=400)
     yield made
-    model.go.set()
+    model.run.set()
     assert made.close(LONG)
 
 
@@ -96,45 +96,45 @@ def later(batcher: Batcher, rows: list[np.ndarray], pool: ThreadPoolExecutor) ->
 
 
 def test_what_gathers_is_answered_together_by_length(batcher: Batcher, model: ModelConfig) -> None:
-    model.go.clear()
+    model.run.clear()
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
         for rows in ([row(40), row(10)], [row(45), row(12)], [row(11)]):
             later(batcher, rows, pool)
-        model.go.set()
+        model.run.set()
         assert first.result(LONG) == [5]
     assert model.seen == [[5], [10, 11, 12], [40, 45]]
 
 
 def test_no_more_waits_than_may(batcher: Batcher, model: ModelConfig) -> None:
-    model.go.clear()
+    model.run.clear()
     with ThreadPoolExecutor(4) as pool:
         pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
         large = later(batcher, [row(500)], pool)  # larger than the queue, but alone in it
         with pytest.raises(FullError):
             batcher.ask([row(1)], LONG, never)
-        model.go.set()
+        model.run.set()
         assert large.result(LONG) == [500]
     assert batcher.ask([row(3)], LONG, never) == [3]
 
 
 def test_who_has_left_is_not_answered(batcher: Batcher, model: ModelConfig) -> None:
-    model.go.clear()
+    model.run.clear()
     with ThreadPoolExecutor(4) as pool:
         pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
         with pytest.raises(LateError):
             batcher.ask([row(7)], 0.01, never)
         stays = later(batcher, [row(8)], pool)
-        model.go.set()
+        model.run.set()
         assert stays.result(LONG) == [8]
     assert model.seen == [[5], [8]]
 
 
 def test_who_is_gone_is_not_answered(batcher: Batcher, model: ModelConfig) -> None:
-    model.go.clear()
+    model.run.clear()
     left = threading.Event()
     with ThreadPoolExecutor(4) as pool:
         pool.submit(batcher.ask, [row(5)], LONG, never)
@@ -142,13 +142,13 @@ def test_who_is_gone_is_not_answered(batcher: Batcher, model: ModelConfig) -> No
         goes = pool.submit(batcher.ask, [row(7)], LONG, left.is_set)
         left.set()
         assert isinstance(goes.exception(LONG), GoneError)
-        model.go.set()
+        model.run.set()
     assert model.seen == [[5]]
 
 
 def test_closing_answers_what_waits(model: ModelConfig) -> None:
     batcher = Batcher(model, batch_tokens=100, waiting_tokens=1000)
-    model.go.clear()
+    model.run.clear()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]
         assert model.entered.acquire(timeout=LONG)
@@ -158,7 +158,7 @@ def test_closing_answers_what_waits(model: ModelConfig) -> None:
             time.sleep(0.001)
         with pytest.raises(StoppedError):
             batcher.ask([row(1)], LONG, never)
-        model.go.set()
+        model.run.set()
         assert [one.result(LONG) for one in asked] == [[5], [2], [3], [4], [5]]
         assert closed.result(LONG)
     assert not batcher.alive
@@ -167,13 +167,13 @@ def test_closing_answers_what_waits(model: ModelConfig) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which is what is tested
 def test_a_model_that_fails_leaves_nobody_waiting(model: ModelConfig) -> None:
     batcher = Batcher(model, batch_tokens=10, waiting_tokens=1000)
-    model.go.clear()
+    model.run.clear()
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]
         assert model.entered.acquire(timeout=LONG)
         asked += [later(batcher, [row(9), row(9)], pool) for _ in range(3)]
         model.fails = MemoryError("no room")
-        model.go.set()
+        model.run.set()
         for one in asked:
             with pytest.raises(StoppedError):
                 one.result(LONG)
