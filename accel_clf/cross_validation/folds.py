@@ -14,7 +14,7 @@ from accel_clf.data import splits, splitting
 from accel_clf.data.splits import Splits
 from accel_clf.run_folder import layout
 from accel_clf.training import prepare
-from accel_clf.training.prepare import Job
+from accel_clf.training.prepare import PreparedRun
 
 
 def fold_config(config: Config, fold: int) -> Config:
@@ -51,7 +51,7 @@ class Folds:
             self.job(fold)  # whose rows may not be enough for a share to validate on
         _warn_of_twins(found, self.assignment)
 
-    def job(self, fold: int) -> Job:
+    def job(self, fold: int) -> PreparedRun:
         """A fold's. Its held-out rows have no say in which of its models is the best."""
         config, whole = fold_config(self.config, fold), self.whole
         learned, held_out = np.flatnonzero(self.assignment != fold), np.flatnonzero(self.assignment == fold)
@@ -65,7 +65,7 @@ class Folds:
             learned = learned[kept]
         tokens |= {"train": whole.tokens["train"].take(learned), "held_out": whole.tokens["train"].take(held_out)}
         found = Splits(rows.train.take(learned), validation, rows.test, rows.train.take(held_out))
-        return Job(config, found, whole.tokenizer, tokens)
+        return PreparedRun(config, found, whole.tokenizer, tokens)
 
 
 def _rows(config: Config) -> tuple[Splits, np.ndarray]:

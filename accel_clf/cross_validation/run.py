@@ -19,7 +19,7 @@ from accel_clf.cross_validation.lock import _check_folder, _Claims, _named, _unf
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.training import precompile, resume
-from accel_clf.training.prepare import Job
+from accel_clf.training.prepare import PreparedRun
 from accel_clf.training.trainer import InitialState, Trainer
 
 
@@ -105,7 +105,7 @@ def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
 
 
 def _start(folds: Folds, fold: int, state: str) -> InitialState:
-    def make() -> tuple[Job, nn.Module]:
+    def make() -> tuple[PreparedRun, nn.Module]:
         own = folds.job(fold)
         return own, own.load_model()
 

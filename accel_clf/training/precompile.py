@@ -13,7 +13,7 @@ from accel_clf.inference.forward import GATHERED_ROWS, batches_by_length, logits
 from accel_clf.strategies.base import Program, Strategy
 from accel_clf.training.batches import epoch_batches
 from accel_clf.training.loop import LOG_EVERY, train_step
-from accel_clf.training.prepare import Job
+from accel_clf.training.prepare import PreparedRun
 from accel_clf.training.step_sync import BESIDE_LOSSES
 
 
@@ -52,7 +52,7 @@ def expected(
     return programs
 
 
-def of_job(job: Job, processes: int) -> set[Program]:
+def of_job(job: PreparedRun, processes: int) -> set[Program]:
     """Every program of a job."""
     config, rows = job.config, job.training_rows("bucketed")
     measured = [tokens for part, tokens in job.tokens.items() if part != "train"]
@@ -71,7 +71,7 @@ def run_ahead(
     announced: set[Program],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    job: Job,
+    job: PreparedRun,
     strategy: Strategy,
 ) -> None:
     """Run programs that later jobs will need, so that they are compiled now, once.

@@ -20,7 +20,7 @@ from accel_clf.training.batches import TrainingRows
 
 
 @dataclass(frozen=True)
-class Job:
+class PreparedRun:
     """A run before it meets the hardware.
 
     Attributes:
@@ -68,7 +68,7 @@ def read(config: Config) -> Splits:
     return found
 
 
-def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Job, nn.Module]:
+def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[PreparedRun, nn.Module]:
     """Load the model and tokenize the rows. Of several processes one tokenizes, the others find it in the cache.
 
     Args:
@@ -94,7 +94,7 @@ def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Job, nn
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "
         f"and {counts['test']} test rows; {len(names)} labels"
     )
-    job = Job(config, found, load_tokenizer(config.model, found.train, length), {})
+    job = PreparedRun(config, found, load_tokenizer(config.model, found.train, length), {})
     model = job.load_model()
     check_fits(model, config.model.name, largest_token=0, max_length=length)
     extra_metrics(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))

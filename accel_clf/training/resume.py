@@ -11,7 +11,7 @@ from accel_clf.run_folder.compat import differences
 from accel_clf.training import checkpoint
 from accel_clf.training.checkpoint import Checkpoint
 from accel_clf.training.optim import scaled_lr
-from accel_clf.training.prepare import Job
+from accel_clf.training.prepare import PreparedRun
 
 
 def checkpoints(config: Config) -> Path:
@@ -67,7 +67,7 @@ def _asked_for(config: Config, state: str) -> Checkpoint:
     return found
 
 
-def check_data(found: Checkpoint, job: Job) -> None:
+def check_data(found: Checkpoint, job: PreparedRun) -> None:
     """Whether the rows are those that the run began with.
 
     Raises:

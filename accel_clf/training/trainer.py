@@ -31,7 +31,7 @@ from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.checkpoint import Checkpoint, Writer
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
-from accel_clf.training.prepare import Job, prepare, read
+from accel_clf.training.prepare import PreparedRun, prepare, read
 from accel_clf.training.state import TrainState
 
 
@@ -81,13 +81,13 @@ class InitialState(NamedTuple):
         unfinished: whether the folder holds a run already.
     """
 
-    job: Job
+    job: PreparedRun
     model: nn.Module
     found: Checkpoint | None
     unfinished: bool
 
     @classmethod
-    def of(cls, config: Config, state: str, make: Callable[[], tuple[Job, nn.Module]]) -> Self:
+    def of(cls, config: Config, state: str, make: Callable[[], tuple[PreparedRun, nn.Module]]) -> Self:
         """Where a run is.
 
         Args:
@@ -106,7 +106,7 @@ class InitialState(NamedTuple):
         return cls(job, model, found, state == "unfinished")
 
 
-def _add_baseline(results: dict[str, Any], job: Job, output: Path) -> None:
+def _add_baseline(results: dict[str, Any], job: PreparedRun, output: Path) -> None:
     assert job.parts.validation, "only called with validation rows"
     say("fitting TF-IDF with logistic regression on the same rows")
     if (found := baseline.accuracy(job.parts.train, job.parts.validation)) is not None:

@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 
 from accel_clf.training.checkpoint import newest
-from tests.faults.harness import Job
+from tests.faults.harness import PreparedRun
 
-Made = Callable[..., Job]
+Made = Callable[..., PreparedRun]
 
 
 @pytest.fixture
 def job(tmp_path: Path, reviews: Path, tiny_bert: Path) -> Made:
-    def make(name: str, *more: object, processes: int = 1) -> Job:
+    def make(name: str, *more: object, processes: int = 1) -> PreparedRun:
         arguments: list[object] = ["--model.name", tiny_bert, "--data.train", reviews, "--data.max_length", 64]
         arguments += ["--data.validation", 0.25, "--training.epochs", 4, "--training.learning_rate", 1e-3]
-        return Job([*arguments, "--batch.size", 16 // processes, *more], tmp_path / name, processes)
+        return PreparedRun([*arguments, "--batch.size", 16 // processes, *more], tmp_path / name, processes)
 
     return make
 
 
-def saved_at(run: Job) -> int:
+def saved_at(run: PreparedRun) -> int:
     found, damaged = newest(run.folder / "checkpoints")
     assert found
     assert not damaged
