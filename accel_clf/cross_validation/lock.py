@@ -11,14 +11,14 @@ from accel_clf.core.process_env import is_first_process
 from accel_clf.cross_validation.folds import fold_config
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.compat import differences
-from accel_clf.run_folder.lock import Claim, lock_folder, set_aside
+from accel_clf.run_folder.lock import RunLock, lock_folder, set_aside
 
 
-class _Claims:
+class CrossValidationLock:
     """The folders of folds that no other run may use until they are released.
 
     Attributes:
-        states: of each fold's, see folder.Claim.
+        states: of each fold's, see folder.RunLock.
     """
 
     def __init__(self, config: Config, wanted: Sequence[int]) -> None:
@@ -31,7 +31,7 @@ class _Claims:
         self.states: dict[int, str] = dict.fromkeys(wanted, "new") if anew else {}
         try:
             for fold in wanted:
-                claim = Claim(fold_config(config, fold))
+                claim = RunLock(fold_config(config, fold))
                 self.claims.append(claim)
                 self.states.setdefault(fold, claim.state)
         except BaseException:

@@ -15,7 +15,7 @@ from accel_clf.core.files import read_json
 from accel_clf.core.process_env import in_a_core, is_first_process, once_a_process
 from accel_clf.cross_validation import aggregate
 from accel_clf.cross_validation.folds import Folds, _rows, _write_folds, fold_config
-from accel_clf.cross_validation.lock import _check_folder, _Claims, _named, _unfinished
+from accel_clf.cross_validation.lock import CrossValidationLock, _check_folder, _named, _unfinished
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.training import precompile, resume
@@ -39,7 +39,7 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
     """
     _check(config, only)
     wanted = range(config.folds) if only is None else [only]
-    claims = once_a_process(("claims", config), lambda: _Claims(config, wanted))
+    claims = once_a_process(("claims", config), lambda: CrossValidationLock(config, wanted))
     try:
         return _cross_validate(config, claims.states)
     finally:

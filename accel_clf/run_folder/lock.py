@@ -43,7 +43,7 @@ def set_aside(folder: Path) -> None:
     say(f"what {folder} held is in {aside} now (--resume never)")
 
 
-class Claim:
+class RunLock:
     """A run folder that no other run may use until it is released.
 
     Attributes:

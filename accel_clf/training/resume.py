@@ -24,7 +24,7 @@ def find(config: Config, state: str) -> Checkpoint | None:
 
     Args:
         config: the settings; `resume` says what to look for.
-        state: of the run folder, see folder.Claim.
+        state: of the run folder, see folder.RunLock.
 
     Raises:
         UserError: there are checkpoints and none is whole, or the one that was asked for cannot be used, or settings

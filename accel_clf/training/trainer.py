@@ -22,7 +22,7 @@ from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_trained, save
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.environment import describe_environment, versions
-from accel_clf.run_folder.lock import Claim
+from accel_clf.run_folder.lock import RunLock
 from accel_clf.run_folder.predictions import ANSWERS, write_predictions
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Program, Strategy
@@ -42,7 +42,7 @@ def train(config: Config) -> dict[str, Any]:
         UserError: whatever the user can mend.
         Interrupted: a signal has asked for it; the state is saved.
     """
-    claim = once_a_process(("claim", config), lambda: Claim(config))
+    claim = once_a_process(("claim", config), lambda: RunLock(config))
     try:
         return _train(config, claim.state)
     finally:
@@ -92,7 +92,7 @@ class InitialState(NamedTuple):
 
         Args:
             config: its settings.
-            state: of its folder, see folder.Claim.
+            state: of its folder, see folder.RunLock.
             make: its job and first weights.
 
         Raises:

@@ -15,7 +15,7 @@ from accel_clf.config.schema import merge
 from accel_clf.core.errors import ConfigError, Interrupted, UserError
 from accel_clf.data import sampling
 from accel_clf.data.sampling import PADDING_ROW
-from accel_clf.run_folder.lock import Claim
+from accel_clf.run_folder.lock import RunLock
 from accel_clf.training.checkpoint import newest
 from accel_clf.training.trainer import train
 from tests.faults.harness import PreparedRun
@@ -227,7 +227,7 @@ def test_where_none_is_whole_it_does_not_start_anew(settings: Settings, tmp_path
 
 
 def test_two_runs_in_one_folder(settings: Settings, tmp_path: Path, refused: Refused) -> None:
-    claim = Claim(load(None, merge(settings, {"output": str(tmp_path / "run")})))
+    claim = RunLock(load(None, merge(settings, {"output": str(tmp_path / "run")})))
     try:
         flags = ["--data.train", settings["data"]["train"], "--output", tmp_path / "run"]
         assert "is in use by another run" in refused(2, "train", *flags)
