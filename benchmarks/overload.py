@@ -88,7 +88,7 @@ def overload(server: Server, process: psutil.Process, seconds: float, times: flo
     watcher.join()
     after = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    single = [alone(connection, server, contents[0]) for _ in range(20)]
+    single = [cache_lock(connection, server, contents[0]) for _ in range(20)]
     sent = sum(map(len, took.values())) + others.total()
     print(f"capacity {capacity:.0f} requests/s; sent {sent / lasted:.0f} a second for {lasted:.0f} s")
     for status, name in ((200, "answered"), (429, "refused")):
@@ -107,7 +107,7 @@ def memory(process: psutil.Process) -> int:
     return sum(each.memory_info().rss for each in (process, *process.children()))
 
 
-def alone(connection: http.client.HTTPConnection, server: Server, content: bytes) -> float:
+def cache_lock(connection: http.client.HTTPConnection, server: Server, content: bytes) -> float:
     began = time.perf_counter()
     assert ask(connection, server, content)
     return time.perf_counter() - began

@@ -38,7 +38,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _predict(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
 
-    from accel_clf.core.files import whole
+    from accel_clf.core.files import atomic_write
     from accel_clf.data.sources import check_text, read_texts
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.layout import read_config
@@ -59,7 +59,7 @@ def _predict(argv: Sequence[str]) -> int:
     found = predictor.predict(texts, shown=output is not None)
     answers = ({"text": text, **prediction(predictor.labels, scores)} for text, scores in found)
     if output is not None:
-        with whole(output) as file:
+        with atomic_write(output) as file:
             write_table(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
     elif arguments.json:
         write_table(sys.stdout, answers, columns, predictor.labels, as_csv=False)

@@ -15,7 +15,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def cache_lock(folder: Path) -> Iterator[None]:
     """Of all processes that want this folder of the cache, one at a time: the first makes it, the others find it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):

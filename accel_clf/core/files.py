@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[IO[str]]:
+def atomic_write(path: Path) -> Iterator[IO[str]]:
     """A text file that appears under its name only when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
@@ -30,7 +30,7 @@ def whole(path: Path) -> Iterator[IO[str]]:
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
-    with whole(path) as file:
+    with atomic_write(path) as file:
         json.dump(value, file, indent=indent, ensure_ascii=False)
         file.write("\n")
 
@@ -52,8 +52,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def made_aside(folder: Path) -> Iterator[Path]:
-    """A folder of the cache that appears under its name when it is whole; made under `alone`."""
+def atomic_dir(folder: Path) -> Iterator[Path]:
+    """A folder of the cache that appears under its name when it is whole; made under `cache_lock`."""
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
     try:
         yield unfinished

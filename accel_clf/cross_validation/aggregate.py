@@ -9,7 +9,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import say
-from accel_clf.core.files import whole, write_json
+from accel_clf.core.files import atomic_write, write_json
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.inference.evaluate import evaluate
@@ -127,7 +127,7 @@ def _write_suspects(output: Path, rows: Dataset, sure: np.ndarray, folds: np.nda
     doubted = np.flatnonzero(sure.argmax(axis=1) != labels)
     doubted = doubted[np.argsort(trust[doubted], kind="stable")]
     texts = dict(_texts(rows, set(doubted.tolist())))
-    with whole(output / "suspect_labels.csv") as file:
+    with atomic_write(output / "suspect_labels.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "fold", "label", "predicted", "probability_of_label", "issue", "text"])
         for place in doubted.tolist():

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from accel_clf.core.cache import alone, cache_folder
+from accel_clf.core.cache import cache_folder, cache_lock
 from accel_clf.core.console import bar
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.files import made_aside
+from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
 
 TEXTS_AT_ONCE = 256  # what the tokenizer makes of a text on the way takes a hundred times its memory
@@ -68,7 +68,7 @@ def tokenize(
     """
     identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}"
     folder = (cache or cache_folder()) / "tokens" / hashlib.sha256(identity.encode()).hexdigest()[:32]
-    with alone(folder):
+    with cache_lock(folder):
         tokens = _load(folder)
         if tokens is None or len(tokens) != len(rows):
             tokens = _write(folder, rows, tokenizer, max_length, shown)
@@ -120,7 +120,7 @@ def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, shown: 
     kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
-    with made_aside(folder) as unfinished:
+    with atomic_dir(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, bar("tokenizing", len(rows), shown) as progress:
             for texts in _chunks(rows.texts()):
                 ids = _encode(texts, tokenizer, max_length)

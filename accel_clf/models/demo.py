@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from accel_clf.core.cache import alone, cache_folder
-from accel_clf.core.files import made_aside
+from accel_clf.core.cache import cache_folder, cache_lock
+from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
 
 # Large enough a start for weights that nothing has trained: BERT's own 0.02 makes the tiny encoder learn half as fast.
@@ -26,10 +26,10 @@ def _demo_tokenizer(rows: Dataset, max_length: int) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     folder = cache_folder() / "tokenizers" / f"{rows.fingerprint()[:32]}-words-{DEMO_VOCABULARY}-{max_length}"
-    with alone(folder):
+    with cache_lock(folder):
         if not (folder / "tokenizer_config.json").is_file():
             special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-            with made_aside(folder) as unfinished:
+            with atomic_dir(folder) as unfinished:
                 PreTrainedTokenizerFast(
                     tokenizer_object=_words_and_letters(rows.texts(), list(special.values())),
                     model_max_length=max_length,

@@ -8,7 +8,7 @@ import yaml
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.files import whole
+from accel_clf.core.files import atomic_write
 
 FOLDS = "folds.json"  # what a cross-validation's folder has, and a run's has not
 
@@ -19,7 +19,7 @@ def contents(folder: Path) -> list[str]:
 
 
 def write_config(folder: Path, config: Config) -> None:
-    with whole(folder / "config.yaml") as file:
+    with atomic_write(folder / "config.yaml") as file:
         yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False, allow_unicode=True)
 
 
@@ -58,5 +58,5 @@ def cut_log(folder: Path, step: int) -> None:
         return
     with path.open("rb") as file:
         lines = [line for line in file if line.endswith(b"\n") and json.loads(line)["step"] <= step]
-    with whole(path) as new:
+    with atomic_write(path) as new:
         new.write(b"".join(lines).decode())

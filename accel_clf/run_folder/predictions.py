@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from accel_clf.core.errors import UserError
-from accel_clf.core.files import whole
+from accel_clf.core.files import atomic_write
 from accel_clf.data.dataset import Dataset
 from accel_clf.targets.scores import probabilities
 
@@ -57,7 +57,7 @@ def write_predictions(
     """
     names, more = rows.label_names, more or {}
     scores = probabilities(logits)
-    with whole(path) as file:
+    with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         by_class = [f"{what}:{name}" for what in ("score", "logit") for name in names]
         writer.writerow(["row", *more, "label", "predicted", "score", *by_class])

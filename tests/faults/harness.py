@@ -18,7 +18,7 @@ FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil
 LONG = 120.0  # seconds that nothing here takes
 
 
-class PreparedRun:
+class LaunchedRun:
     """A training job of one process or several.
 
     Args:
@@ -34,7 +34,7 @@ class PreparedRun:
         self.said = folder.with_name(f"{folder.name}.said")
         self.ranks: list[Forked] = []
 
-    def start(self, before: Callable[..., None] | None = None, given: object = None) -> "PreparedRun":
+    def start(self, before: Callable[..., None] | None = None, given: object = None) -> "LaunchedRun":
         """Start it; `before(rank, given)` runs in each process first."""
         port, arguments = free_port(), [self.command, *self.arguments]
         self.ranks = []

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import read_csv
-from tests.faults.harness import PreparedRun
+from tests.faults.harness import LaunchedRun
 
-Made = Callable[..., PreparedRun]
+Made = Callable[..., LaunchedRun]
 RESULTS = ("metrics.json", "out_of_fold.csv", "suspect_labels.csv", "folds.json")
 
 
@@ -19,30 +19,30 @@ RESULTS = ("metrics.json", "out_of_fold.csv", "suspect_labels.csv", "folds.json"
 def job(tmp_path_factory: pytest.TempPathFactory, translations: Path, tiny_xlmr: Path) -> Made:
     folder = tmp_path_factory.mktemp("cv")
 
-    def make(name: str, *more: object, processes: int = 1) -> PreparedRun:
+    def make(name: str, *more: object, processes: int = 1) -> LaunchedRun:
         arguments: list[object] = ["--model.name", tiny_xlmr, "--data.train", translations, "--data.max_length", 48]
         arguments += ["--data.slice", "lang", "--data.group", "id", "--data.validation", 0.2, "--folds", 4]
         arguments += ["--training.epochs", 9, "--training.learning_rate", 1e-3, "--training.lr_scaling", "none"]
         arguments += ["--training.precision", "fp32", "--training.timeout", 1]
         arguments += ["--batch.size", 8 // processes, "--checkpoint.every", 3]
-        return PreparedRun([*arguments, *more], folder / name, processes, "cv")
+        return LaunchedRun([*arguments, *more], folder / name, processes, "cv")
 
     return make
 
 
 @pytest.fixture(scope="module")
-def whole(job: Made) -> PreparedRun:
+def whole(job: Made) -> LaunchedRun:
     """One that nobody disturbs: four folds of 57 steps, of which every third is saved."""
     run = job("whole")
     assert run.start().wait() == [0], run.told()
     return run
 
 
-def results(run: PreparedRun) -> dict[str, bytes]:
+def results(run: LaunchedRun) -> dict[str, bytes]:
     return {name: (run.folder / name).read_bytes() for name in RESULTS}
 
 
-def times(run: PreparedRun, folds: tuple[int, ...]) -> dict[Path, int]:
+def times(run: LaunchedRun, folds: tuple[int, ...]) -> dict[Path, int]:
     """When each file and folder of some folds was changed."""
     inside = [
         path for fold in folds for path in (run.folder / f"fold-{fold}", *(run.folder / f"fold-{fold}").rglob("*"))
@@ -50,10 +50,10 @@ def times(run: PreparedRun, folds: tuple[int, ...]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in inside}
 
 
-def test_killed_in_a_fold(job: Made, whole: PreparedRun) -> None:
+def test_killed_in_a_fold(job: Made, whole: LaunchedRun) -> None:
     """Eight times in fold 2, in training, evaluation and saves: the folds before are not touched again."""
     run, draw = job("killed"), random.Random(0)
-    fold = PreparedRun([], run.folder / "fold-2")
+    fold = LaunchedRun([], run.folder / "fold-2")
     run.start().until("event", fold.folder / "metrics.jsonl")
     run.kill()
     before = times(run, (0, 1))
@@ -71,7 +71,7 @@ def test_killed_in_a_fold(job: Made, whole: PreparedRun) -> None:
     assert results(run) == results(whole)
 
 
-def test_killed_between_folds_and_while_collecting(job: Made, whole: PreparedRun) -> None:
+def test_killed_between_folds_and_while_collecting(job: Made, whole: LaunchedRun) -> None:
     run = job("between")
     for place in ("folds.json", "fold-0/metrics.json", "fold-2/held_out.csv", "out_of_fold.csv", "suspect_labels.csv"):
         run.start().until("", run.folder / place)
@@ -80,7 +80,7 @@ def test_killed_between_folds_and_while_collecting(job: Made, whole: PreparedRun
     assert results(run) == results(whole)
 
 
-def test_a_signal_in_a_fold(job: Made, whole: PreparedRun) -> None:
+def test_a_signal_in_a_fold(job: Made, whole: LaunchedRun) -> None:
     run = job("signal")
     run.start().until('"step": 10,', run.folder / "fold-1" / "metrics.jsonl")
     os.kill(run.ranks[0].pid, signal.SIGTERM)
@@ -91,7 +91,7 @@ def test_a_signal_in_a_fold(job: Made, whole: PreparedRun) -> None:
     assert results(run) == results(whole)
 
 
-def test_two_processes(job: Made, whole: PreparedRun) -> None:
+def test_two_processes(job: Made, whole: LaunchedRun) -> None:
     """The same global batches: the same folds, and logits that differ by rounding."""
     run = job("two", processes=2)
     assert run.start().wait() == [0, 0], run.told()

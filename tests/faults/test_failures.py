@@ -17,7 +17,7 @@ from accel_clf.core.errors import UserError
 from accel_clf.training.checkpoint import newest
 from accel_clf.training.trainer import train
 from tests.conftest import REPOSITORY
-from tests.faults.harness import PreparedRun
+from tests.faults.harness import LaunchedRun
 from tests.parity.test_processes import free_port
 
 
@@ -28,9 +28,9 @@ def settings(reviews: Path, tiny_bert: Path) -> list[object]:
 
 
 @pytest.fixture
-def two(tmp_path: Path, settings: list[object]) -> PreparedRun:
+def two(tmp_path: Path, settings: list[object]) -> LaunchedRun:
     """A job of two processes that wait three seconds for each other."""
-    return PreparedRun([*settings, "--batch.size", 8, "--training.timeout", 0.05], tmp_path / "run", processes=2)
+    return LaunchedRun([*settings, "--batch.size", 8, "--training.timeout", 0.05], tmp_path / "run", processes=2)
 
 
 def fail_in_step_7(rank: int, which: int) -> None:
@@ -48,7 +48,7 @@ def fail_in_step_7(rank: int, which: int) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_process_that_raises_ends_the_job(two: PreparedRun, which: int) -> None:
+def test_a_process_that_raises_ends_the_job(two: LaunchedRun, which: int) -> None:
     assert two.start(before=fail_in_step_7, given=which).wait(30) == [1, 1]
     assert "RuntimeError: the roof is on fire" in two.told(which)
     assert "Traceback" in two.told(which)
@@ -61,7 +61,7 @@ def test_a_process_that_raises_ends_the_job(two: PreparedRun, which: int) -> Non
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_process_that_is_killed_ends_the_job(two: PreparedRun, which: int) -> None:
+def test_a_process_that_is_killed_ends_the_job(two: LaunchedRun, which: int) -> None:
     two.start().until('"step": 10,')
     two.ranks[which].kill()
     codes = two.wait(30)
@@ -70,7 +70,7 @@ def test_a_process_that_is_killed_ends_the_job(two: PreparedRun, which: int) -> 
     assert "another process has ended or does not answer" in two.told(1 - which)
 
 
-def test_a_process_that_stops_answering_ends_the_job(two: PreparedRun) -> None:
+def test_a_process_that_stops_answering_ends_the_job(two: LaunchedRun) -> None:
     two.start().until('"step": 10,')
     os.kill(two.ranks[1].pid, signal.SIGSTOP)
     ended = two.ranks[0].wait(30)
@@ -99,11 +99,11 @@ def test_the_launcher_starts_it_again(tmp_path: Path, settings: list[object]) ->
     os.kill(int(_children(launched.pid).read_text().split()[-1]), signal.SIGKILL)
     assert launched.wait(120) == 0, (tmp_path / "said").read_text()
     assert "going on after step" in (tmp_path / "said").read_text()
-    whole = PreparedRun(
+    whole = LaunchedRun(
         [*settings, "--batch.size", 8, "--training.learning_rate", 1e-3], tmp_path / "whole", processes=2
     )
     assert whole.start().wait() == [0, 0]
-    assert PreparedRun([], run).outcome() == whole.outcome()
+    assert LaunchedRun([], run).outcome() == whole.outcome()
 
 
 def _children(process: int) -> Path:
@@ -186,7 +186,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(settings: list[object], small_disk: Path, tmp_path: Path) -> None:
     """Filled while the job runs: the checkpoint before is whole, and the job goes on when there is room."""
-    run = PreparedRun([*settings, "--batch.size", 16, "--training.learning_rate", 1e-3], small_disk / "run")
+    run = LaunchedRun([*settings, "--batch.size", 16, "--training.learning_rate", 1e-3], small_disk / "run")
     run.said = tmp_path / "said"
     run.start().until('"step": 10,')
     filler, until = small_disk / "filler", time.monotonic() + 60
@@ -205,7 +205,7 @@ def test_a_full_disk(settings: list[object], small_disk: Path, tmp_path: Path) -
     filler.unlink()
     assert run.start().wait() == [0], run.told()
     assert f"going on after step {found.step}," in run.told()
-    whole = PreparedRun(run.arguments[:-2], tmp_path / "whole")
+    whole = LaunchedRun(run.arguments[:-2], tmp_path / "whole")
     assert whole.start().wait() == [0]
     assert run.outcome() == whole.outcome()
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.faults.harness import PreparedRun, die_at_file_event
+from tests.faults.harness import LaunchedRun, die_at_file_event
 
 KILLED = -signal.SIGKILL
-Made = Callable[..., PreparedRun]
+Made = Callable[..., LaunchedRun]
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,12 @@ def job(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path
     """Dropout is on, a step has two micro-batches, evaluations lie amid epochs, every other step is saved."""
     folder = tmp_path_factory.mktemp("kills")
 
-    def make(name: str, processes: int = 1) -> PreparedRun:
+    def make(name: str, processes: int = 1) -> LaunchedRun:
         arguments: list[object] = ["--model.name", tiny_bert, "--data.train", reviews, "--data.max_length", 64]
         arguments += ["--data.validation", 0.25, "--training.epochs", 6, "--training.learning_rate", 1e-3]
         arguments += ["--batch.size", 8 // processes, "--batch.accumulate", 2, "--evaluation.every", 13]
         arguments += ["--checkpoint.every", 2, "--training.timeout", 1]
-        return PreparedRun(arguments, folder / name, processes)
+        return LaunchedRun(arguments, folder / name, processes)
 
     return make
 
@@ -45,7 +45,7 @@ def whole_of_two(job: Made) -> dict[str, Any]:
     return run.outcome()
 
 
-def kill_at_random(run: PreparedRun, times: int) -> list[int]:
+def kill_at_random(run: LaunchedRun, times: int) -> list[int]:
     """The steps whose checkpoints were there at each kill."""
     draw, reached = random.Random(0), []
     for _ in range(times):
@@ -56,7 +56,7 @@ def kill_at_random(run: PreparedRun, times: int) -> list[int]:
     return reached
 
 
-def finish(run: PreparedRun) -> dict[str, Any]:
+def finish(run: LaunchedRun) -> dict[str, Any]:
     assert run.start().wait() == [0] * run.processes, run.told()
     return run.outcome()
 

@@ -18,7 +18,7 @@ from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.run_folder.lock import RunLock
 from accel_clf.training.checkpoint import newest
 from accel_clf.training.trainer import train
-from tests.faults.harness import PreparedRun
+from tests.faults.harness import LaunchedRun
 from tests.parity.test_processes import lines
 
 Refused = Callable[..., str]
@@ -150,12 +150,12 @@ def test_two_processes_go_on_as_one(tmp_path: Path, reviews: Path) -> None:
     arguments: list[object] = ["--model.name", "demo", "--data.train", reviews, "--data.validation", 0.25]
     arguments += ["--training.epochs", 3, "--evaluation.baseline", "false", "--checkpoint.every", 4]
     arguments += ["--training.learning_rate", 5e-4, "--training.lr_scaling", "linear"]
-    two = PreparedRun([*arguments, "--batch.size", 8], tmp_path / "two", processes=2)
+    two = LaunchedRun([*arguments, "--batch.size", 8], tmp_path / "two", processes=2)
     assert two.start().wait() == [0, 0], two.told()
-    moved = PreparedRun([*arguments, "--batch.size", 8], tmp_path / "moved", processes=2)
+    moved = LaunchedRun([*arguments, "--batch.size", 8], tmp_path / "moved", processes=2)
     assert moved.start().kill_after(12, 0.01)
     moved.wait()
-    one = PreparedRun([*arguments, "--batch.size", 16], tmp_path / "moved")
+    one = LaunchedRun([*arguments, "--batch.size", 16], tmp_path / "moved")
     assert one.start().wait() == [0], one.told()
     assert "going on after step" in one.told()
     one_by_one = zip(lines(tmp_path / "two", "train"), lines(tmp_path / "moved", "train"), strict=True)

@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 
 from accel_clf.training.checkpoint import newest
-from tests.faults.harness import PreparedRun
+from tests.faults.harness import LaunchedRun
 
-Made = Callable[..., PreparedRun]
+Made = Callable[..., LaunchedRun]
 
 
 @pytest.fixture
 def job(tmp_path: Path, reviews: Path, tiny_bert: Path) -> Made:
-    def make(name: str, *more: object, processes: int = 1) -> PreparedRun:
+    def make(name: str, *more: object, processes: int = 1) -> LaunchedRun:
         arguments: list[object] = ["--model.name", tiny_bert, "--data.train", reviews, "--data.max_length", 64]
         arguments += ["--data.validation", 0.25, "--training.epochs", 4, "--training.learning_rate", 1e-3]
-        return PreparedRun([*arguments, "--batch.size", 16 // processes, *more], tmp_path / name, processes)
+        return LaunchedRun([*arguments, "--batch.size", 16 // processes, *more], tmp_path / name, processes)
 
     return make
 
 
-def saved_at(run: PreparedRun) -> int:
+def saved_at(run: LaunchedRun) -> int:
     found, damaged = newest(run.folder / "checkpoints")
     assert found
     assert not damaged

@@ -18,11 +18,11 @@ from tests.conftest import REPOSITORY, make_bert, write_csv
 from tests.faults.harness import saved
 from tests.forked import Forked, command
 
-InitialState = Callable[..., Any]
+StartRun = Callable[..., Any]
 
 
 @pytest.fixture(scope="module", params=["xla", "accelerate"])
-def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> InitialState:
+def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> StartRun:
     """24 steps of one width, dropout on, a checkpoint every other step."""
     from accel_clf.data.demo_corpus import reviews
 
@@ -51,7 +51,7 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def whole(start: InitialState, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(start: StartRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("whole") / "run"
     assert start(output).wait(300) == 0, told(output)
     return output
@@ -69,7 +69,7 @@ def wait_for_steps(process: Any, output: Path, steps: int) -> None:
         time.sleep(0.01)
 
 
-def test_killed_five_times(start: InitialState, whole: Path, tmp_path: Path) -> None:
+def test_killed_five_times(start: StartRun, whole: Path, tmp_path: Path) -> None:
     """All of it, or the process that the user has started, whose cores follow it."""
     output, draw = tmp_path / "run", random.Random(0)
     for kill in range(5):
@@ -88,7 +88,7 @@ def test_killed_five_times(start: InitialState, whole: Path, tmp_path: Path) -> 
     assert ends[0] == ends[1]
 
 
-def test_a_signal(start: InitialState, whole: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_signal(start: StartRun, whole: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """To `accel-clf train`, as a manager of processes sends it; or as a terminal does to `accelerate launch` and all.
 
     That launcher starts the cores in a process of its own, and knows nothing of signals.
