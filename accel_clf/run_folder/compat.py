@@ -5,7 +5,7 @@ from typing import Any
 from accel_clf.config.schema import Config, settings
 
 # What may change when a run goes on. Batch, accumulation and processes may, together: see `resume`.
-FREE = {
+RESUMABLE_CHANGES = {
     "model.allow_code", "model.allow_pickle", "batch.size", "batch.accumulate", "batch.layout", "training.timeout",
     "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy", "virtual_cores", "output", "resume",
     "allow_changes", "folds",
@@ -23,5 +23,5 @@ def differences(before: Config, after: Config) -> list[str]:
     return [
         f"{name} {value(before, name)} -> {value(after, name)}"
         for name, _ in settings()
-        if name not in FREE and value(before, name) != value(after, name)
+        if name not in RESUMABLE_CHANGES and value(before, name) != value(after, name)
     ]
