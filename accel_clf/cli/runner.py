@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accel_clf.config.schema import Config
 from accel_clf.core.command import run_command
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.exit_codes import DONE
 from accel_clf.core.process_env import in_a_core, is_elastic, is_first_process, once_a_process
@@ -42,7 +42,7 @@ def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:
         except Interrupted as interrupted:
             if is_first_process():
                 words = resume_command(prog, args, config)
-                once_a_process(("to go on", config), lambda: say(f"to go on:\n{words}"))
+                once_a_process(("to go on", config), lambda: log(f"to go on:\n{words}"))
             return interrupted.exit_code
         if text:
             print(text)

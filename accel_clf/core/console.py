@@ -36,10 +36,10 @@ class _PlainBar(Bar):
         if time.monotonic() >= self.due:
             self.due = time.monotonic() + SECONDS_BETWEEN_LINES
             of = "" if self.total is None else f" of {self.total}"
-            say(f"{self.what}: {self.done}{of} {self.note}".rstrip())
+            log(f"{self.what}: {self.done}{of} {self.note}".rstrip())
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line above whatever bar is there."""
     print(line, file=sys.stderr, flush=True)
 

@@ -12,7 +12,7 @@ from functools import cache
 from multiprocessing import RawValue, active_children
 from types import FrameType
 
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.process_env import in_a_core, is_elastic
 
@@ -81,7 +81,7 @@ def _handler() -> "signal._HANDLER":
         noted.append(now)
         _asked.value = signum
         if not is_child and not launched:
-            say(f"{signal.Signals(signum).name}: saving, then ending; once more to end at once")
+            log(f"{signal.Signals(signum).name}: saving, then ending; once more to end at once")
 
     return note
 

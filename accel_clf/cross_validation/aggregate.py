@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from accel_clf.config.schema import Config
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.files import atomic_write, write_json
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
@@ -60,7 +60,7 @@ def collect(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, 
     if found.test:
         results["test"] = _test(config, found.test, temperature)
     if settings.baseline:
-        say("fitting TF-IDF with logistic regression on the same folds")
+        log("fitting TF-IDF with logistic regression on the same folds")
         results |= _baseline(rows, assignment, config.folds)
     write_json(output / "metrics.json", results)
     return results

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from accel_clf.config.schema import Config
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import is_first_process
@@ -125,7 +125,7 @@ def _warn_of_twins(found: Splits, assignment: np.ndarray) -> None:
     in_folds = np.unique(np.stack([place.ravel(), assignment], axis=1), axis=0)[:, 0]
     twins = int((np.bincount(in_folds, minlength=len(texts)) > 1)[place.ravel()].sum())
     if twins and is_first_process():
-        say(
+        log(
             f"warning: {twins} rows have the text of a row in another fold, which flatters the result; "
             "data.group keeps such rows together"
         )

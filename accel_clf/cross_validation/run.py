@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from accel_clf.config.schema import Config
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
 from accel_clf.core.process_env import in_a_core, is_first_process, once_a_process
@@ -73,11 +73,11 @@ def _cross_validate(config: Config, states: Mapping[int, str]) -> dict[str, Any]
     if not speaks:
         return {}
     if lacking := _unfinished(config):
-        say(f"{_named(lacking)} not finished yet; the last one to finish puts the answers of all together")
+        log(f"{_named(lacking)} not finished yet; the last one to finish puts the answers of all together")
         return {}
     results = Path(config.output) / "metrics.json"
     if not todo and results.is_file():
-        say(f"{config.output} is finished; for another cross-validation choose another --output")
+        log(f"{config.output} is finished; for another cross-validation choose another --output")
         return read_json(results)
     return aggregate.collect(config, *(rows or _rows(config)))
 
@@ -91,7 +91,7 @@ def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
         announced = set().union(*(precompile.of_job(folds.job(fold), strategy.processes) for fold in todo))
     for fold, state in todo.items():
         if strategy.is_main:
-            say(f"fold {fold}, of {folds.config.folds} from 0")
+            log(f"fold {fold}, of {folds.config.folds} from 0")
         start = strategy.shared(partial(_start, folds, fold, state))
         run = Trainer(start, strategy, announced)
         del start  # so that nothing holds the model when the next one comes

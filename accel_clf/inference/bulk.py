@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.sources import read
 from accel_clf.data.tokenization import tokenize
@@ -32,4 +32,4 @@ def check_int8(run: Path, check: str, max_loss: float) -> None:
     told = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
     if accuracy["fp32"] - accuracy["int8"] > max_loss:
         raise ConfigError(told, f"a loss of at most {max_loss}", "--precision auto, or a larger --max_loss")
-    say(told)
+    log(told)

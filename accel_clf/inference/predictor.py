@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 
-from accel_clf.core.console import bar, say
+from accel_clf.core.console import bar, log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
 from accel_clf.data.collate import make_inputs
@@ -66,7 +66,7 @@ class Predictor:
         # Whatever it was trained in, and wherever it is used.
         self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32")
         if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16(on_cpu=True):
-            say(f"warning: {WITHOUT_BF16}")
+            log(f"warning: {WITHOUT_BF16}")
         runs, self.temperature = [run], 1.0
         if layout.is_cross_validation(run):
             results = read_json(run / "metrics.json")

@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import is_first_process
 from accel_clf.run_folder.compat import differences
@@ -40,7 +40,7 @@ def set_aside(folder: Path) -> None:
     """Give a folder's contents another name."""
     aside = next(path for n in count(1) if not (path := folder.with_name(f"{folder.name}.{n}")).exists())
     folder.rename(aside)
-    say(f"what {folder} held is in {aside} now (--resume never)")
+    log(f"what {folder} held is in {aside} now (--resume never)")
 
 
 class RunLock:

@@ -33,7 +33,7 @@ CONTENT = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-log = logging.getLogger("accel_clf.serving")
+logger = logging.getLogger("accel_clf.serving")
 
 
 def around_requests(app: Flask, service: Service, observed: Observed, key: str | None) -> None:
@@ -63,7 +63,7 @@ def around_requests(app: Flask, service: Service, observed: Observed, key: str |
         observed.answered(request.method, rule, response.status_code, taken)
         if settings.log_requests:
             # Not what was asked: texts are their owners'.
-            log.info("%s %s %s %s %.1f ms", g.id, request.method, rule, response.status_code, 1000 * taken)
+            logger.info("%s %s %s %s %.1f ms", g.id, request.method, rule, response.status_code, 1000 * taken)
         response.headers.update(
             {
                 "X-Request-ID": g.id,
@@ -116,12 +116,12 @@ def around_requests(app: Flask, service: Service, observed: Observed, key: str |
 
     @app.errorhandler(NoNumberError)
     def no_number(_: NoNumberError) -> Response:
-        log.error("request %s: the model answers with no number", g.id)
+        logger.error("request %s: the model answers with no number", g.id)
         return problem(500, "the model answers with no number")
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        log.error("request %s failed", g.id, exc_info=error)
+        logger.error("request %s failed", g.id, exc_info=error)
         return problem(500, "this request has failed; the server's log says why")
 
 

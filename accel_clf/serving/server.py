@@ -18,7 +18,7 @@ from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import UserError
 from accel_clf.core.exit_codes import DONE, FAILED
 from accel_clf.serving.app import create_app
@@ -170,7 +170,7 @@ def serve(run: Path, settings: ServeConfig) -> int:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each thread that is not there yet
     asked = _note_signals(servers)
     addresses = " and ".join(f"http://{_address(server)}" for server in servers)
-    say(f"{service.model_name} by {service.precision} on {service.device}, labels {', '.join(service.labels)}")
+    log(f"{service.model_name} by {service.precision} on {service.device}, labels {', '.join(service.labels)}")
     print(f"listening on {addresses}", flush=True)
     while not asked and service.alive:
         wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)
@@ -178,7 +178,7 @@ def serve(run: Path, settings: ServeConfig) -> int:
             time.sleep(POLL_INTERVAL)
     if asked:
         return _end(servers, sockets, service, settings.grace)
-    say("the model has failed; why is told above")
+    log("the model has failed; why is told above")
     _end(servers, sockets, service, 1.0)
     return FAILED
 
@@ -221,7 +221,7 @@ def _end(servers: list[BaseWSGIServer], sockets: dict[int, Any], service: Servic
     """Take no more connections, answer on those that are there, then close; the exit code."""
     until = time.monotonic() + grace
     service.drain()
-    say(f"ending: no more connections; {service.in_work} requests in work")
+    log(f"ending: no more connections; {service.in_work} requests in work")
     for server in servers:
         # Connections that the system has taken already, as far as there may be so many.
         while server.readable() and select.select([server.socket], [], [], 0)[0] and time.monotonic() < until:
@@ -230,7 +230,7 @@ def _end(servers: list[BaseWSGIServer], sockets: dict[int, Any], service: Servic
         server.socket.close()
     while busy := [one for one in sockets.values() if isinstance(one, _Channel) and not one.is_idle(time.time())]:
         if time.monotonic() > until:
-            say(f"{len(busy)} connections were not done within {grace:g} s")
+            log(f"{len(busy)} connections were not done within {grace:g} s")
             return FAILED
         wasyncore.loop(timeout=0.1, use_poll=True, map=sockets, count=1)
     return DONE if service.close(CLOSING) else FAILED

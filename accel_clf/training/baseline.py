@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.data.dataset import Dataset
 
 
@@ -26,6 +26,6 @@ def accuracy(train: Dataset, held_out: Dataset) -> float | None:
     try:
         classifier.fit(list(train.texts()), train.labels.codes)
     except ValueError as error:
-        say(f"warning: no baseline: {str(error).splitlines()[0]}")
+        log(f"warning: no baseline: {str(error).splitlines()[0]}")
         return None
     return float(np.mean(classifier.predict(list(held_out.texts())) == held_out.labels.codes))

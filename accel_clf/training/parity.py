@@ -22,7 +22,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config, merge
 from accel_clf.core.command import run_command
-from accel_clf.core.console import say, table
+from accel_clf.core.console import log, table
 from accel_clf.core.exit_codes import DONE
 from accel_clf.strategies.xla.detect import VARIABLE, tpu_chips
 
@@ -96,7 +96,7 @@ def run(config: Config, steps: int) -> bool:
     reference: Trace | None = None
     all_agree = True
     for variant in variants():
-        say(f"{variant.name}, {variant.cores} core{'s' if variant.cores > 1 else ''} ...")
+        log(f"{variant.name}, {variant.cores} core{'s' if variant.cores > 1 else ''} ...")
         began = time.monotonic()
         trace = run_apart(settings_for(config, variant, steps), cpu=variant.cpu)
         seconds = f"{time.monotonic() - began:.0f}"

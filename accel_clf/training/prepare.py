@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from accel_clf.config.schema import Config
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.process_env import is_first_process
 from accel_clf.data import splits
 from accel_clf.data.dataset import Dataset
@@ -82,7 +82,7 @@ def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Prepare
 
     def tell(line: str) -> None:
         if speaks:
-            say(line)
+            log(line)
 
     speaks = is_first_process() and not quiet
     length = config.data.max_length

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accel_clf.config.schema import Config
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import is_first_process
 from accel_clf.run_folder.compat import differences
@@ -44,7 +44,7 @@ def _newest(config: Config) -> Checkpoint | None:
         raise damaged[0]
     for error in damaged:
         if is_first_process():
-            say(f"warning: {error.got}; the one before is taken")
+            log(f"warning: {error.got}; the one before is taken")
     return found
 
 
@@ -94,7 +94,7 @@ def check_step(found: Checkpoint, config: Config, processes: int) -> None:
 def _refuse(found: Checkpoint, changes: Sequence[str], config: Config) -> None:
     if changes and config.allow_changes:
         if is_first_process():
-            say("warning: going on with changes: " + "; ".join(changes))
+            log("warning: going on with changes: " + "; ".join(changes))
     elif changes:
         raise ConfigError(
             f"{found.folder} is of a run with other settings or data: " + "; ".join(changes),

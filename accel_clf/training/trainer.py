@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from accel_clf.config.schema import Config
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import in_a_core, is_first_process, once_a_process
@@ -56,7 +56,7 @@ def _train(config: Config, state: str) -> dict[str, Any]:
         if not is_first_process():
             return {}
         told = f"{output} is finished; for another run choose another --output"
-        once_a_process(("finished", config), lambda: say(told))
+        once_a_process(("finished", config), lambda: log(told))
         return {} if in_a_core() else read_json(output / "metrics.json")
     hardware = launch.choose(config)
     start = once_a_process(
@@ -108,7 +108,7 @@ class InitialState(NamedTuple):
 
 def _add_baseline(results: dict[str, Any], job: PreparedRun, output: Path) -> None:
     assert job.parts.validation, "only called with validation rows"
-    say("fitting TF-IDF with logistic regression on the same rows")
+    log("fitting TF-IDF with logistic regression on the same rows")
     if (found := baseline.accuracy(job.parts.train, job.parts.validation)) is not None:
         results["baseline"] = {"accuracy": found}
     write_json(output / "metrics.json", results)
@@ -136,20 +136,20 @@ class Trainer:
 
     def _tell(self, line: str) -> None:
         if self.strategy.is_main:
-            say(line)
+            log(line)
 
     def _open_folder(self) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
         checkpoints = resume.checkpoints(self.config)
         checkpoint.clean(checkpoints)
         if self.found:
-            say(f"going on after step {self.progress.step}, from {self.found.folder}")
+            log(f"going on after step {self.progress.step}, from {self.found.folder}")
             if self.found.folder.resolve().parent != checkpoints.resolve():
                 checkpoint.bring(self.found, checkpoints)
             if best := self.found.best_weights():  # what lies there may be of a later one
                 save(self.output / "model", self.bare, best, self.job.tokenizer)
         elif self.unfinished:
-            say(f"{self.output} holds an unfinished run without a checkpoint, which starts again")
+            log(f"{self.output} holds an unfinished run without a checkpoint, which starts again")
         layout.cut_log(self.output, self.progress.step)
         layout.write_config(self.output, self.config)
         environment = describe_environment(self.strategy.chosen, self.strategy.processes, self.progress.step)

@@ -13,7 +13,7 @@ import torch_xla.core.xla_model as xm
 import torch_xla.runtime as xr
 from torch import nn
 
-from accel_clf.core.console import say
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.strategies.base import OptimizerOf, Program, Strategy
@@ -180,7 +180,7 @@ class OnCores(Strategy):
         torch_xla.sync()
         warning = self.programs.ran(program)
         if warning and self.is_main:
-            say(f"warning: {warning}")
+            log(f"warning: {warning}")
 
 
 def _make_moments(optimizer: torch.optim.Optimizer) -> None:
