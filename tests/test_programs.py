@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from accel_clf.data.collate import GlobalBatchSampler
 from accel_clf.data.sampling import global_batches, permutation
 from accel_clf.inference.forward import GATHERED_ROWS
-from accel_clf.strategies.base import Program
+from accel_clf.strategies.base import CompiledGraph
 from accel_clf.training.precompile import expected
 
 
@@ -26,7 +26,7 @@ def test_training_programs(rows: int, size: int, accumulate: int, processes: int
             for number in range(count):
                 width = next(given_out)[0].width
                 assert width is not None
-                needed.add(Program("training", (size, width), number == 0, number == count - 1))
+                needed.add(CompiledGraph("training", (size, width), number == 0, number == count - 1))
         assert next(given_out, None) is None
     assert announced == needed
 
@@ -36,10 +36,10 @@ def test_evaluation_programs() -> None:
     found = GlobalBatchSampler(np.array([[3, 1], [2, 0]]), lengths, "bucketed", 64)
     programs = expected([], 1, [found], 2, 3)
     assert {program.shape for program in programs if program.kind == "evaluation"} == {(1, 64), (1, 32)}
-    assert Program("gather torch.float32", (GATHERED_ROWS, 3)) in programs
-    assert Program("gather torch.int64", (GATHERED_ROWS,)) in programs
+    assert CompiledGraph("gather torch.float32", (GATHERED_ROWS, 3)) in programs
+    assert CompiledGraph("gather torch.int64", (GATHERED_ROWS,)) in programs
 
 
 def test_a_program_is_named_by_its_shape() -> None:
-    assert str(Program("training", (4, 64), True, False)) == "training [4, 64], first"
-    assert str(Program("evaluation", (4, 64))) == "evaluation [4, 64]"
+    assert str(CompiledGraph("training", (4, 64), True, False)) == "training [4, 64], first"
+    assert str(CompiledGraph("evaluation", (4, 64))) == "evaluation [4, 64]"

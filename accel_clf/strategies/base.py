@@ -15,7 +15,7 @@ from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 
 
-class Program(NamedTuple):
+class CompiledGraph(NamedTuple):
     """What a compiler makes once and uses again.
 
     Attributes:
@@ -149,10 +149,10 @@ class Strategy(ABC):
     def renew(self) -> None:  # noqa: B027 - a strategy may hold nothing of a run
         """Let go of what was prepared for a run, as if there had been none; what is compiled stays."""
 
-    def announce(self, programs: set[Program]) -> None:  # noqa: B027 - a strategy that does not compile has nothing to say
+    def register_graphs(self, programs: set[CompiledGraph]) -> None:  # noqa: B027 - a strategy that does not compile has nothing to say
         """Tell which programs will be compiled, where any are."""
 
-    def missing(self) -> set[Program]:
+    def missing(self) -> set[CompiledGraph]:
         """The programs announced that have not been run yet."""
         return set()
 

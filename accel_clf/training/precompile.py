@@ -10,7 +10,7 @@ from torch import nn
 from accel_clf.data.collate import GlobalBatchSampler, buckets, collate
 from accel_clf.data.sampling import PADDING_ROW, step_seed
 from accel_clf.inference.forward import GATHERED_ROWS, batches_by_length, logits
-from accel_clf.strategies.base import Program, Strategy
+from accel_clf.strategies.base import CompiledGraph, Strategy
 from accel_clf.training.batches import epoch_batches
 from accel_clf.training.loop import LOG_EVERY, train_step
 from accel_clf.training.prepare import PreparedRun
@@ -23,7 +23,7 @@ def expected(
     evaluations: Iterable[GlobalBatchSampler],
     processes: int,
     classes: int,
-) -> set[Program]:
+) -> set[CompiledGraph]:
     """Every program of training and evaluation; all batches are in the bucketed layout.
 
     Args:
@@ -34,25 +34,28 @@ def expected(
         classes: the model's outputs.
     """
     # Whatever the rows: an answer or digest of each process, and the losses of a line of the log.
-    programs = {Program("gather torch.int64", (1,)), Program("gather torch.float32", (LOG_EVERY + BESIDE_LOSSES,))}
+    programs = {
+        CompiledGraph("gather torch.int64", (1,)),
+        CompiledGraph("gather torch.float32", (LOG_EVERY + BESIDE_LOSSES,)),
+    }
     for batches in epochs:
         number = np.arange(len(batches))
         first = number % accumulate == 0
         last = (number % accumulate == accumulate - 1) | (number == len(batches) - 1)
         size = batches.batch_size // processes
         for width, starts, ends in {*zip(_widths(batches), first.tolist(), last.tolist(), strict=True)}:
-            programs.add(Program("training", (size, width), starts, ends))
+            programs.add(CompiledGraph("training", (size, width), starts, ends))
     for batches in evaluations:
         size = batches.batch_size // processes
-        programs |= {Program("evaluation", (size, width)) for width in _widths(batches)}
+        programs |= {CompiledGraph("evaluation", (size, width)) for width in _widths(batches)}
         programs |= {
-            Program("gather torch.int64", (GATHERED_ROWS,)),
-            Program("gather torch.float32", (GATHERED_ROWS, classes)),
+            CompiledGraph("gather torch.int64", (GATHERED_ROWS,)),
+            CompiledGraph("gather torch.float32", (GATHERED_ROWS, classes)),
         }
     return programs
 
 
-def of_job(job: PreparedRun, processes: int) -> set[Program]:
+def of_job(job: PreparedRun, processes: int) -> set[CompiledGraph]:
     """Every program of a job."""
     config, rows = job.config, job.training_rows("bucketed")
     measured = [tokens for part, tokens in job.tokens.items() if part != "train"]
@@ -67,8 +70,8 @@ def of_job(job: PreparedRun, processes: int) -> set[Program]:
 
 
 def run_ahead(
-    missing: set[Program],
-    announced: set[Program],
+    missing: set[CompiledGraph],
+    announced: set[CompiledGraph],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     job: PreparedRun,
@@ -91,7 +94,7 @@ def run_ahead(
     def row(width: int) -> int:
         return int(np.flatnonzero(widths == width)[0])
 
-    def neighbour(first: bool, last: bool) -> Program:
+    def neighbour(first: bool, last: bool) -> CompiledGraph:
         return next(program for program in training if (program.first, program.last) == (first, last))
 
     for program in sorted(missing):

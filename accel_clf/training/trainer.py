@@ -25,7 +25,7 @@ from accel_clf.run_folder.environment import describe_environment, versions
 from accel_clf.run_folder.lock import RunLock
 from accel_clf.run_folder.predictions import ANSWERS, write_predictions
 from accel_clf.strategies import launch
-from accel_clf.strategies.base import Program, Strategy
+from accel_clf.strategies.base import CompiledGraph, Strategy
 from accel_clf.targets.scores import probabilities
 from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.checkpoint import Checkpoint, Writer
@@ -123,7 +123,7 @@ class Trainer:
         announced: programs that other runs in this process will need.
     """
 
-    def __init__(self, start: InitialState, strategy: Strategy, announced: Set[Program] = frozenset()) -> None:
+    def __init__(self, start: InitialState, strategy: Strategy, announced: Set[CompiledGraph] = frozenset()) -> None:
         self.job, self.bare, found, self.unfinished = start
         self.config, self.output, self.strategy = self.job.config, Path(self.job.config.output), strategy
         self.found, self.announced = found, announced
@@ -176,7 +176,7 @@ class Trainer:
             self.strategy.restore(model, optimizer, self.found.optimizer_state())
             self.strategy.restore_scaler(self.found.state["scaler"])
         if self.layout == "bucketed":
-            self.strategy.announce(precompile.of_job(self.job, self.strategy.processes) | self.announced)
+            self.strategy.register_graphs(precompile.of_job(self.job, self.strategy.processes) | self.announced)
         with checkpoint.Writer(resume.checkpoints(self.config), self.config.checkpoint.keep) as writer:
             try:
                 self._fit(model, optimizer, writer)

@@ -16,12 +16,12 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
-from accel_clf.strategies.base import OptimizerOf, Program
+from accel_clf.strategies.base import CompiledGraph, OptimizerOf
 from accel_clf.strategies.loader import make_loader
 from accel_clf.strategies.xla.base import OnCores
 from accel_clf.strategies.xla.spawn import in_turn
 
-BROADCAST = Program("broadcast")
+BROADCAST = CompiledGraph("broadcast")
 
 
 class AccelerateXlaStrategy(OnCores):

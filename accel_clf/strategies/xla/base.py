@@ -16,8 +16,8 @@ from torch import nn
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
-from accel_clf.strategies.base import OptimizerOf, Program, Strategy
-from accel_clf.strategies.xla.graphs import Programs, _reductions, compiled
+from accel_clf.strategies.base import CompiledGraph, OptimizerOf, Strategy
+from accel_clf.strategies.xla.graphs import GraphTracker, _reductions, compiled
 from accel_clf.strategies.xla.spawn import Result, _meeting, _one_at_a_time
 
 _made: list[Any] = []
@@ -34,7 +34,7 @@ class OnCores(Strategy):
     """
 
     way: str  # to train on cores
-    own_programs: tuple[Program, ...] = ()
+    own_programs: tuple[CompiledGraph, ...] = ()
 
     def __init__(self, precision: str) -> None:
         if precision == "fp16":
@@ -48,7 +48,7 @@ class OnCores(Strategy):
         why = "as set" if precision != "auto" else "no TPU" if virtual else "what TPUs are made for"
         cores = f"{self.processes} {'virtual XLA' if virtual else 'TPU'} core{'s' if self.processes > 1 else ''}"
         self.chosen = f"{cores} by {self.way}, {self.precision} ({why})"
-        self.programs = Programs()
+        self.programs = GraphTracker()
         self.steps = 0
         self._batch: tuple[int, ...] = ()
         self._training, self._first = False, True
@@ -77,7 +77,7 @@ class OnCores(Strategy):
         prepared, optimizer = self._prepare(mine, optimizer_of)
         self.check_equal(prepared)
         _make_moments(optimizer)
-        self._run(Program("moments"))
+        self._run(CompiledGraph("moments"))
         self._reductions_before = _reductions()
         return prepared, optimizer
 
@@ -97,14 +97,14 @@ class OnCores(Strategy):
     def renew(self) -> None:
         self.programs.start, self.steps = compiled(), 0
 
-    def announce(self, programs: set[Program]) -> None:
-        self.programs.announced = programs | {Program("moments"), *self.own_programs}
+    def register_graphs(self, programs: set[CompiledGraph]) -> None:
+        self.programs.announced = programs | {CompiledGraph("moments"), *self.own_programs}
         if self.is_main and (new := len(self.missing())):
             xm.master_print(
                 f"{len(self.programs.announced)} programs, {new} of them to compile", fd=sys.stderr, flush=True
             )
 
-    def missing(self) -> set[Program]:
+    def missing(self) -> set[CompiledGraph]:
         return self.programs.announced - self.programs.seen
 
     def counts(self) -> dict[str, int]:
@@ -122,7 +122,7 @@ class OnCores(Strategy):
             self._batch, self._training = tuple(batch["input_ids"].shape), False
             yield batch
             if not self._training:
-                self._run(Program("evaluation", self._batch))
+                self._run(CompiledGraph("evaluation", self._batch))
         if given != len(batches):  # the library's loader ends early, and in silence, where its thread fails
             raise RuntimeError(f"the loader gave {given} of {len(batches)} batches")
 
@@ -131,7 +131,7 @@ class OnCores(Strategy):
         self._training = True
         yield
         if not last:
-            self._run(Program("training", self._batch, self._first, last))
+            self._run(CompiledGraph("training", self._batch, self._first, last))
             self._first = False
 
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
@@ -145,14 +145,14 @@ class OnCores(Strategy):
         norm = self._step(optimizer, max_norm)
         optimizer.zero_grad()
         # Now, so that reading the loss does not compile a program of its own for it.
-        self._run(Program("training", self._batch, self._first, True))
+        self._run(CompiledGraph("training", self._batch, self._first, True))
         self._first = True
         self.steps += 1
         return norm
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
         gathered = self._gather(tensor.to(self.device))
-        self._run(Program(f"gather {tensor.dtype}", tuple(tensor.shape)))
+        self._run(CompiledGraph(f"gather {tensor.dtype}", tuple(tensor.shape)))
         return gathered.cpu()
 
     @abstractmethod
@@ -175,7 +175,7 @@ class OnCores(Strategy):
         """
         return torch.tensor([self.processes / rows]).to(self.device)
 
-    def _run(self, program: Program) -> None:
+    def _run(self, program: CompiledGraph) -> None:
         """Run what is pending, which makes this program."""
         torch_xla.sync()
         warning = self.programs.ran(program)

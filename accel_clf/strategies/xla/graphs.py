@@ -8,7 +8,7 @@ import torch_xla.runtime as xr
 from transformers import masking_utils
 
 from accel_clf.core.cache import cache_folder
-from accel_clf.strategies.base import Program
+from accel_clf.strategies.base import CompiledGraph
 
 
 def keep_programs() -> None:
@@ -25,7 +25,7 @@ def compiled() -> int:
     return int(data[0]) if data else 0
 
 
-class Programs:
+class GraphTracker:
     """Programs announced and compiled.
 
     XLA compiles a program for each shape and each kind of step. How many there will be is known before the first step;
@@ -33,11 +33,11 @@ class Programs:
     """
 
     def __init__(self) -> None:
-        self.announced: set[Program] = set()
-        self.seen: set[Program] = set()
+        self.announced: set[CompiledGraph] = set()
+        self.seen: set[CompiledGraph] = set()
         self.before = self.start = compiled()
 
-    def ran(self, program: Program) -> str | None:
+    def ran(self, program: CompiledGraph) -> str | None:
         """To be called after each program; a warning, if it was one too many."""
         now = compiled()
         new, self.before = now - self.before, now
