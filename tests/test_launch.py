@@ -9,7 +9,7 @@ import pytest
 
 from accel_clf.config.load import load
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import once_a_process
+from accel_clf.core.process_env import shared_across_cores
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla import virtual
@@ -75,7 +75,7 @@ def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None
 
     # outside a core: a process of its own each
     first, second = load(None, {}), load(None, {"training": {"seed": 1}})
-    assert once_a_process(first, make) is not once_a_process(first, make)
+    assert shared_across_cores(first, make) is not shared_across_cores(first, make)
     monkeypatch.setenv("FORK_LAUNCHED", "1")
-    assert once_a_process(first, make) is once_a_process(first, make)
-    assert once_a_process(first, make) is not once_a_process(second, make)
+    assert shared_across_cores(first, make) is shared_across_cores(first, make)
+    assert shared_across_cores(first, make) is not shared_across_cores(second, make)

@@ -11,7 +11,7 @@ from accel_clf.core.command import run_command
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.exit_codes import DONE
-from accel_clf.core.process_env import in_a_core, is_elastic, is_first_process, once_a_process
+from accel_clf.core.process_env import in_a_core, is_elastic, is_first_process, shared_across_cores
 from accel_clf.core.signals import defer_for_good
 from accel_clf.strategies.xla.detect import VARIABLE
 from accel_clf.strategies.xla.virtual import enable_from_environment
@@ -42,7 +42,7 @@ def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:
         except Interrupted as interrupted:
             if is_first_process():
                 words = resume_command(prog, args, config)
-                once_a_process(("to go on", config), lambda: log(f"to go on:\n{words}"))
+                shared_across_cores(("to go on", config), lambda: log(f"to go on:\n{words}"))
             return interrupted.exit_code
         if text:
             print(text)

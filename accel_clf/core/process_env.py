@@ -35,7 +35,7 @@ def cpu_wanted() -> bool:
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 
 
-def once_a_process(what: Hashable, make: Callable[[], Made]) -> Made:
+def shared_across_cores(what: Hashable, make: Callable[[], Made]) -> Made:
     """What `make` makes, shared by the cores of a process where they run already."""
     if not in_a_core():
         return make()

@@ -12,7 +12,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
-from accel_clf.core.process_env import in_a_core, is_first_process, once_a_process
+from accel_clf.core.process_env import in_a_core, is_first_process, shared_across_cores
 from accel_clf.cross_validation import aggregate
 from accel_clf.cross_validation.folds import Folds, _rows, _write_folds, fold_config
 from accel_clf.cross_validation.lock import CrossValidationLock, _check_folder, _named, _unfinished
@@ -39,7 +39,7 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
     """
     _check(config, only)
     wanted = range(config.folds) if only is None else [only]
-    claims = once_a_process(("claims", config), lambda: CrossValidationLock(config, wanted))
+    claims = shared_across_cores(("claims", config), lambda: CrossValidationLock(config, wanted))
     try:
         return _cross_validate(config, claims.states)
     finally:
@@ -68,7 +68,7 @@ def _cross_validate(config: Config, states: Mapping[int, str]) -> dict[str, Any]
     speaks, rows = is_first_process(), None
     if todo:
         hardware = launch.choose(config)
-        folds = once_a_process(("folds", config), lambda: Folds(config))
+        folds = shared_across_cores(("folds", config), lambda: Folds(config))
         speaks, rows = hardware(partial(_train, folds, todo)), (folds.whole.parts, folds.assignment)
     if not speaks:
         return {}

@@ -15,7 +15,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
-from accel_clf.core.process_env import in_a_core, is_first_process, once_a_process
+from accel_clf.core.process_env import in_a_core, is_first_process, shared_across_cores
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.forward import logits
 from accel_clf.models.kernel_selection import apply_layout
@@ -42,7 +42,7 @@ def train(config: Config) -> dict[str, Any]:
         UserError: whatever the user can mend.
         Interrupted: a signal has asked for it; the state is saved.
     """
-    claim = once_a_process(("claim", config), lambda: RunLock(config))
+    claim = shared_across_cores(("claim", config), lambda: RunLock(config))
     try:
         return _train(config, claim.state)
     finally:
@@ -56,10 +56,10 @@ def _train(config: Config, state: str) -> dict[str, Any]:
         if not is_first_process():
             return {}
         told = f"{output} is finished; for another run choose another --output"
-        once_a_process(("finished", config), lambda: log(told))
+        shared_across_cores(("finished", config), lambda: log(told))
         return {} if in_a_core() else read_json(output / "metrics.json")
     hardware = launch.choose(config)
-    start = once_a_process(
+    start = shared_across_cores(
         ("job", config), lambda: InitialState.of(config, state, lambda: prepare(config, read(config)))
     )
     speaks = hardware(lambda strategy: Trainer(start, strategy).run())
