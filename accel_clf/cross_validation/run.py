@@ -101,7 +101,7 @@ def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
         if strategy.is_main:  # nothing can go on from them any more, and ten folds' would fill the disk
             shutil.rmtree(resume.checkpoints(run.config), ignore_errors=True)
         del run, model, optimizer
-        strategy.renew()
+        strategy.reset()
 
 
 def _start(folds: Folds, fold: int, state: str) -> InitialState:

@@ -78,7 +78,7 @@ def logits(
     with torch.no_grad(), bar("evaluating", len(batches), shown and strategy.is_main) as progress:
         for batch in strategy.batches(batches, collate(tokens, None, pad_id, layout)):
             if len(ids) % (1 if strategy.processes == 1 else BATCHES_BETWEEN_MEETINGS) == 0:
-                strategy.end_if_asked()
+                strategy.raise_if_stopped()
             answers = model(**model_inputs(batch)).logits
             found.append(answers.float())
             ids.append(batch["rows"])

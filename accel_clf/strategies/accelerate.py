@@ -146,7 +146,7 @@ class AccelerateStrategy(Strategy):
         if self.accelerator.scaler and state:
             self.accelerator.scaler.load_state_dict(state)
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         self.parameters, self.row_gradients = [], None
         self.accelerator.free_memory()
         self.restore_scaler(self._new_scaler)

@@ -146,7 +146,7 @@ class Strategy(ABC):
         """What `make` makes: once, where several cores are threads of a process."""
         return make()
 
-    def renew(self) -> None:  # noqa: B027 - a strategy may hold nothing of a run
+    def reset(self) -> None:  # noqa: B027 - a strategy may hold nothing of a run
         """Let go of what was prepared for a run, as if there had been none; what is compiled stays."""
 
     def register_graphs(self, programs: set[CompiledGraph]) -> None:  # noqa: B027 - a strategy that does not compile has nothing to say
@@ -164,11 +164,11 @@ class Strategy(ABC):
         """The host's numbers [N], summed over all processes."""
         return self.gather(values).reshape(self.processes, -1).sum(dim=0)
 
-    def main_says(self, yes: bool) -> bool:
+    def broadcast_flag(self, yes: bool) -> bool:
         """The first process's answer, on all of them."""
         return bool(self.gather(torch.tensor([int(yes)]))[0])
 
-    def end_if_asked(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Raise Interrupted on all processes, where a signal has asked one of them to stop."""
         asked = signals.asked()
         if self.processes > 1:

@@ -72,7 +72,7 @@ def fit(
             better, asked = False, meeting.signal
             if not asked and at.measured < at.step and (at.step == total or (measure and at.step % every == 0)):
                 try:
-                    better = strategy.main_says(measure(at.step)) if measure else True
+                    better = strategy.broadcast_flag(measure(at.step)) if measure else True
                 except Interrupted as interrupted:
                     asked = interrupted.signum  # measured when the run goes on
                 else:

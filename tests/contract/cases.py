@@ -81,8 +81,8 @@ def gather_sum_and_main_says(strategy: Strategy) -> None:
     mine = torch.tensor([[1.0, float(strategy.process)]])
     assert strategy.gather(mine).tolist() == [[1.0, float(process)] for process in range(strategy.processes)]
     assert strategy.sum(torch.tensor([3.0, 0.5])).tolist() == [3.0 * strategy.processes, 0.5 * strategy.processes]
-    assert strategy.main_says(strategy.is_main)
-    assert not strategy.main_says(not strategy.is_main)
+    assert strategy.broadcast_flag(strategy.is_main)
+    assert not strategy.broadcast_flag(not strategy.is_main)
 
 
 def gather_keeps_what_is_not_a_number_in_its_place(strategy: Strategy) -> None:

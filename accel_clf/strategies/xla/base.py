@@ -94,7 +94,7 @@ class OnCores(Strategy):
             _made.clear()
         return made
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         self.programs.start, self.steps = compiled(), 0
 
     def register_graphs(self, programs: set[CompiledGraph]) -> None:
@@ -163,7 +163,7 @@ class OnCores(Strategy):
         return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()} if self.is_main else {}
 
     def barrier(self) -> None:
-        self.main_says(True)
+        self.broadcast_flag(True)
 
     def close(self) -> None:
         self.barrier()
