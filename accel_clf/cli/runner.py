@@ -12,7 +12,7 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.exit_codes import DONE
 from accel_clf.core.process_env import in_a_core, is_elastic, is_first_process, shared_across_cores
-from accel_clf.core.signals import defer_for_good
+from accel_clf.core.signals import defer_signals_for_good
 from accel_clf.strategies.xla.detect import VARIABLE
 from accel_clf.strategies.xla.virtual import enable_from_environment
 
@@ -23,7 +23,7 @@ def prepare_launched_cores() -> None:
     """Do what must come before XLA's cores start, where `accelerate launch` has imported a script to start them."""
     if os.environ.get(VARIABLE) and (code := run_command(enable_from_environment)):
         sys.exit(code)
-    defer_for_good()
+    defer_signals_for_good()
 
 
 def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:

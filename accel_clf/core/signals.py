@@ -22,13 +22,13 @@ ECHO = 1.0  # seconds in which a launcher may pass on what the terminal has sent
 _asked = RawValue("i", 0)
 
 
-def asked() -> int:
+def stop_signal() -> int:
     """The signal that has asked to stop; 0 for none."""
     return int(_asked.value)
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Within it, the first signal is only noted, for `asked`. Outside the main thread it changes nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -36,24 +36,24 @@ def deferred() -> Iterator[None]:
     before = _note_signals()
     try:
         yield
-        if asked():  # too late for whoever looks
-            raise Interrupted(asked())
+        if stop_signal():  # too late for whoever looks
+            raise Interrupted(stop_signal())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked.value = 0
 
 
-def defer_for_good() -> None:
+def defer_signals_for_good() -> None:
     """As `deferred`, for a launcher's process that knows nothing of its job: it exits as the signal says."""
     own = os.getpid()
     _note_signals()
 
     def leave() -> None:
-        if asked() and os.getpid() == own:
+        if stop_signal() and os.getpid() == own:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(Interrupted(asked()).exit_code)
+            os._exit(Interrupted(stop_signal()).exit_code)
 
     atexit.register(leave)
 
@@ -87,7 +87,7 @@ def _handler() -> "signal._HANDLER":
 
 
 @cache
-def end_with(parent: int) -> None:
+def exit_when_parent_dies(parent: int) -> None:
     """End this process, which its parent has started for the job, when the parent has been killed.
 
     Otherwise it would go on, unseen, beside the job's next start.

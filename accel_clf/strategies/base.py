@@ -170,7 +170,7 @@ class Strategy(ABC):
 
     def raise_if_stopped(self) -> None:
         """Raise Interrupted on all processes, where a signal has asked one of them to stop."""
-        asked = signals.asked()
+        asked = signals.stop_signal()
         if self.processes > 1:
             asked = int(self.gather(torch.tensor([asked])).max())
         if asked:

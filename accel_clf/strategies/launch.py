@@ -7,7 +7,7 @@ from functools import partial
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import cpu_wanted, in_a_core, is_elastic, is_first_process
-from accel_clf.core.signals import deferred, end_with
+from accel_clf.core.signals import defer_signals, exit_when_parent_dies
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla.detect import from_environment, require_torch_xla, tpu_chips
 from accel_clf.strategies.xla.virtual import enable
@@ -53,10 +53,10 @@ def _on_device(config: Config, work: Work) -> bool:
     from accel_clf.strategies.accelerate import AccelerateStrategy
 
     if is_elastic():
-        end_with(os.getppid())
+        exit_when_parent_dies(os.getppid())
     strategy = AccelerateStrategy(config.training.precision, config.training.timeout)
     try:
-        with deferred():
+        with defer_signals():
             work(strategy)
     finally:
         strategy.close()
@@ -76,9 +76,9 @@ def _on_cores(config: Config, work: Work) -> bool:
 
     keep_programs()
     if in_a_core():
-        end_with(os.getppid())
+        exit_when_parent_dies(os.getppid())
         return on_core()
-    with deferred():
+    with defer_signals():
         spawn(on_core)
     return is_first_process()
 

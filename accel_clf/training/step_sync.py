@@ -56,7 +56,7 @@ class StepSync:
         self.steps.append(step)
         alone = self.strategy.processes == 1
         if alone:
-            self.signal, self.late = signals.asked(), self._is_late()
+            self.signal, self.late = signals.stop_signal(), self._is_late()
         if read or (not alone and self.at.step % self.pace == 0):
             self.read()
 
@@ -69,7 +69,7 @@ class StepSync:
         if not self.losses:
             return
         seconds = time.perf_counter() - self.began
-        asked = signals.asked()
+        asked = signals.stop_signal()
         mine = torch.zeros(self.most + BESIDE_LOSSES)  # of one shape however many there are, for compilers
         mine[: len(self.losses)] = torch.stack([loss.cpu() for loss in self.losses])
         mine[self.most :] = torch.tensor([asked == SIGTERM, asked == SIGINT, self._is_late(), seconds])

@@ -51,13 +51,13 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[list[i
         batches = list(batches)
         made.append(sorted(row for batch in batches for row in batch["rows"].tolist()))
         if len(made) == stop_after[0]:
-            monkeypatch.setattr("accel_clf.core.signals.asked", lambda: 15)
+            monkeypatch.setattr("accel_clf.core.signals.stop_signal", lambda: 15)
         return step(model, optimizer, batches, *others)
 
     def prepare(stop: int | None) -> list[list[int]]:
         made.clear()
         stop_after[0] = stop
-        monkeypatch.setattr("accel_clf.core.signals.asked", lambda: 0)
+        monkeypatch.setattr("accel_clf.core.signals.stop_signal", lambda: 0)
         monkeypatch.setattr(accel_clf.training.loop, "train_step", noting)
         return made
 

@@ -14,7 +14,7 @@ import torch_xla.runtime as xr
 
 from accel_clf.core.errors import CoreFailedError, Interrupted, UserError
 from accel_clf.core.exit_codes import FAILED
-from accel_clf.core.signals import end_with
+from accel_clf.core.signals import exit_when_parent_dies
 
 
 def spawn(work: Callable[[], Any]) -> None:
@@ -38,7 +38,7 @@ _forked: list[tuple[Callable[[], Any], int]] = []
 
 def _on_core(ordinal: int) -> None:
     work, parent = _forked[0]
-    end_with(parent)
+    exit_when_parent_dies(parent)
     with suppress(Interrupted):  # which the parent has heard, too
         end_together(work)
 
