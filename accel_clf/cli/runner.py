@@ -11,7 +11,7 @@ from accel_clf.core.command import run_command
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.exit_codes import DONE
-from accel_clf.core.process_env import in_a_core, is_elastic, is_first_process, shared_across_cores
+from accel_clf.core.process_env import in_xla_worker, is_elastic, is_first_process, shared_across_cores
 from accel_clf.core.signals import defer_signals_for_good
 from accel_clf.strategies.xla.detect import VARIABLE
 from accel_clf.strategies.xla.virtual import enable_from_environment
@@ -48,7 +48,7 @@ def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:
             print(text)
         return DONE
 
-    if in_a_core():  # where an exit code goes nowhere
+    if in_xla_worker():  # where an exit code goes nowhere
         from accel_clf.strategies.xla.spawn import end_together
 
         return end_together(command)
@@ -64,7 +64,7 @@ def resume_command(prog: str, args: Sequence[str], config: Config) -> str:
         config: the settings that they gave.
     """
     words = [*prog.split(), *args]
-    if is_elastic() or in_a_core():
+    if is_elastic() or in_xla_worker():
         launcher = _parent()
         if any("accelerate" in word for word in launcher[:3]):
             words = ["accelerate", *launcher[2:]] if launcher[1].endswith("accelerate") else launcher

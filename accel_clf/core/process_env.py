@@ -25,7 +25,7 @@ def is_elastic() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def in_a_core() -> bool:
+def in_xla_worker() -> bool:
     """Whether `accelerate launch` has started XLA cores, and this is one of them."""
     return os.environ.get("FORK_LAUNCHED") == "1"
 
@@ -37,7 +37,7 @@ def cpu_wanted() -> bool:
 
 def shared_across_cores(what: Hashable, make: Callable[[], Made]) -> Made:
     """What `make` makes, shared by the cores of a process where they run already."""
-    if not in_a_core():
+    if not in_xla_worker():
         return make()
     with _one_at_a_time:
         if what not in _made:

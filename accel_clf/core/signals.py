@@ -14,7 +14,7 @@ from types import FrameType
 
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
-from accel_clf.core.process_env import in_a_core, is_elastic
+from accel_clf.core.process_env import in_xla_worker, is_elastic
 
 ECHO = 1.0  # seconds in which a launcher may pass on what the terminal has sent to all already
 
@@ -72,7 +72,7 @@ def _handler() -> "signal._HANDLER":
     noted: list[float] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
-        now, is_child = time.monotonic(), in_a_core() or os.getpid() != parent
+        now, is_child = time.monotonic(), in_xla_worker() or os.getpid() != parent
         again = noted and not is_child and not (launched and now < noted[0] + ECHO)
         for child in active_children():
             child.kill() if again else os.kill(child.pid or 0, signum)

@@ -12,7 +12,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
-from accel_clf.core.process_env import in_a_core, is_first_process, shared_across_cores
+from accel_clf.core.process_env import in_xla_worker, is_first_process, shared_across_cores
 from accel_clf.cross_validation import aggregate
 from accel_clf.cross_validation.folds import Folds, _rows, _write_folds, fold_config
 from accel_clf.cross_validation.lock import CrossValidationLock, _check_folder, _named, _unfinished
@@ -43,7 +43,7 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
     try:
         return _cross_validate(config, claims.states)
     finally:
-        if not in_a_core():  # where others may not be done yet; the locks go with the process
+        if not in_xla_worker():  # where others may not be done yet; the locks go with the process
             claims.release()
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import cpu_wanted, in_a_core, is_elastic, is_first_process
+from accel_clf.core.process_env import cpu_wanted, in_xla_worker, is_elastic, is_first_process
 from accel_clf.core.signals import defer_signals, exit_when_parent_dies
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla.detect import from_environment, require_torch_xla, tpu_chips
@@ -31,7 +31,7 @@ def choose(config: Config) -> Callable[[Work], bool]:
     cores = config.virtual_cores or from_environment()
     if cores:
         enable(cores)
-    on_cores = bool(cores or in_a_core() or (tpu_chips() and not cpu_wanted()))
+    on_cores = bool(cores or in_xla_worker() or (tpu_chips() and not cpu_wanted()))
     if config.strategy == "xla":
         require_torch_xla()
         if not on_cores:
@@ -75,7 +75,7 @@ def _on_cores(config: Config, work: Work) -> bool:
         return strategy.is_main
 
     keep_programs()
-    if in_a_core():
+    if in_xla_worker():
         exit_when_parent_dies(os.getppid())
         return on_core()
     with defer_signals():

@@ -15,7 +15,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
-from accel_clf.core.process_env import in_a_core, is_first_process, shared_across_cores
+from accel_clf.core.process_env import in_xla_worker, is_first_process, shared_across_cores
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.forward import logits
 from accel_clf.models.kernel_selection import apply_layout
@@ -46,7 +46,7 @@ def train(config: Config) -> dict[str, Any]:
     try:
         return _train(config, claim.state)
     finally:
-        if not in_a_core():  # where others may not be done yet; the lock goes with the process
+        if not in_xla_worker():  # where others may not be done yet; the lock goes with the process
             claim.release()
 
 
@@ -57,7 +57,7 @@ def _train(config: Config, state: str) -> dict[str, Any]:
             return {}
         told = f"{output} is finished; for another run choose another --output"
         shared_across_cores(("finished", config), lambda: log(told))
-        return {} if in_a_core() else read_json(output / "metrics.json")
+        return {} if in_xla_worker() else read_json(output / "metrics.json")
     hardware = launch.choose(config)
     start = shared_across_cores(
         ("job", config), lambda: InitialState.of(config, state, lambda: prepare(config, read(config)))

@@ -51,31 +51,31 @@ def feed_a_core_the_wrong_shard() -> None:
 
 
 def fail_on_one_core() -> None:
-    from accel_clf.strategies.xla.base import OnCores
+    from accel_clf.strategies.xla.base import XlaStrategyBase
 
-    right = OnCores.step
+    right = XlaStrategyBase.step
 
-    def step(self: OnCores, *arguments: Any) -> Any:
+    def step(self: XlaStrategyBase, *arguments: Any) -> Any:
         if self.process == 1 and self.steps == 1:
             raise ValueError("planted on one core")
         return right(self, *arguments)
 
-    OnCores.step = step  # type: ignore[method-assign]
+    XlaStrategyBase.step = step  # type: ignore[method-assign]
 
 
 def kill_the_cores() -> None:
     import signal
 
-    from accel_clf.strategies.xla.base import OnCores
+    from accel_clf.strategies.xla.base import XlaStrategyBase
 
-    right = OnCores.step
+    right = XlaStrategyBase.step
 
-    def step(self: OnCores, *arguments: Any) -> Any:
+    def step(self: XlaStrategyBase, *arguments: Any) -> Any:
         if self.process == 1 and self.steps == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return right(self, *arguments)
 
-    OnCores.step = step  # type: ignore[method-assign]
+    XlaStrategyBase.step = step  # type: ignore[method-assign]
 
 
 def worker(fault: str, settings: dict[str, Any], path: Path) -> int:

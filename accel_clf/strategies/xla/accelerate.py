@@ -18,13 +18,13 @@ from torch import nn
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.strategies.base import CompiledGraph, OptimizerOf
 from accel_clf.strategies.loader import make_loader
-from accel_clf.strategies.xla.base import OnCores
+from accel_clf.strategies.xla.base import XlaStrategyBase
 from accel_clf.strategies.xla.spawn import in_turn
 
 BROADCAST = CompiledGraph("broadcast")
 
 
-class AccelerateXlaStrategy(OnCores):
+class AccelerateXlaStrategy(XlaStrategyBase):
     """One core under an Accelerator."""
 
     way = "Accelerate"

@@ -23,7 +23,7 @@ from accel_clf.strategies.xla.spawn import Result, _meeting, _one_at_a_time
 _made: list[Any] = []
 
 
-class OnCores(Strategy):
+class XlaStrategyBase(Strategy):
     """One XLA core. On a CPU and on TPU v2 and v3, cores are threads of a process; elsewhere processes.
 
     Args:

@@ -16,7 +16,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler
 from accel_clf.strategies.base import OptimizerOf
-from accel_clf.strategies.xla.base import OnCores
+from accel_clf.strategies.xla.base import XlaStrategyBase
 
 BATCHES_BETWEEN_RATES = 50
 
@@ -34,7 +34,7 @@ class _Places(Dataset[BatchSlot]):
         return self.batches.slot(index)
 
 
-class XlaStrategy(OnCores):
+class XlaStrategy(XlaStrategyBase):
     """One core under raw torch_xla."""
 
     way = "raw torch_xla"
