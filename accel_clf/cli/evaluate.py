@@ -39,7 +39,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     tokens = tokenize(rows, predictor.tokenizer, data.max_length)
     settings = predictor.config.evaluation
     each = predictor.logits(tokens, shown=True)
-    found = evaluate(predictor.together(each), rows, settings).metrics
+    found = evaluate(predictor.ensemble_scores(each), rows, settings).metrics
     if len(each) > 1:
         alone = [evaluate(probabilities(logits), rows, settings).metrics for logits in each]
         found["models"] = aggregate.over_folds(alone)

@@ -27,7 +27,7 @@ def check_int8(run: Path, check: str, max_loss: float) -> None:
         data = predictor.config.data.model_copy(update={"group": None, "slice": None})
         rows = read(check, data, split="test", label_names=predictor.labels)
         tokens = tokenize(rows, predictor.tokenizer, data.max_length)
-        scores = predictor.together(predictor.logits(tokens))
+        scores = predictor.ensemble_scores(predictor.logits(tokens))
         accuracy[precision] = evaluate(scores, rows, predictor.config.evaluation).metrics["accuracy"]
     told = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
     if accuracy["fp32"] - accuracy["int8"] > max_loss:

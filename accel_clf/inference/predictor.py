@@ -59,7 +59,7 @@ class Predictor:
         ConfigError: the folder is not a trained run's, or a finished cross-validation's.
     """
 
-    def __init__(self, run: Path, precision: str = "fp32", few: bool = False) -> None:
+    def __init__(self, run: Path, precision: str = "fp32", low_latency: bool = False) -> None:
         if precision == "auto":
             precision = "bf16" if fast_at_bf16() else "fp32"
         self.config, self.precision = layout.read_config(run), precision
@@ -83,7 +83,7 @@ class Predictor:
             if precision != "fp32":
                 _make_lighter(model.eval(), precision)
             possible = self.layout == packed.PACKED and can_fuse(self.strategy.device, precision)
-            if possible and (few or pays_for_many_tokens()):
+            if possible and (low_latency or pays_for_many_tokens()):
                 fuse(model)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(found) > 1:
@@ -107,7 +107,7 @@ class Predictor:
         ]
 
     @torch.inference_mode()
-    def answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def logits_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """One batch's logits by each model: float32 [rows, models, classes].
 
         Args:
@@ -131,7 +131,7 @@ class Predictor:
         until, tokens = time.monotonic() + WARMING, FEWEST
         row = self._filler(min(FEWEST, self.config.data.max_length))
         while tokens <= most_tokens and time.monotonic() < until:
-            self.answer([row] * (tokens // len(row)))
+            self.logits_batch([row] * (tokens // len(row)))
             if self.layout != packed.PACKED or self.strategy.device.type != "cpu":
                 return  # shapes are of no account
             tokens += _step(tokens)
@@ -139,7 +139,7 @@ class Predictor:
     def _filler(self, length: int) -> np.ndarray:
         return np.full(length, self.pad_id, np.int32)
 
-    def together(self, each: Sequence[np.ndarray]) -> np.ndarray:
+    def ensemble_scores(self, each: Sequence[np.ndarray]) -> np.ndarray:
         """The answer to each model's logits: probabilities, float64 [rows, classes]."""
         mean: np.ndarray = np.mean([probabilities(own / self.temperature) for own in each], axis=0)
         return mean
@@ -155,7 +155,7 @@ class Predictor:
         with bar("predicting", None, shown) as progress:
             while some := list(islice(remaining, TEXTS_AT_ONCE)):
                 tokens = tokenize_texts(some, self.tokenizer, self.config.data.max_length)
-                yield from zip(some, self.together(self.logits(tokens, shown)), strict=True)
+                yield from zip(some, self.ensemble_scores(self.logits(tokens, shown)), strict=True)
                 progress.advance(len(some))
 
 

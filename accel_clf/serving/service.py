@@ -222,7 +222,7 @@ class Service:
 
     def _answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         began = time.perf_counter()
-        found = self._worker.answer(rows)
+        found = self._worker.logits_batch(rows)
         self._busy_seconds += time.perf_counter() - began
         self._answered_tokens += sum(map(len, rows))
         return found

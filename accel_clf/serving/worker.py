@@ -93,7 +93,7 @@ class Worker:
         """Whether it is there."""
         return self._process.poll() is None
 
-    def answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def logits_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """One batch's logits by each model: float32 [rows, models, classes]; for one thread.
 
         Args:
@@ -154,7 +154,7 @@ def load(run: Path, settings: ServeConfig) -> "Predictor":
     if settings.precision == "int8":
         assert settings.check is not None
         check_int8(run, settings.check, settings.max_loss)
-    predictor = Predictor(run, settings.precision, few=True)
+    predictor = Predictor(run, settings.precision, low_latency=True)
     predictor.warm_up(batch_tokens(settings, str(predictor.strategy.device)))
     return predictor
 
@@ -194,6 +194,6 @@ def main() -> None:
             answered,
         )
         while True:
-            _send(predictor.answer(pickle.load(asked)), answered)
+            _send(predictor.logits_batch(pickle.load(asked)), answered)
     except (EOFError, BrokenPipeError):
         return

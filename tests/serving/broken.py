@@ -36,7 +36,7 @@ def dying(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
 def load_bad(name: str, run: Path, settings: ServeConfig) -> Predictor:
     """What the model's process loads."""
     predictor = load(run, settings)
-    predictor.answer = partial(globals()[name], predictor.answer)  # type: ignore[method-assign]
+    predictor.logits_batch = partial(globals()[name], predictor.logits_batch)  # type: ignore[method-assign]
     return predictor
 
 

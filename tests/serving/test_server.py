@@ -175,8 +175,8 @@ def test_the_model_gives_no_number(run: Path, tmp_path: Path) -> None:
 
 def test_ends_whatever_its_clients_do(run: Path, tmp_path: Path) -> None:
     """Half a request, a body that is too large and goes on, more connections than files may be open: it ends."""
-    few = (resource.RLIMIT_NOFILE, (256, 256))
-    with serving(run, tmp_path, "--grace", 20, before=resource.setrlimit, given=few) as server:
+    low_latency = (resource.RLIMIT_NOFILE, (256, 256))
+    with serving(run, tmp_path, "--grace", 20, before=resource.setrlimit, given=low_latency) as server:
         half = socket.create_connection(("127.0.0.1", server.port))
         half.sendall(b"POST /predict HTTP/1.1\r\nHo")
         large = socket.create_connection(("127.0.0.1", server.port))

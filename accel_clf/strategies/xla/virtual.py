@@ -83,7 +83,7 @@ def _mend(cores: int) -> None:
     all_here, all_dispatched = threading.Barrier(cores), threading.Barrier(cores)
     one_at_a_time = threading.Lock()
 
-    def together(dispatch: Any, *arguments: Any, **options: Any) -> None:
+    def dispatch_together(dispatch: Any, *arguments: Any, **options: Any) -> None:
         try:
             all_here.wait(HOURS)  # reason 4
             with one_at_a_time:  # reason 1
@@ -97,12 +97,12 @@ def _mend(cores: int) -> None:
             raise
 
     def gated_step_marker(device: Any, devices: Any, wait: bool = True, reset_scope: bool = True) -> None:
-        together(step_marker, device, devices, reset_scope=reset_scope)
+        dispatch_together(step_marker, device, devices, reset_scope=reset_scope)
         if wait:
             library._xla_wait_device_ops(devices=[str(device)])
 
     def gated_sync_multi(tensors: Any, devices: Any, wait: bool = True, sync_xla_data: bool = True) -> None:
-        together(sync_multi, tensors, devices, sync_xla_data=sync_xla_data)
+        dispatch_together(sync_multi, tensors, devices, sync_xla_data=sync_xla_data)
         if wait:
             library._xla_wait_device_ops(devices=[])
 
