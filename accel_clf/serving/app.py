@@ -16,7 +16,7 @@ from accel_clf import __version__
 from accel_clf.config.schema import ServeConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.readers import parse_json
-from accel_clf.serving.errors import RefusedError
+from accel_clf.serving.errors import ApiError
 from accel_clf.serving.middleware import MEGABYTE, around_requests
 from accel_clf.serving.prometheus import Observed
 from accel_clf.serving.routes import answers, health, pages
@@ -41,9 +41,9 @@ class _Plugin(FlaskPlugin):
             try:
                 found = request.get_json()
             except BadRequest as error:
-                raise RefusedError(400, f"not JSON: {error.__cause__ or error.description}") from None
+                raise ApiError(400, f"not JSON: {error.__cause__ or error.description}") from None
             if not isinstance(found, dict):
-                raise RefusedError(422, "the body: expected an object with `inputs`")
+                raise ApiError(422, "the body: expected an object with `inputs`")
         super().request_validation(request, query, json, *others)  # type: ignore[no-untyped-call]
 
     def validate_response(self, resp: Any, *_: Any) -> tuple[Any, None]:
@@ -108,9 +108,9 @@ def _refuse_invalid(request: Any, response: Any, error: Exception | None, *_: An
     problems = error.errors()
     first, *others = problems
     if any(one["type"] == "too_short" for one in problems):
-        raise RefusedError(400, "inputs: no texts", "Empty")
+        raise ApiError(400, "inputs: no texts", "Empty")
     if others and first["loc"][0] == "inputs":  # neither of the two things that it may be
         wrong = next((f"[{part}]" for one in problems for part in one["loc"] if isinstance(part, int)), "")
-        raise RefusedError(422, f"inputs{wrong}: expected a text{'' if wrong else ' or a list of texts'}")
+        raise ApiError(422, f"inputs{wrong}: expected a text{'' if wrong else ' or a list of texts'}")
     place = ".".join(map(str, first["loc"]))
-    raise RefusedError(422, f"{place or 'the body'}: {first['msg']}")
+    raise ApiError(422, f"{place or 'the body'}: {first['msg']}")

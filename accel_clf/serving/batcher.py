@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from accel_clf.serving.errors import FullError, GoneError, LateError, StoppedError
+from accel_clf.serving.errors import ClientDisconnectedError, OverloadedError, RequestTimeoutError, ShuttingDownError
 
 AHEAD = 4  # batches whose rows are taken from the queue together, so that rows of like length meet
 
@@ -97,27 +97,27 @@ class Batcher:
             gone: whether nobody wants the answers any more; asked now and then.
 
         Raises:
-            FullError: too much waits already. A request that is alone is never too much.
-            LateError, GoneError: it took too long; what is not answered by then will not be.
-            StoppedError: it is closing, or its thread has failed.
+            OverloadedError: too much waits already. A request that is alone is never too much.
+            RequestTimeoutError, ClientDisconnectedError: it took too long; what is not answered by then will not be.
+            ShuttingDownError: it is closing, or its thread has failed.
         """
         if not rows:
             return []
         request = _Request(rows, time.monotonic() + seconds, len(rows), [None] * len(rows))
         with self._changed:
             if self._closing or not self.alive:
-                raise StoppedError
+                raise ShuttingDownError
             if self._queue and self._queued + request.tokens > self.waiting_tokens:
-                raise FullError
+                raise OverloadedError
             self._queue.append(request)
             self._queued += request.tokens
             self._changed.notify()
         try:
             while not request.done.wait(min(SECONDS_BETWEEN_LOOKS, max(0.0, request.until - time.monotonic()))):
                 if gone():
-                    raise GoneError
+                    raise ClientDisconnectedError
                 if time.monotonic() >= request.until:
-                    raise LateError
+                    raise RequestTimeoutError
         except BaseException:
             request.until = 0.0
             raise
@@ -149,7 +149,7 @@ class Batcher:
                 self._closing = True
                 for request in (*taken, *self._queue):
                     if not request.done.is_set():
-                        request.failed = StoppedError()
+                        request.failed = ShuttingDownError()
                         request.done.set()
 
     def _take(self) -> list[_Request]:

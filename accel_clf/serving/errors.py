@@ -18,23 +18,23 @@ class TooLongError(Exception):
         super().__init__(f"inputs[{place}] has {tokens} tokens; the model takes {most}")
 
 
-class NoNumberError(Exception):
+class NotFiniteError(Exception):
     """The model has answered with infinity, or with no number at all."""
 
 
-class FullError(Exception):
+class OverloadedError(Exception):
     """As much waits as may wait: come again later."""
 
 
-class LateError(Exception):
+class RequestTimeoutError(Exception):
     """Not answered in the time that the request had."""
 
 
-class GoneError(Exception):
+class ClientDisconnectedError(Exception):
     """Whoever asked does not wait any more."""
 
 
-class StoppedError(Exception):
+class ShuttingDownError(Exception):
     """Nothing is answered here any more."""
 
 
@@ -45,7 +45,7 @@ GONE = 499  # nginx's status for a client that has left
 KINDS = {413: "Validation", 422: "Validation", 429: "Overloaded", 500: "Backend", 503: "Unhealthy"}
 
 
-class RefusedError(Exception):
+class ApiError(Exception):
     """A request that is not answered, and why."""
 
     def __init__(self, status: int, why: str, kind: str = "", headers: dict[str, str] | None = None) -> None:
@@ -54,7 +54,7 @@ class RefusedError(Exception):
         self.headers = headers or {}
 
 
-def problem(status: int, why: str, kind: str = "", headers: dict[str, str] | None = None) -> Response:
+def error_response(status: int, why: str, kind: str = "", headers: dict[str, str] | None = None) -> Response:
     """An answer that says why there is none."""
     told = {"error": why, "error_type": kind or KINDS.get(status, "Validation"), "request_id": g.id}
     return Response(json.dumps(told), status, headers, mimetype="application/json")

@@ -16,7 +16,7 @@ from flask import request
 from accel_clf.core.errors import DataError
 from accel_clf.data.sources import read_texts
 from accel_clf.run_folder.predictions import prediction
-from accel_clf.serving.errors import RefusedError
+from accel_clf.serving.errors import ApiError
 
 KINDS = {
     ".csv": ("text/csv",),
@@ -116,19 +116,19 @@ def receive(folder: Path) -> tuple[Path, str]:
     if request.mimetype == "multipart/form-data":
         upload = request.files.get("file")
         if upload is None:
-            raise RefusedError(422, "no part `file` with a file")
+            raise ApiError(422, "no part `file` with a file")
         given = re.split(r"[\\/]", upload.filename or "")[-1]
         name = "".join(letter for letter in given if letter.isprintable())[-100:]
         suffix = f".{name.rpartition('.')[2]}".lower()
         if suffix not in KINDS:
-            raise RefusedError(422, f"{name or 'a file without a name'}: expected one of {' '.join(KINDS)}")
+            raise ApiError(422, f"{name or 'a file without a name'}: expected one of {' '.join(KINDS)}")
         path = folder / f"file{suffix}"
         upload.save(path)
         return path, name
     kind = next((kind for kind, types in KINDS.items() if request.mimetype in types), None)
     if kind is None:
         wanted = ", ".join([*(types[0] for types in KINDS.values()), "multipart/form-data"])
-        raise RefusedError(415, f"{request.mimetype or 'no type'}; expected one of {wanted}")
+        raise ApiError(415, f"{request.mimetype or 'no type'}; expected one of {wanted}")
     path = folder / f"file{kind}"
     with path.open("wb") as file:
         shutil.copyfileobj(request.stream, file)

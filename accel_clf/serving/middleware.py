@@ -13,15 +13,15 @@ from werkzeug.exceptions import HTTPException
 from accel_clf.core.errors import DataError
 from accel_clf.serving.errors import (
     GONE,
-    FullError,
-    GoneError,
-    LateError,
-    NoNumberError,
-    RefusedError,
-    StoppedError,
+    ApiError,
+    ClientDisconnectedError,
+    NotFiniteError,
+    OverloadedError,
+    RequestTimeoutError,
+    ShuttingDownError,
     TooLongError,
     data_problem,
-    problem,
+    error_response,
 )
 from accel_clf.serving.prometheus import Observed
 from accel_clf.serving.service import Service
@@ -48,11 +48,11 @@ def around_requests(app: Flask, service: Service, observed: Observed, key: str |
         if request.path.startswith("/health/"):
             return
         if settings.names and not _is_for(settings.names):
-            raise RefusedError(400, f"Host {request.headers.get('Host', '')!r} is none of this server's names")
+            raise ApiError(400, f"Host {request.headers.get('Host', '')!r} is none of this server's names")
         if key and not _has(key):
-            raise RefusedError(401, "a key is needed", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'})
+            raise ApiError(401, "a key is needed", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'})
         if service.full and request.path in ("/predict", "/explain"):
-            raise FullError  # before its body is parsed: a refusal must not take what answers need
+            raise OverloadedError  # before its body is parsed: a refusal must not take what answers need
         if request.path == "/predict/file":
             request.max_content_length = int(settings.max_file_megabytes * MEGABYTE)
 
@@ -78,51 +78,53 @@ def around_requests(app: Flask, service: Service, observed: Observed, key: str |
         )
         return response
 
-    @app.errorhandler(RefusedError)
-    def refused(error: RefusedError) -> Response:
-        return problem(error.status, error.why, error.kind, error.headers)
+    @app.errorhandler(ApiError)
+    def refused(error: ApiError) -> Response:
+        return error_response(error.status, error.why, error.kind, error.headers)
 
     @app.errorhandler(HTTPException)
     def by_flask(error: HTTPException) -> Response:
         kept = ("Allow", "Location")
         headers = {name: value for name, value in error.get_headers(None) if name in kept}
-        return problem(error.code or 500, error.description or error.name, headers=headers)
+        return error_response(error.code or 500, error.description or error.name, headers=headers)
 
-    @app.errorhandler(FullError)
-    def full(_: FullError) -> Response:
+    @app.errorhandler(OverloadedError)
+    def full(_: OverloadedError) -> Response:
         wait = str(service.seconds_to_wait)
-        return problem(429, "as much is in work as may be", headers={"Retry-After": wait})
+        return error_response(429, "as much is in work as may be", headers={"Retry-After": wait})
 
-    @app.errorhandler(LateError)
-    def late(_: LateError) -> Response:
+    @app.errorhandler(RequestTimeoutError)
+    def late(_: RequestTimeoutError) -> Response:
         wait = str(service.seconds_to_wait)
-        return problem(503, "it has taken too long", "Overloaded", {"Retry-After": wait})
+        return error_response(503, "it has taken too long", "Overloaded", {"Retry-After": wait})
 
-    @app.errorhandler(GoneError)
-    def gone(_: GoneError) -> Response:
-        return problem(GONE, "nobody waits for this answer", "Validation")  # so it is counted, and read by nobody
+    @app.errorhandler(ClientDisconnectedError)
+    def gone(_: ClientDisconnectedError) -> Response:
+        return error_response(
+            GONE, "nobody waits for this answer", "Validation"
+        )  # so it is counted, and read by nobody
 
-    @app.errorhandler(StoppedError)
-    def stopped(_: StoppedError) -> Response:
-        return problem(503, "the server is ending")
+    @app.errorhandler(ShuttingDownError)
+    def stopped(_: ShuttingDownError) -> Response:
+        return error_response(503, "the server is ending")
 
     @app.errorhandler(TooLongError)
     def too_long(error: TooLongError) -> Response:
-        return problem(422, f"{error}; with truncate: true it is cut", "Tokenizer")
+        return error_response(422, f"{error}; with truncate: true it is cut", "Tokenizer")
 
     @app.errorhandler(DataError)
     def unreadable(error: DataError) -> Response:
-        return problem(422, data_problem(error))
+        return error_response(422, data_problem(error))
 
-    @app.errorhandler(NoNumberError)
-    def no_number(_: NoNumberError) -> Response:
+    @app.errorhandler(NotFiniteError)
+    def no_number(_: NotFiniteError) -> Response:
         logger.error("request %s: the model answers with no number", g.id)
-        return problem(500, "the model answers with no number")
+        return error_response(500, "the model answers with no number")
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
         logger.error("request %s failed", g.id, exc_info=error)
-        return problem(500, "this request has failed; the server's log says why")
+        return error_response(500, "this request has failed; the server's log says why")
 
 
 def _has(key: str) -> bool:

@@ -19,7 +19,7 @@ from spectree import SpecTree
 from accel_clf import __version__
 from accel_clf.core.errors import DataError
 from accel_clf.serving import file_upload, occlusion, schema
-from accel_clf.serving.errors import FullError, GoneError, RefusedError, data_problem
+from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, data_problem
 from accel_clf.serving.prometheus import Observed
 from accel_clf.serving.schema import (
     Answer,
@@ -100,7 +100,7 @@ def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key
         """Label one text or several."""
         texts = [json.inputs] if isinstance(json.inputs, str) else json.inputs
         if len(texts) > service.settings.max_texts:
-            raise RefusedError(413, f"{len(texts)} texts; at most {service.settings.max_texts} a request")
+            raise ApiError(413, f"{len(texts)} texts; at most {service.settings.max_texts} a request")
         parameters = json.parameters or schema.Parameters()
         with service.admitted():
             rows = encode(texts, parameters.truncate)
@@ -172,7 +172,7 @@ def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key
         its name then says what it is (.txt .csv .tsv .jsonl).
         """
         if not places.acquire(blocking=False):
-            raise FullError
+            raise OverloadedError
         cleanup = ExitStack()
         cleanup.callback(places.release)
         try:
@@ -181,7 +181,7 @@ def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key
             try:
                 rows = file_upload.check(path, column)
             except DataError as error:  # of the user's file, not of where it lies here
-                raise RefusedError(422, data_problem(error).replace(str(path), name)) from None
+                raise ApiError(422, data_problem(error).replace(str(path), name)) from None
 
             has_left = _has_left()
 
@@ -207,7 +207,7 @@ def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key
 
 def _unless_gone(lines: Iterator[bytes]) -> Iterator[bytes]:
     """An answer's lines, to their end or until nobody reads them."""
-    with suppress(GoneError):
+    with suppress(ClientDisconnectedError):
         yield from lines
 
 

@@ -17,7 +17,7 @@ from accel_clf.config.schema import ServeConfig
 from accel_clf.data.sources import check_text
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
-from accel_clf.serving.errors import FullError, NoNumberError, TooLongError
+from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
 from accel_clf.serving.worker import Worker, batch_tokens, load
 
 WAITING_BATCHES = 16
@@ -126,11 +126,11 @@ class Service:
         """Within it, a request is one of the `queue` that may be in work.
 
         Raises:
-            FullError: so many are already, or they wait with more tokens than may wait.
+            OverloadedError: so many are already, or they wait with more tokens than may wait.
         """
         with self._lock:
             if self.full:
-                raise FullError
+                raise OverloadedError
             self.in_work += 1
         try:
             yield
@@ -186,8 +186,8 @@ class Service:
             function: applied to the logits: softmax, sigmoid, or none.
 
         Raises:
-            FullError, LateError, GoneError, StoppedError: see Batcher.ask.
-            NoNumberError: the model is broken.
+            OverloadedError, RequestTimeoutError, ClientDisconnectedError, ShuttingDownError: see Batcher.ask.
+            NotFiniteError: the model is broken.
         """
         if not rows:
             return np.empty((0, len(self.labels)))
@@ -199,7 +199,7 @@ class Service:
             each = expit(each)
         found: np.ndarray = each.mean(axis=1)
         if not np.isfinite(found).all():
-            raise NoNumberError
+            raise NotFiniteError
         return found
 
     def scores_patiently(self, rows: Sequence[TokenizedText], gone: Callable[[], bool]) -> np.ndarray:
@@ -209,7 +209,7 @@ class Service:
             try:
                 with self.admitted():
                     return self.scores(rows, gone)
-            except FullError:
+            except OverloadedError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.05)

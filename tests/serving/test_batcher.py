@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_clf.serving.batcher import Batcher, batches
-from accel_clf.serving.errors import FullError, GoneError, LateError, StoppedError
+from accel_clf.serving.errors import ClientDisconnectedError, OverloadedError, RequestTimeoutError, ShuttingDownError
 
 LONG = 30.0
 
@@ -113,7 +113,7 @@ def test_no_more_waits_than_may(batcher: Batcher, model: ModelConfig) -> None:
         pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
         large = later(batcher, [row(500)], pool)  # larger than the queue, but alone in it
-        with pytest.raises(FullError):
+        with pytest.raises(OverloadedError):
             batcher.ask([row(1)], LONG, never)
         model.run.set()
         assert large.result(LONG) == [500]
@@ -125,7 +125,7 @@ def test_who_has_left_is_not_answered(batcher: Batcher, model: ModelConfig) -> N
     with ThreadPoolExecutor(4) as pool:
         pool.submit(batcher.ask, [row(5)], LONG, never)
         assert model.entered.acquire(timeout=LONG)
-        with pytest.raises(LateError):
+        with pytest.raises(RequestTimeoutError):
             batcher.ask([row(7)], 0.01, never)
         stays = later(batcher, [row(8)], pool)
         model.run.set()
@@ -141,7 +141,7 @@ def test_who_is_gone_is_not_answered(batcher: Batcher, model: ModelConfig) -> No
         assert model.entered.acquire(timeout=LONG)
         goes = pool.submit(batcher.ask, [row(7)], LONG, left.is_set)
         left.set()
-        assert isinstance(goes.exception(LONG), GoneError)
+        assert isinstance(goes.exception(LONG), ClientDisconnectedError)
         model.run.set()
     assert model.seen == [[5]]
 
@@ -156,7 +156,7 @@ def test_closing_answers_what_waits(model: ModelConfig) -> None:
         closed = pool.submit(batcher.close, LONG)
         while not batcher._closing:
             time.sleep(0.001)
-        with pytest.raises(StoppedError):
+        with pytest.raises(ShuttingDownError):
             batcher.ask([row(1)], LONG, never)
         model.run.set()
         assert [one.result(LONG) for one in asked] == [[5], [2], [3], [4], [5]]
@@ -175,11 +175,11 @@ def test_a_model_that_fails_leaves_nobody_waiting(model: ModelConfig) -> None:
         model.fails = MemoryError("no room")
         model.run.set()
         for one in asked:
-            with pytest.raises(StoppedError):
+            with pytest.raises(ShuttingDownError):
                 one.result(LONG)
     batcher._thread.join(LONG)
     assert not batcher.alive
-    with pytest.raises(StoppedError):
+    with pytest.raises(ShuttingDownError):
         batcher.ask([row(1)], LONG, never)
 
 
