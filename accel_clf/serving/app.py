@@ -18,7 +18,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.data.readers import parse_json
 from accel_clf.serving.errors import ApiError
 from accel_clf.serving.middleware import MEGABYTE, around_requests
-from accel_clf.serving.prometheus import Observed
+from accel_clf.serving.prometheus import ServerMetrics
 from accel_clf.serving.routes import answers, health, pages
 from accel_clf.serving.schema import Problem
 from accel_clf.serving.service import Service
@@ -69,7 +69,7 @@ def create_app(run: str | Path, settings: ServeConfig | None = None) -> Flask:
     app.json = _StrictJSON(app)
     app.extensions["accel_clf"] = service
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_megabytes * MEGABYTE)
-    observed = Observed(service)
+    observed = ServerMetrics(service)
     app.extensions["accel_clf_observed"] = observed
     key = os.environ.get(KEY)
     if key is not None and not key.strip():

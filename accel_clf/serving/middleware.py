@@ -23,7 +23,7 @@ from accel_clf.serving.errors import (
     data_problem,
     error_response,
 )
-from accel_clf.serving.prometheus import Observed
+from accel_clf.serving.prometheus import ServerMetrics
 from accel_clf.serving.service import Service
 
 MEGABYTE = 2**20
@@ -36,7 +36,7 @@ CONTENT = (
 logger = logging.getLogger("accel_clf.serving")
 
 
-def around_requests(app: Flask, service: Service, observed: Observed, key: str | None) -> None:
+def around_requests(app: Flask, service: Service, observed: ServerMetrics, key: str | None) -> None:
     """What holds for every request: id, key, limits, headers, errors in JSON, one count."""
     settings = service.settings
 

@@ -9,7 +9,7 @@ METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")  # a clie
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Observed:
+class ServerMetrics:
     """Counters of one application.
 
     Args:
@@ -29,8 +29,8 @@ class Observed:
         )  # fmt: skip
         self._texts = Counter("accel_clf_texts", "Texts that were taken.", registry=self._registry)
         self._tokens = Counter("accel_clf_tokens", "Tokens of these texts.", registry=self._registry)
-        in_work = Gauge("accel_clf_requests_in_work", "Requests taken and not answered.", registry=self._registry)
-        in_work.set_function(lambda: service.in_work)
+        in_flight = Gauge("accel_clf_requests_in_work", "Requests taken and not answered.", registry=self._registry)
+        in_flight.set_function(lambda: service.in_flight)
         queued = Gauge("accel_clf_tokens_queued", "Tokens that wait for the model.", registry=self._registry)
         queued.set_function(lambda: service.batcher.queued)
         ready = Gauge("accel_clf_ready", "1 if requests are welcome.", registry=self._registry)

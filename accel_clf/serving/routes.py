@@ -20,15 +20,15 @@ from accel_clf import __version__
 from accel_clf.core.errors import DataError
 from accel_clf.serving import file_upload, occlusion, schema
 from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, data_problem
-from accel_clf.serving.prometheus import Observed
+from accel_clf.serving.prometheus import ServerMetrics
 from accel_clf.serving.schema import (
-    Answer,
     Column,
     Explanation,
     Health,
     Info,
+    PredictRequest,
+    PredictResponse,
     Problem,
-    Question,
     Scores,
     Sentence,
     Text,
@@ -44,7 +44,7 @@ def _has_left() -> Callable[[], bool]:
     return told
 
 
-def health(app: Flask, api: SpecTree, service: Service, observed: Observed) -> None:
+def health(app: Flask, api: SpecTree, service: Service, observed: ServerMetrics) -> None:
     well = Responses(HTTP_200=Health, HTTP_503=Health)
 
     def status(good: bool) -> tuple[dict[str, str], int]:
@@ -75,7 +75,9 @@ def health(app: Flask, api: SpecTree, service: Service, observed: Observed) -> N
         return Response(observed.as_text(), content_type=observed.content_type)
 
 
-def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key: dict[str, list[str]] | None) -> None:
+def answers(
+    app: Flask, api: SpecTree, service: Service, observed: ServerMetrics, key: dict[str, list[str]] | None
+) -> None:
     refusals: dict[str, Any] = {
         f"HTTP_{status}": (Problem, why)
         for status, why in {
@@ -96,7 +98,7 @@ def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key
         resp=Responses(HTTP_200=(Scores, "for each text its labels, the likeliest first"), **refusals),
         tags=["answers"], security=key,
     )  # fmt: skip
-    def predict(json: Question) -> Any:
+    def predict(json: PredictRequest) -> Any:
         """Label one text or several."""
         texts = [json.inputs] if isinstance(json.inputs, str) else json.inputs
         if len(texts) > service.settings.max_texts:
@@ -117,7 +119,7 @@ def answers(app: Flask, api: SpecTree, service: Service, observed: Observed, key
         return response
 
     @app.get("/predict")
-    @api.validate(resp=Responses(HTTP_200=Answer, **refusals), tags=["answers"], security=key)
+    @api.validate(resp=Responses(HTTP_200=PredictResponse, **refusals), tags=["answers"], security=key)
     def predict_sentence(query: Sentence) -> Any:
         """Label the text in the address."""
         with service.admitted():

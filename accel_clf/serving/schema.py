@@ -20,7 +20,7 @@ class Parameters(Strict):
     """What makes scores of the model's outputs; null for softmax."""
 
 
-class Question(Strict):
+class PredictRequest(Strict):
     """Texts to label."""
 
     inputs: str | Annotated[list[str], Field(min_length=1)]
@@ -69,7 +69,7 @@ class Response(BaseModel):
     """Seconds."""
 
 
-class Answer(BaseModel):
+class PredictResponse(BaseModel):
     """What GET /predict answers."""
 
     response: Response

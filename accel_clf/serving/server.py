@@ -174,7 +174,7 @@ def serve(run: Path, settings: ServeConfig) -> int:
     print(f"listening on {addresses}", flush=True)
     while not asked and service.alive:
         wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)
-        if service.in_work > BUSY_THRESHOLD:
+        if service.in_flight > BUSY_THRESHOLD:
             time.sleep(POLL_INTERVAL)
     if asked:
         return _end(servers, sockets, service, settings.grace)
@@ -221,7 +221,7 @@ def _end(servers: list[BaseWSGIServer], sockets: dict[int, Any], service: Servic
     """Take no more connections, answer on those that are there, then close; the exit code."""
     until = time.monotonic() + grace
     service.drain()
-    log(f"ending: no more connections; {service.in_work} requests in work")
+    log(f"ending: no more connections; {service.in_flight} requests in work")
     for server in servers:
         # Connections that the system has taken already, as far as there may be so many.
         while server.readable() and select.select([server.socket], [], [], 0)[0] and time.monotonic() < until:

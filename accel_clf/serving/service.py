@@ -76,7 +76,7 @@ class Service:
         batch = batch_tokens(settings, self.device)
         self._draining = False
         self._answered_tokens, self._busy_seconds = 0, 0.0
-        self._lock, self.in_work = threading.Lock(), 0
+        self._lock, self.in_flight = threading.Lock(), 0
         self.batcher = Batcher(self._answer, batch_tokens=batch, waiting_tokens=WAITING_BATCHES * batch)
 
     @property
@@ -119,7 +119,7 @@ class Service:
     @property
     def full(self) -> bool:
         """Whether a request would not be admitted."""
-        return self.in_work >= self.settings.queue or self.batcher.full
+        return self.in_flight >= self.settings.queue or self.batcher.full
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -131,12 +131,12 @@ class Service:
         with self._lock:
             if self.full:
                 raise OverloadedError
-            self.in_work += 1
+            self.in_flight += 1
         try:
             yield
         finally:
             with self._lock:
-                self.in_work -= 1
+                self.in_flight -= 1
 
     def encode(self, texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
         """The tokens of texts, the same as evaluation's.
