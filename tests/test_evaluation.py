@@ -43,7 +43,7 @@ def test_every_row_has_its_own_answer(layout: str, count: int) -> None:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     tokens = TokenizedDataset(np.arange(starts[-1], dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
     strategy = AccelerateStrategy("fp32")
-    found = logits(FirstToken(), tokens, strategy, size=8, layout=layout, max_length=32, pad_id=0, shown=False)
+    found = logits(FirstToken(), tokens, strategy, size=8, layout=layout, max_length=32, pad_id=0, show_progress=False)
     assert found[:, 0].tolist() == starts[:-1].tolist()
     assert found[:, 1].tolist() == lengths.tolist()
 
@@ -54,7 +54,7 @@ def test_a_lost_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = strategy.batches
     monkeypatch.setattr(strategy, "batches", lambda batches, collate: list(whole(batches, collate))[:-1])
     with pytest.raises(UserError, match="answered 8 rows"):
-        logits(FirstToken(), tokens, strategy, size=4, layout="padded", max_length=8, pad_id=0, shown=False)
+        logits(FirstToken(), tokens, strategy, size=4, layout="padded", max_length=8, pad_id=0, show_progress=False)
 
 
 def test_metrics_by_hand() -> None:

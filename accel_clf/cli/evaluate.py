@@ -38,7 +38,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     rows = read(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
     tokens = tokenize(rows, predictor.tokenizer, data.max_length)
     settings = predictor.config.evaluation
-    each = predictor.logits(tokens, shown=True)
+    each = predictor.logits(tokens, show_progress=True)
     found = evaluate(predictor.ensemble_scores(each), rows, settings).metrics
     if len(each) > 1:
         alone = [evaluate(probabilities(logits), rows, settings).metrics for logits in each]

@@ -56,7 +56,7 @@ def _predict(argv: Sequence[str]) -> int:
     output: Path | None = arguments.output
     predictor = Predictor(arguments.run, arguments.precision)
     columns = ("text", "label", "score")
-    found = predictor.predict(texts, shown=output is not None)
+    found = predictor.predict(texts, show_progress=output is not None)
     answers = ({"text": text, **prediction(predictor.labels, scores)} for text, scores in found)
     if output is not None:
         with atomic_write(output) as file:

@@ -45,15 +45,15 @@ def log(line: str) -> None:
 
 
 @contextmanager
-def bar(what: str, total: int | None, shown: bool = True) -> Iterator[Bar]:
+def progress_bar(what: str, total: int | None, show_progress: bool = True) -> Iterator[Bar]:
     """A progress bar. Lines printed by `say` meanwhile appear above it; a bar inside another appears below it.
 
     Args:
         what: the job, in a word or two.
         total: how many steps it has, if that is known.
-        shown: False on every process but the first, which stay silent.
+        show_progress: False on every process but the first, which stay silent.
     """
-    if not shown:
+    if not show_progress:
         yield Bar(what, total)
     elif not sys.stderr.isatty():
         yield _PlainBar(what, total)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from accel_clf.core.cache import cache_folder, cache_lock
-from accel_clf.core.console import bar
+from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
@@ -55,7 +55,7 @@ class TokenizedDataset:
 
 
 def tokenize(
-    rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = None, shown: bool = True
+    rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = None, show_progress: bool = True
 ) -> TokenizedDataset:
     """The tokens of `rows`, from the cache where it has them.
 
@@ -64,14 +64,14 @@ def tokenize(
         tokenizer: a fast tokenizer of transformers.
         max_length: tokens a row may have, special tokens included.
         cache: the folder to keep them in; None for cache_folder().
-        shown: whether to show progress.
+        show_progress: whether to show progress.
     """
     identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}"
     folder = (cache or cache_folder()) / "tokens" / hashlib.sha256(identity.encode()).hexdigest()[:32]
     with cache_lock(folder):
         tokens = _load(folder)
         if tokens is None or len(tokens) != len(rows):
-            tokens = _write(folder, rows, tokenizer, max_length, shown)
+            tokens = _write(folder, rows, tokenizer, max_length, show_progress)
     return tokens
 
 
@@ -116,12 +116,12 @@ def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]
     return ids
 
 
-def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, shown: bool) -> TokenizedDataset:
+def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, show_progress: bool) -> TokenizedDataset:
     kind = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
     with atomic_dir(folder) as unfinished:
-        with (unfinished / "ids").open("wb") as file, bar("tokenizing", len(rows), shown) as progress:
+        with (unfinished / "ids").open("wb") as file, progress_bar("tokenizing", len(rows), show_progress) as progress:
             for texts in _chunks(rows.texts()):
                 ids = _encode(texts, tokenizer, max_length)
                 flat = np.fromiter((token for row in ids for token in row), np.int64)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from accel_clf.core.console import bar
+from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import UserError
 from accel_clf.data import sampling
 from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
@@ -53,7 +53,7 @@ def logits(
     layout: str,
     max_length: int,
     pad_id: int,
-    shown: bool = True,
+    show_progress: bool = True,
 ) -> np.ndarray:
     """The model's answers to all rows, on all processes: float32 [rows, classes].
 
@@ -64,7 +64,7 @@ def logits(
         layout: "padded", "bucketed" or "packed".
         max_length: the longest a row can be.
         pad_id: the tokenizer's padding token.
-        shown: whether to show progress.
+        show_progress: whether to show progress.
 
     Raises:
         Interrupted: a signal has asked for it.
@@ -75,7 +75,7 @@ def logits(
     model.eval()
     found: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []
-    with torch.no_grad(), bar("evaluating", len(batches), shown and strategy.is_main) as progress:
+    with torch.no_grad(), progress_bar("evaluating", len(batches), show_progress and strategy.is_main) as progress:
         for batch in strategy.batches(batches, collate(tokens, None, pad_id, layout)):
             if len(ids) % (1 if strategy.processes == 1 else BATCHES_BETWEEN_MEETINGS) == 0:
                 strategy.raise_if_stopped()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 
-from accel_clf.core.console import bar, log
+from accel_clf.core.console import log, progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
 from accel_clf.data.collate import make_inputs
@@ -90,7 +90,7 @@ class Predictor:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
         self.pad_id: int = self.tokenizer.pad_token_id or 0
 
-    def logits(self, tokens: TokenizedDataset, shown: bool = False) -> list[np.ndarray]:
+    def logits(self, tokens: TokenizedDataset, show_progress: bool = False) -> list[np.ndarray]:
         """Each model's: float32 [rows, classes]."""
         return [
             logits(
@@ -101,7 +101,7 @@ class Predictor:
                 layout=self.layout,
                 max_length=self.config.data.max_length,
                 pad_id=self.pad_id,
-                shown=shown,
+                show_progress=show_progress,
             )
             for model in self.models
         ]
@@ -144,18 +144,18 @@ class Predictor:
         mean: np.ndarray = np.mean([probabilities(own / self.temperature) for own in each], axis=0)
         return mean
 
-    def predict(self, texts: Iterable[str], shown: bool = False) -> Iterator[tuple[str, Any]]:
+    def predict(self, texts: Iterable[str], show_progress: bool = False) -> Iterator[tuple[str, Any]]:
         """Each text with its probabilities, float64 [classes], in the texts' order.
 
         Args:
             texts: any number of them.
-            shown: whether to show progress.
+            show_progress: whether to show progress.
         """
         remaining = iter(texts)
-        with bar("predicting", None, shown) as progress:
+        with progress_bar("predicting", None, show_progress) as progress:
             while some := list(islice(remaining, TEXTS_AT_ONCE)):
                 tokens = tokenize_texts(some, self.tokenizer, self.config.data.max_length)
-                yield from zip(some, self.ensemble_scores(self.logits(tokens, shown)), strict=True)
+                yield from zip(some, self.ensemble_scores(self.logits(tokens, show_progress)), strict=True)
                 progress.advance(len(some))
 
 

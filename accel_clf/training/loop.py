@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from accel_clf.config.schema import Config
-from accel_clf.core.console import bar
+from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import Interrupted
 from accel_clf.data import sampling
 from accel_clf.data.collate import IGNORE_INDEX, Batch, model_inputs
@@ -35,7 +35,7 @@ def fit(
     save: Callable[[], None],
     record: Callable[[dict[str, Any]], None],
     log_every: int = LOG_EVERY,
-    shown: bool = True,
+    show_progress: bool = True,
 ) -> None:
     """Train from where `progress` is to the end, and keep the best model.
 
@@ -51,7 +51,7 @@ def fit(
         save: writes down the state of the run, `progress` included.
         record: receives a line of the log.
         log_every: steps a line; reading a loss makes the host wait for the device.
-        shown: whether to show progress.
+        show_progress: whether to show progress.
 
     Raises:
         Interrupted: a signal has asked for it, and `save` was called.
@@ -66,8 +66,8 @@ def fit(
     saved = at.step
 
     model.train()
-    with bar("training", total, shown and strategy.is_main) as progress_bar:
-        progress_bar.advance(at.step)
+    with progress_bar("training", total, show_progress and strategy.is_main) as bar:
+        bar.advance(at.step)
         while True:
             better, asked = False, meeting.signal
             if not asked and at.measured < at.step and (at.step == total or (measure and at.step % every == 0)):
@@ -103,7 +103,7 @@ def fit(
                 model, optimizer, step.share, len(step.places), step.rows, strategy, training.max_grad_norm
             )
             at.step += 1
-            progress_bar.advance()
+            bar.advance()
             logs = at.step % log_every == 0 or at.step % every == 0 or at.step == total
             meeting.after(loss, step, read=logs)
             if logs:
@@ -112,7 +112,7 @@ def fit(
                 if norm is not None and math.isfinite(norm_now := float(norm)):
                     line["grad_norm"] = norm_now
                 record({"event": "train", **line})
-                progress_bar.advance(0, note=f"loss {line['loss']:.4f}  {line['rows_per_second']:.0f} rows/s")
+                bar.advance(0, note=f"loss {line['loss']:.4f}  {line['rows_per_second']:.0f} rows/s")
 
 
 def train_step(

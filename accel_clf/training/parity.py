@@ -198,7 +198,7 @@ def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
     fit(
         model, optimizer, job.training_rows(config.batch.layout), config, strategy,
         progress=TrainState(scaled_lr(config.training, strategy.processes)),
-        measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, shown=False,
+        measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, show_progress=False,
     )  # fmt: skip
     strategy.check_equal(model)
     state = strategy.gather_weights(model)

@@ -100,7 +100,7 @@ def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Prepare
     extra_metrics(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
 
     def tokens_of(rows: Dataset) -> TokenizedDataset:
-        tokens = tokenize(rows, job.tokenizer, length, shown=speaks)
+        tokens = tokenize(rows, job.tokenizer, length, show_progress=speaks)
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
 
