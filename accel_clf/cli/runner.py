@@ -11,7 +11,7 @@ from accel_clf.core.command import run_command
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.exit_codes import DONE
-from accel_clf.core.process_env import in_xla_worker, is_elastic, is_first_process, shared_across_cores
+from accel_clf.core.process_env import in_xla_worker, is_main_process, is_torchelastic, shared_across_cores
 from accel_clf.core.signals import defer_signals_for_good
 from accel_clf.strategies.xla.detect import VARIABLE
 from accel_clf.strategies.xla.virtual import enable_from_environment
@@ -40,7 +40,7 @@ def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:
         try:
             text = work()
         except Interrupted as interrupted:
-            if is_first_process():
+            if is_main_process():
                 words = resume_command(prog, args, config)
                 shared_across_cores(("to go on", config), lambda: log(f"to go on:\n{words}"))
             return interrupted.exit_code
@@ -64,7 +64,7 @@ def resume_command(prog: str, args: Sequence[str], config: Config) -> str:
         config: the settings that they gave.
     """
     words = [*prog.split(), *args]
-    if is_elastic() or in_xla_worker():
+    if is_torchelastic() or in_xla_worker():
         launcher = _parent()
         if any("accelerate" in word for word in launcher[:3]):
             words = ["accelerate", *launcher[2:]] if launcher[1].endswith("accelerate") else launcher

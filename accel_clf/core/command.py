@@ -10,7 +10,7 @@ from types import FrameType
 
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.exit_codes import FAILED, INTERRUPTED, TERMINATED
-from accel_clf.core.process_env import is_first_process, is_one_of_several
+from accel_clf.core.process_env import is_distributed, is_main_process
 
 _OS_FIXES = {
     errno.ENOSPC: "free some space on that disk, then run the same command again",
@@ -27,7 +27,7 @@ def _is_lost_contact(error: Exception) -> bool:
     """Whether a collective has failed, which another process is the reason of, and tells."""
     message = str(error).lower()  # of a RuntimeError, whatever the library; it has kinds of its own for some only
     lost = isinstance(error, RuntimeError) and any(word in message for word in ("gloo", "nccl", "connection"))
-    return lost and is_one_of_several()
+    return lost and is_distributed()
 
 
 def _first_line(error: Exception) -> str:
@@ -46,7 +46,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        elif is_first_process():
+        elif is_main_process():
             print(error, file=sys.stderr)
         else:  # the first process most likely has the same to say, at length
             print(f"process {os.environ['RANK']}: {error.got}", file=sys.stderr)
@@ -76,7 +76,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
             told = f"process {os.environ['RANK']}: another process has ended or does not answer ({_first_line(error)})"
             print(told, file=sys.stderr)
             return FAILED
-        traced = debug or is_one_of_several()  # of several processes, which fail for the first one's reason
+        traced = debug or is_distributed()  # of several processes, which fail for the first one's reason
         if traced:
             traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]

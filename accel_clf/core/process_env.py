@@ -10,17 +10,17 @@ _made: dict[Hashable, Any] = {}
 _one_at_a_time = threading.Lock()
 
 
-def is_first_process() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that speaks, before and after there is a strategy that knows."""
     return os.environ.get("RANK", os.environ.get("PJRT_LOCAL_PROCESS_RANK", "0")) == "0"
 
 
-def is_one_of_several() -> bool:
+def is_distributed() -> bool:
     """Whether a launcher has started others beside this one."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def is_elastic() -> bool:
+def is_torchelastic() -> bool:
     """Whether torch's elastic agent, which `accelerate launch` uses for several, has started this one."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
@@ -30,7 +30,7 @@ def in_xla_worker() -> bool:
     return os.environ.get("FORK_LAUNCHED") == "1"
 
 
-def cpu_wanted() -> bool:
+def cpu_requested() -> bool:
     """Whether the launcher's file or the user says to leave accelerators alone."""
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
-from accel_clf.core.process_env import in_xla_worker, is_elastic
+from accel_clf.core.process_env import in_xla_worker, is_torchelastic
 
 ECHO = 1.0  # seconds in which a launcher may pass on what the terminal has sent to all already
 
@@ -68,7 +68,7 @@ def _note_signals() -> "dict[signal.Signals, signal._HANDLER]":
 
 
 def _handler() -> "signal._HANDLER":
-    parent, launched = os.getpid(), is_elastic()
+    parent, launched = os.getpid(), is_torchelastic()
     noted: list[float] = []
 
     def note(signum: int, frame: FrameType | None) -> None:

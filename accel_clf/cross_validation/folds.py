@@ -9,7 +9,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json, write_json
-from accel_clf.core.process_env import is_first_process
+from accel_clf.core.process_env import is_main_process
 from accel_clf.data import splits, splitting
 from accel_clf.data.splits import Splits
 from accel_clf.run_folder import layout
@@ -124,7 +124,7 @@ def _warn_of_twins(found: Splits, assignment: np.ndarray) -> None:
     texts, place = np.unique(found.train.digests, axis=0, return_inverse=True)
     in_folds = np.unique(np.stack([place.ravel(), assignment], axis=1), axis=0)[:, 0]
     twins = int((np.bincount(in_folds, minlength=len(texts)) > 1)[place.ravel()].sum())
-    if twins and is_first_process():
+    if twins and is_main_process():
         log(
             f"warning: {twins} rows have the text of a row in another fold, which flatters the result; "
             "data.group keeps such rows together"

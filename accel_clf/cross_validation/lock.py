@@ -7,7 +7,7 @@ from pathlib import Path
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import is_first_process
+from accel_clf.core.process_env import is_main_process
 from accel_clf.cross_validation.folds import fold_config
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.compat import differences
@@ -24,9 +24,9 @@ class CrossValidationLock:
     def __init__(self, config: Config, wanted: Sequence[int]) -> None:
         self.output, self.claims = Path(config.output), []
         anew = config.resume == "never"
-        if anew and is_first_process():
+        if anew and is_main_process():
             _set_aside(self.output)
-        if not anew or is_first_process():  # others may look while it is set aside
+        if not anew or is_main_process():  # others may look while it is set aside
             _check_folder(config)
         self.states: dict[int, str] = dict.fromkeys(wanted, "new") if anew else {}
         try:

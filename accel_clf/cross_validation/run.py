@@ -12,7 +12,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
-from accel_clf.core.process_env import in_xla_worker, is_first_process, shared_across_cores
+from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.cross_validation import aggregate
 from accel_clf.cross_validation.folds import Folds, _rows, _write_folds, fold_config
 from accel_clf.cross_validation.lock import CrossValidationLock, _check_folder, _named, _unfinished
@@ -65,7 +65,7 @@ def collect(config: Config) -> dict[str, Any]:
 
 def _cross_validate(config: Config, states: Mapping[int, str]) -> dict[str, Any]:
     todo = {fold: state for fold, state in states.items() if state != "finished"}
-    speaks, rows = is_first_process(), None
+    speaks, rows = is_main_process(), None
     if todo:
         hardware = launch.choose(config)
         folds = shared_across_cores(("folds", config), lambda: Folds(config))

@@ -10,7 +10,7 @@ from accel_clf.config.load import load
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import is_first_process
+from accel_clf.core.process_env import is_main_process
 from accel_clf.run_folder.compat import differences
 from accel_clf.run_folder.layout import FOLDS, contents, is_cross_validation
 
@@ -58,7 +58,7 @@ class RunLock:
         self.folder = Path(config.output)
         self.lock: FileLock | None = None
         anew = config.resume == "never"
-        if not is_first_process():  # the first one has the folder for all, and may be setting its contents aside
+        if not is_main_process():  # the first one has the folder for all, and may be setting its contents aside
             self.state = "new" if anew else _state(self.folder, config)
             return
         self.state = _state(self.folder, config)

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from accel_clf.core.process_env import cpu_wanted, is_elastic
+from accel_clf.core.process_env import cpu_requested, is_torchelastic
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
@@ -43,12 +43,12 @@ class AccelerateStrategy(Strategy):
     def __init__(self, precision: str, timeout: float = 10.0) -> None:
         # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
         # Accelerator takes gloo only if it is told that the CPU is meant.
-        on_cpu = cpu_wanted() or not torch.accelerator.is_available()
+        on_cpu = cpu_requested() or not torch.accelerator.is_available()
         mixed, why = _precision(precision, on_cpu)
         # Accelerate keeps the first precision of a process for good; each run has its own.
         AcceleratorState._reset_state()
         group = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
-        if is_elastic():
+        if is_torchelastic():
             group.init_method = f"{RESTARTS}://"
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[group])
         self.device = self.accelerator.device

@@ -6,7 +6,7 @@ from functools import partial
 
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import cpu_wanted, in_xla_worker, is_elastic, is_first_process
+from accel_clf.core.process_env import cpu_requested, in_xla_worker, is_main_process, is_torchelastic
 from accel_clf.core.signals import defer_signals, exit_when_parent_dies
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla.detect import from_environment, require_torch_xla, tpu_chips
@@ -31,7 +31,7 @@ def choose(config: Config) -> Callable[[Work], bool]:
     cores = config.virtual_cores or from_environment()
     if cores:
         enable(cores)
-    on_cores = bool(cores or in_xla_worker() or (tpu_chips() and not cpu_wanted()))
+    on_cores = bool(cores or in_xla_worker() or (tpu_chips() and not cpu_requested()))
     if config.strategy == "xla":
         require_torch_xla()
         if not on_cores:
@@ -52,7 +52,7 @@ def choose(config: Config) -> Callable[[Work], bool]:
 def _on_device(config: Config, work: Work) -> bool:
     from accel_clf.strategies.accelerate import AccelerateStrategy
 
-    if is_elastic():
+    if is_torchelastic():
         exit_when_parent_dies(os.getppid())
     strategy = AccelerateStrategy(config.training.precision, config.training.timeout)
     try:
@@ -80,7 +80,7 @@ def _on_cores(config: Config, work: Work) -> bool:
         return on_core()
     with defer_signals():
         spawn(on_core)
-    return is_first_process()
+    return is_main_process()
 
 
 def _xla_strategy(config: Config) -> Strategy:

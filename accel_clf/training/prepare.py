@@ -8,7 +8,7 @@ from torch import nn
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
-from accel_clf.core.process_env import is_first_process
+from accel_clf.core.process_env import is_main_process
 from accel_clf.data import splits
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
@@ -84,7 +84,7 @@ def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[Prepare
         if speaks:
             log(line)
 
-    speaks = is_first_process() and not quiet
+    speaks = is_main_process() and not quiet
     length = config.data.max_length
     names = found.train.label_names
     counts = {part: len(rows) if rows else 0 for part, rows in found._asdict().items()}

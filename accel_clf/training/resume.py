@@ -6,7 +6,7 @@ from pathlib import Path
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import is_first_process
+from accel_clf.core.process_env import is_main_process
 from accel_clf.run_folder.compat import differences
 from accel_clf.training import checkpoint
 from accel_clf.training.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ def _newest(config: Config) -> Checkpoint | None:
     if damaged and not found:
         raise damaged[0]
     for error in damaged:
-        if is_first_process():
+        if is_main_process():
             log(f"warning: {error.got}; the one before is taken")
     return found
 
@@ -93,7 +93,7 @@ def check_step(found: Checkpoint, config: Config, processes: int) -> None:
 
 def _refuse(found: Checkpoint, changes: Sequence[str], config: Config) -> None:
     if changes and config.allow_changes:
-        if is_first_process():
+        if is_main_process():
             log("warning: going on with changes: " + "; ".join(changes))
     elif changes:
         raise ConfigError(

@@ -15,7 +15,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
-from accel_clf.core.process_env import in_xla_worker, is_first_process, shared_across_cores
+from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.forward import logits
 from accel_clf.models.kernel_selection import apply_layout
@@ -53,7 +53,7 @@ def train(config: Config) -> dict[str, Any]:
 def _train(config: Config, state: str) -> dict[str, Any]:
     output = Path(config.output)
     if state == "finished":
-        if not is_first_process():
+        if not is_main_process():
             return {}
         told = f"{output} is finished; for another run choose another --output"
         shared_across_cores(("finished", config), lambda: log(told))
