@@ -17,7 +17,7 @@ import torch
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
-from accel_clf.data.sources import read
+from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_model, load_tokenizer
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--size", type=int, default=32)
     given = parser.parse_args()
-    source = read("demo", DataConfig(), split="train")
+    source = read_dataset("demo", DataConfig(), split="train")
     rows = source.take(torch.arange(given.every * given.saves * given.size).numpy() % len(source))
     base = {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size}}
     config = load(None, {**base, "training": {"epochs": 1}})

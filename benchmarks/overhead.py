@@ -20,7 +20,7 @@ from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data import sampling
 from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
-from accel_clf.data.sources import read
+from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.dropout import replace_dropout
@@ -43,7 +43,7 @@ def main() -> None:
     given = parser.parse_args()
     config = load(None, {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size},
                          "training": {"epochs": 1, "precision": "fp32"}})  # fmt: skip
-    source = read("demo", DataConfig(), split="train")
+    source = read_dataset("demo", DataConfig(), split="train")
     rows = source.take(torch.arange(given.steps * given.size).numpy())
     tokenizer = load_tokenizer(config.model, source, 64)
     tokens = tokenize(rows, tokenizer, 64)

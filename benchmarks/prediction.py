@@ -17,7 +17,7 @@ import torch
 
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import table
-from accel_clf.data.sources import read
+from accel_clf.data.sources import read_dataset
 from accel_clf.inference.predictor import Predictor
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     from transformers import pipeline
 
-    source = read(given.data, DataConfig(text=given.text), split="train")
+    source = read_dataset(given.data, DataConfig(text=given.text), split="train")
     step = max(1, len(source) // given.rows)
     texts = list(islice(source.texts(), 0, step * given.rows, step))
     predictor = Predictor(given.run, given.precision)

@@ -71,10 +71,10 @@ def make_bert(folder: Path, texts: Path, length: int, **shape: Any) -> Path:
     from transformers import BertConfig, BertModel
 
     from accel_clf.config.schema import DataConfig, ModelConfig
-    from accel_clf.data.sources import read
+    from accel_clf.data.sources import read_dataset
     from accel_clf.models.loading import load_tokenizer
 
-    tokenizer = load_tokenizer(ModelConfig(name="demo"), read(str(texts), DataConfig(), split="train"), length)
+    tokenizer = load_tokenizer(ModelConfig(name="demo"), read_dataset(str(texts), DataConfig(), split="train"), length)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer), max_position_embeddings=length, pad_token_id=tokenizer.pad_token_id, **shape

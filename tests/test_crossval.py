@@ -331,9 +331,9 @@ def test_a_fold_whose_answers_are_damaged(cv: Path, settings: dict[str, Any], tm
 def test_tweets_in_eight_languages(tweets: Path, tmp_path: Path) -> None:
     """Even in each label of each language; a SentencePiece vocabulary with many scripts, emoji among it."""
     from accel_clf.config.schema import DataConfig
-    from accel_clf.data.sources import read
+    from accel_clf.data.sources import read_dataset
 
-    rows = read(str(tweets), DataConfig(slice="lang"), split="train")
+    rows = read_dataset(str(tweets), DataConfig(slice="lang"), split="train")
     encoder = make_xlmr(tmp_path / "encoder", list(islice(rows.texts(), 4000)), layers=1, vocabulary=6000)
     data = {"train": str(tweets), "slice": "lang", "limit": 800, "max_length": 64}
     cross_validate(load(None, {"model": {"name": str(encoder)}, "data": data, "output": str(tmp_path / "cv")}))

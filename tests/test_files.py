@@ -13,7 +13,7 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.core.exit_codes import DATA
 from accel_clf.data import readers
-from accel_clf.data.sources import read
+from accel_clf.data.sources import read_dataset
 from tests.conftest import write_csv
 
 COLUMNS = ["text", "label"]
@@ -25,7 +25,7 @@ def records(path: Path) -> list[tuple[str, ...]]:
 
 
 def labels(path: Path) -> tuple[str, ...]:
-    return read(str(path), DataConfig(), split="train").label_names
+    return read_dataset(str(path), DataConfig(), split="train").label_names
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
@@ -150,7 +150,7 @@ def test_a_long_text_is_read_whole(tmp_path: Path) -> None:
 
 def test_a_change_between_two_readings_is_noticed(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [("one", "a"), ("two", "b")])
-    rows = read(str(path), DataConfig(), split="train")
+    rows = read_dataset(str(path), DataConfig(), split="train")
     write_csv(path, [("one", "a"), ("2", "b")])
     with pytest.raises(DataError, match="changed while it was being read"):
         list(rows.texts())

@@ -9,14 +9,14 @@ import pytest
 
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.sources import read
+from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize, tokenize_texts, tokenizer_digest
 from accel_clf.models.loading import load_tokenizer
 
 
 @pytest.fixture(scope="module")
 def rows(reviews: Path) -> Dataset:
-    return read(str(reviews), DataConfig(), split="train")
+    return read_dataset(str(reviews), DataConfig(), split="train")
 
 
 @pytest.fixture(scope="module")

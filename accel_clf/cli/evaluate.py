@@ -22,7 +22,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
 
     from accel_clf.cross_validation import aggregate
-    from accel_clf.data.sources import read
+    from accel_clf.data.sources import read_dataset
     from accel_clf.data.tokenization import tokenize
     from accel_clf.inference.evaluate import evaluate
     from accel_clf.inference.predictor import Predictor
@@ -35,7 +35,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     config = arguments.config or (data.config if arguments.data == data.train else None)
     columns = data.model_copy(update={**named, "group": None, "config": config})
     predictor = Predictor(arguments.run, arguments.precision)
-    rows = read(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
+    rows = read_dataset(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
     tokens = tokenize(rows, predictor.tokenizer, data.max_length)
     settings = predictor.config.evaluation
     each = predictor.logits(tokens, show_progress=True)

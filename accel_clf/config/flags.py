@@ -73,7 +73,7 @@ def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Nam
             action.metavar = "{" + kinds + "}" if "," in kinds and "[" not in kinds else kinds
             if field.annotation is bool:  # `--flag` alone switches on
                 action.nargs, action.const = "?", "true"
-            action.help = f"{field.description} (default: {default_shown(field)})".replace("%", "%%")
+            action.help = f"{field.description} (default: {default_text(field)})".replace("%", "%%")
     known = {name.split(".")[0] for name in fields}
 
     def read(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Nam
     return read
 
 
-def default_shown(field: Any) -> str:
+def default_text(field: Any) -> str:
     """A pydantic field's default as YAML has it."""
     default = field.get_default()
     return "none" if default in ((), "") else json.dumps(default).strip('"')
@@ -96,7 +96,7 @@ def settings_table(model: type[BaseModel] = Config) -> str:
         for literal in _literals(field.annotation):
             if len(literal) > 1:
                 described += f" One of {', '.join(literal)}."
-        lines.append(f"| `{name}` | {default_shown(field)} | {described} |")
+        lines.append(f"| `{name}` | {default_text(field)} | {described} |")
     return "\n".join(lines)
 
 

@@ -105,12 +105,12 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def empty_texts(rows: Dataset) -> int:
+def count_empty_texts(rows: Dataset) -> int:
     """How many rows have no text at all."""
     return int((rows.digests == np.frombuffer(digest(""), np.uint8)).all(axis=1).sum())
 
 
-def common_texts(rows: Dataset, others: Dataset) -> int:
+def count_shared_texts(rows: Dataset, others: Dataset) -> int:
     """How many of `others` have a text that stands among `rows` too."""
     wanted = {row.tobytes() for row in others.digests}
     # Of the two, the training rows are the many: they are looked up, and not kept.

@@ -14,7 +14,7 @@ from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
 
 
-def read(source: str, data: DataConfig, *, split: str, label_names: Sequence[str] | None = None) -> Dataset:
+def read_dataset(source: str, data: DataConfig, *, split: str, label_names: Sequence[str] | None = None) -> Dataset:
     """The labelled rows of a source.
 
     Args:

@@ -10,7 +10,7 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.data import dataset, splitting
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.sources import is_file, read
+from accel_clf.data.sources import is_file, read_dataset
 
 
 class Splits(NamedTuple):
@@ -28,12 +28,12 @@ def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) 
     Args:
         data: the settings.
         seed: of the split and of the sample.
-        label_names: the labels in an order that is given; None takes the training rows' own (see sources.read).
+        label_names: the labels in an order that is given; None takes the training rows' own (see sources.read_dataset).
 
     Raises:
         DataError: any of the rows cannot be used.
     """
-    train = read(data.train, data, split=data.split, label_names=label_names)
+    train = read_dataset(data.train, data, split=data.split, label_names=label_names)
     if len(train.label_names) < 2:
         raise DataError(
             f"{train.origin}: all {len(train)} rows have the label {train.label_names[0]!r}", "two labels or more"
@@ -61,8 +61,8 @@ def _other(source: str | None, data: DataConfig, train: Dataset) -> Dataset | No
     ungrouped = data.model_copy(update={"group": None})
     from_hub = data.train != "demo" and not is_file(data.train)
     if from_hub and re.fullmatch(r"[\w.]+(\[.*\])?", source) and not is_file(source):
-        return read(data.train, ungrouped, split=source, label_names=train.label_names)
-    return read(source, ungrouped, split="test", label_names=train.label_names)
+        return read_dataset(data.train, ungrouped, split=source, label_names=train.label_names)
+    return read_dataset(source, ungrouped, split="test", label_names=train.label_names)
 
 
 def warnings(parts: Splits) -> list[str]:
@@ -71,9 +71,9 @@ def warnings(parts: Splits) -> list[str]:
     for name, rows in parts._asdict().items():
         if rows is None:
             continue
-        if empty := dataset.empty_texts(rows):
+        if empty := dataset.count_empty_texts(rows):
             found.append(f"{empty} of {len(rows)} {name} rows have an empty text")
-        if rows is not parts.train and (common := dataset.common_texts(parts.train, rows)):
+        if rows is not parts.train and (common := dataset.count_shared_texts(parts.train, rows)):
             found.append(
                 f"{common} of {len(rows)} {name} rows have the text of a training row, which flatters the result"
             )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.sources import read
+from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
@@ -25,7 +25,7 @@ def check_int8(run: Path, check: str, max_loss: float) -> None:
     for precision in ("fp32", "int8"):
         predictor = Predictor(run, precision)
         data = predictor.config.data.model_copy(update={"group": None, "slice": None})
-        rows = read(check, data, split="test", label_names=predictor.labels)
+        rows = read_dataset(check, data, split="test", label_names=predictor.labels)
         tokens = tokenize(rows, predictor.tokenizer, data.max_length)
         scores = predictor.ensemble_scores(predictor.logits(tokens))
         accuracy[precision] = evaluate(scores, rows, predictor.config.evaluation).metrics["accuracy"]

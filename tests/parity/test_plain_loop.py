@@ -12,7 +12,7 @@ from accel_clf.config.load import load
 from accel_clf.config.schema import Config, DataConfig, ModelConfig
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import step_seed
-from accel_clf.data.sources import read
+from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernels import embedding_grad
 from accel_clf.models.kernels.dropout import replace_dropout
@@ -31,7 +31,7 @@ class Case:
 
     def __init__(self, reviews: Path, tiny_bert: Path) -> None:
         self.settings = ModelConfig(name=str(tiny_bert))
-        rows: Dataset = read(str(reviews), DataConfig(), split="train")
+        rows: Dataset = read_dataset(str(reviews), DataConfig(), split="train")
         self.labels, self.ids = rows.labels.codes, rows.ids
         self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
         self.tokens = tokenize(rows, self.tokenizer, LENGTH)
