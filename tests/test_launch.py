@@ -13,7 +13,7 @@ from accel_clf.core.process_env import shared_across_cores
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla import virtual
-from accel_clf.strategies.xla.detect import VARIABLE, tpu_chips
+from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, tpu_chips
 
 Refused = Callable[..., str]
 without_xla = pytest.mark.skipif(find_spec("torch_xla") is not None, reason="torch_xla is installed")
@@ -51,7 +51,7 @@ def test_virtual_cores_beside_a_tpu(refused: Refused, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("given", ["eight", "0", "-1", "8.0"])
 def test_the_environment_must_name_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, given)
+    monkeypatch.setenv(VIRTUAL_CORES_VARIABLE, given)
     with pytest.raises(ConfigError, match=f"ACCEL_CLF_VIRTUAL_CORES is '{given}'"):
         launch.choose(load(None, {}))
 

@@ -13,15 +13,15 @@ from accel_clf.core.errors import Interrupted
 from accel_clf.core.exit_codes import DONE
 from accel_clf.core.process_env import in_xla_worker, is_main_process, is_torchelastic, shared_across_cores
 from accel_clf.core.signals import defer_signals_for_good
-from accel_clf.strategies.xla.detect import VARIABLE
-from accel_clf.strategies.xla.virtual import enable_from_environment
+from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE
+from accel_clf.strategies.xla.virtual import enable_requested_cores
 
 Job = tuple[Config, Callable[[], str]]  # the settings, and the work, which returns what is to be printed
 
 
 def prepare_launched_cores() -> None:
     """Do what must come before XLA's cores start, where `accelerate launch` has imported a script to start them."""
-    if os.environ.get(VARIABLE) and (code := run_command(enable_from_environment)):
+    if os.environ.get(VIRTUAL_CORES_VARIABLE) and (code := run_command(enable_requested_cores)):
         sys.exit(code)
     defer_signals_for_good()
 
@@ -70,8 +70,8 @@ def resume_command(prog: str, args: Sequence[str], config: Config) -> str:
             words = ["accelerate", *launcher[2:]] if launcher[1].endswith("accelerate") else launcher
     if config.resume != "auto":  # what was set aside stays there, and the folder has checkpoints of its own now
         words += ["--resume", "auto"]
-    cores = os.environ.get(VARIABLE)
-    return (f"{VARIABLE}={cores} " if cores else "") + shlex.join(words)
+    cores = os.environ.get(VIRTUAL_CORES_VARIABLE)
+    return (f"{VIRTUAL_CORES_VARIABLE}={cores} " if cores else "") + shlex.join(words)
 
 
 def _parent() -> list[str]:

@@ -9,7 +9,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import cpu_requested, in_xla_worker, is_main_process, is_torchelastic
 from accel_clf.core.signals import defer_signals, exit_when_parent_dies
 from accel_clf.strategies.base import Strategy
-from accel_clf.strategies.xla.detect import from_environment, require_torch_xla, tpu_chips
+from accel_clf.strategies.xla.detect import requested_cores, require_torch_xla, tpu_chips
 from accel_clf.strategies.xla.virtual import enable
 
 Work = Callable[[Strategy], object]
@@ -28,7 +28,7 @@ def choose(config: Config) -> Callable[[Work], bool]:
     Raises:
         ConfigError: the settings ask for what this machine does not have.
     """
-    cores = config.virtual_cores or from_environment()
+    cores = config.virtual_cores or requested_cores()
     if cores:
         enable(cores)
     on_cores = bool(cores or in_xla_worker() or (tpu_chips() and not cpu_requested()))

@@ -24,7 +24,7 @@ from accel_clf.config.schema import Config, merge
 from accel_clf.core.command import run_command
 from accel_clf.core.console import log, table
 from accel_clf.core.exit_codes import DONE
-from accel_clf.strategies.xla.detect import VARIABLE, tpu_chips
+from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, tpu_chips
 
 CORES = 8
 LOSS, NORM, WEIGHTS = 1e-5, 1e-4, 1e-4  # relative, relative, absolute
@@ -144,7 +144,7 @@ def run_apart(settings: dict[str, Any], cpu: bool = False) -> Trace | None:
         settings: of the run.
         cpu: whether to keep it from whatever else there is.
     """
-    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name != VIRTUAL_CORES_VARIABLE}
     if cpu:
         environment["ACCELERATE_USE_CPU"] = "true"
     with tempfile.TemporaryDirectory() as folder:

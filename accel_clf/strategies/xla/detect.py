@@ -8,18 +8,18 @@ from accel_clf.core.errors import ConfigError
 # when it is imported, which `accelerate launch` does in each core's process before anything of ours: they inherit it.
 os.environ.setdefault("XLA_NO_SPECIAL_SCALARS", "1")
 
-VARIABLE = "ACCEL_CLF_VIRTUAL_CORES"
+VIRTUAL_CORES_VARIABLE = "ACCEL_CLF_VIRTUAL_CORES"
 
 
-def from_environment() -> int | None:
+def requested_cores() -> int | None:
     """How many virtual cores the environment asks for.
 
     Raises:
         ConfigError: it is no number.
     """
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(VIRTUAL_CORES_VARIABLE)
     if given and (not given.isdecimal() or int(given) < 1):
-        raise ConfigError(f"{VARIABLE} is {given!r}", "a number of cores", f"{VARIABLE}=8")
+        raise ConfigError(f"{VIRTUAL_CORES_VARIABLE} is {given!r}", "a number of cores", f"{VIRTUAL_CORES_VARIABLE}=8")
     return int(given) if given else None
 
 

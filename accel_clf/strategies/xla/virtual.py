@@ -27,7 +27,7 @@ from typing import Any
 
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.exit_codes import DONE
-from accel_clf.strategies.xla.detect import VARIABLE, from_environment, require_torch_xla, tpu_chips
+from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, requested_cores, require_torch_xla, tpu_chips
 
 HOURS = 24 * 3600.0  # a core that dies ends its process, and with it the waiting of the others
 
@@ -42,14 +42,14 @@ def enable(cores: int) -> None:
         if _enabled != [cores]:
             raise ConfigError(
                 f"{cores} virtual cores asked for, and {_enabled[0]} are there already",
-                f"the same number in virtual_cores and in {VARIABLE}",
+                f"the same number in virtual_cores and in {VIRTUAL_CORES_VARIABLE}",
             )
         return
     if tpu_chips():
         raise ConfigError(
             f"virtual cores asked for on a machine with {tpu_chips()} TPU chips",
             "one or the other",
-            f"leave out virtual_cores and {VARIABLE} to use the TPU",
+            f"leave out virtual_cores and {VIRTUAL_CORES_VARIABLE} to use the TPU",
         )
     require_torch_xla()
     os.environ["PJRT_DEVICE"] = "CPU"
@@ -59,20 +59,20 @@ def enable(cores: int) -> None:
         os.environ[pool] = str(2 * cores)  # reason 3
     _enabled.append(cores)
     if cores > 1:
-        _mend(cores)
+        _patch_collectives(cores)
 
 
 _enabled: list[int] = []  # the number of cores, once a process has them: the runtime cannot change it
 
 
-def enable_from_environment() -> int:
+def enable_requested_cores() -> int:
     """As `enable`, where the environment asks for it."""
-    if cores := from_environment():
+    if cores := requested_cores():
         enable(cores)
     return DONE
 
 
-def _mend(cores: int) -> None:
+def _patch_collectives(cores: int) -> None:
     import torch
     import torch_xla
     import torch_xla.core.xla_model as xm
