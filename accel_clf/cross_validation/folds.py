@@ -46,7 +46,7 @@ class Folds:
     def __init__(self, config: Config) -> None:
         found, self.assignment = _rows(config)
         self.config = config
-        self.whole, _ = prepare.prepare(config, found)  # each fold loads the model anew, with a head of its own
+        self.whole, _ = prepare.prepare_run(config, found)  # each fold loads the model anew, with a head of its own
         for fold in range(config.folds):
             self.job(fold)  # whose rows may not be enough for a share to validate on
         _warn_of_twins(found, self.assignment)
@@ -76,7 +76,7 @@ def _rows(config: Config) -> tuple[Splits, np.ndarray]:
     """
     share = isinstance(config.data.validation, float)
     data = config.data.model_copy(update={"validation": None}) if share else config.data
-    found = prepare.read(config.model_copy(update={"data": data}))
+    found = prepare.read_splits(config.model_copy(update={"data": data}))
     rows = found.train
     slices, groups = (column.codes if column else None for column in (rows.slices, rows.groups))
     assignment = splitting.folds(

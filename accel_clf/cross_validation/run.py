@@ -88,7 +88,7 @@ def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
         _write_folds(folds)
     announced = set()
     if strategy.layout_for(folds.config) == "bucketed":
-        announced = set().union(*(precompile.of_job(folds.job(fold), strategy.processes) for fold in todo))
+        announced = set().union(*(precompile.graphs_of_run(folds.job(fold), strategy.processes) for fold in todo))
     for fold, state in todo.items():
         if strategy.is_main:
             log(f"fold {fold}, of {folds.config.folds} from 0")
@@ -97,7 +97,7 @@ def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
         del start  # so that nothing holds the model when the next one comes
         model, optimizer = run.run()
         if missing := strategy.missing():
-            precompile.run_ahead(missing, announced, model, optimizer, folds.whole, strategy)
+            precompile.compile_ahead(missing, announced, model, optimizer, folds.whole, strategy)
         if strategy.is_main:  # nothing can go on from them any more, and ten folds' would fill the disk
             shutil.rmtree(resume.checkpoints(run.config), ignore_errors=True)
         del run, model, optimizer

@@ -170,11 +170,11 @@ def main() -> int:
 def worker(settings: dict[str, Any], path: Path) -> int:
     """Run the steps, and write their trace to `path`."""
     from accel_clf.strategies import launch
-    from accel_clf.training.prepare import prepare, read
+    from accel_clf.training.prepare import prepare_run, read_splits
 
     config = Config.model_validate(settings)
     hardware = launch.choose(config)
-    job, model = prepare(config, read(config), quiet=True)
+    job, model = prepare_run(config, read_splits(config), quiet=True)
     # What is in evaluation mode, and stays there, has no dropout, whatever the family.
     model.eval()
     model.train = partial(_stay, model)  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from accel_clf.training.prepare import PreparedRun
 from accel_clf.training.step_sync import BESIDE_LOSSES
 
 
-def expected(
+def expected_graphs(
     epochs: Iterable[GlobalBatchSampler],
     accumulate: int,
     evaluations: Iterable[GlobalBatchSampler],
@@ -55,12 +55,12 @@ def expected(
     return programs
 
 
-def of_job(job: PreparedRun, processes: int) -> set[CompiledGraph]:
+def graphs_of_run(job: PreparedRun, processes: int) -> set[CompiledGraph]:
     """Every program of a job."""
     config, rows = job.config, job.training_rows("bucketed")
     measured = [tokens for part, tokens in job.tokens.items() if part != "train"]
     size, length = config.batch.evaluation_size, config.data.max_length
-    return expected(
+    return expected_graphs(
         (epoch_batches(rows, config, processes, epoch) for epoch in range(config.training.epochs)),
         config.batch.accumulate,
         (batches_by_length(tokens, size, processes, "bucketed", length) for tokens in measured),
@@ -69,7 +69,7 @@ def of_job(job: PreparedRun, processes: int) -> set[CompiledGraph]:
     )
 
 
-def run_ahead(
+def compile_ahead(
     missing: set[CompiledGraph],
     announced: set[CompiledGraph],
     model: nn.Module,

@@ -54,7 +54,7 @@ class PreparedRun:
         return load_model(config.model, names, self.tokenizer, length, config.training.seed)
 
 
-def read(config: Config) -> Splits:
+def read_splits(config: Config) -> Splits:
     """The rows.
 
     Raises:
@@ -68,7 +68,7 @@ def read(config: Config) -> Splits:
     return found
 
 
-def prepare(config: Config, found: Splits, quiet: bool = False) -> tuple[PreparedRun, nn.Module]:
+def prepare_run(config: Config, found: Splits, quiet: bool = False) -> tuple[PreparedRun, nn.Module]:
     """Load the model and tokenize the rows. Of several processes one tokenizes, the others find it in the cache.
 
     Args:

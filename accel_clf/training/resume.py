@@ -19,7 +19,7 @@ def checkpoints(config: Config) -> Path:
     return Path(config.output) / "checkpoints"
 
 
-def find(config: Config, state: str) -> Checkpoint | None:
+def find_checkpoint(config: Config, state: str) -> Checkpoint | None:
     """The checkpoint to go on from; None for the beginning.
 
     Args:

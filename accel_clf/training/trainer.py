@@ -31,7 +31,7 @@ from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.checkpoint import Checkpoint, Writer
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
-from accel_clf.training.prepare import PreparedRun, prepare, read
+from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
 from accel_clf.training.state import TrainState
 
 
@@ -60,7 +60,7 @@ def _train(config: Config, state: str) -> dict[str, Any]:
         return {} if in_xla_worker() else read_json(output / "metrics.json")
     hardware = launch.choose(config)
     start = shared_across_cores(
-        ("job", config), lambda: InitialState.of(config, state, lambda: prepare(config, read(config)))
+        ("job", config), lambda: InitialState.of(config, state, lambda: prepare_run(config, read_splits(config)))
     )
     speaks = hardware(lambda strategy: Trainer(start, strategy).run())
     if not speaks or not (output / "metrics.json").is_file():  # which may lie on a pod's first machine
@@ -98,7 +98,7 @@ class InitialState(NamedTuple):
         Raises:
             UserError: it cannot go on from what its folder holds.
         """
-        found = resume.find(config, state)
+        found = resume.find_checkpoint(config, state)
         job, model = make()
         if found:
             resume.check_data(found, job)
@@ -176,7 +176,7 @@ class Trainer:
             self.strategy.restore(model, optimizer, self.found.optimizer_state())
             self.strategy.restore_scaler(self.found.state["scaler"])
         if self.layout == "bucketed":
-            self.strategy.register_graphs(precompile.of_job(self.job, self.strategy.processes) | self.announced)
+            self.strategy.register_graphs(precompile.graphs_of_run(self.job, self.strategy.processes) | self.announced)
         with checkpoint.Writer(resume.checkpoints(self.config), self.config.checkpoint.keep) as writer:
             try:
                 self._fit(model, optimizer, writer)
