@@ -45,7 +45,7 @@ def collect(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, 
         logits[own] = read_logits(output / fold_name(fold) / ANSWERS["held_out"], held_out)
         each.append(evaluate(probabilities(logits[own]), held_out, settings).metrics)
     labels = rows.labels.codes
-    temperature = calibration.temperature(logits, labels)
+    temperature = calibration.fit_temperature(logits, labels)
     more: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}
     if rows.slices:
         more["slice"] = [rows.slices.names[code] for code in rows.slices.codes]
@@ -107,8 +107,8 @@ def _calibration(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray, temp
     return {
         "temperature": temperature,
         "expected_calibration_error": {
-            "before": calibration.expected_error(before, labels),
-            "after": calibration.expected_error(after, labels),
+            "before": calibration.expected_calibration_error(before, labels),
+            "after": calibration.expected_calibration_error(after, labels),
         },
     }
 
@@ -157,7 +157,7 @@ def _baseline(rows: Dataset, folds: np.ndarray, count: int) -> dict[str, Any]:
     right = 0.0
     for fold in range(count):
         held_out = rows.take(np.flatnonzero(folds == fold))
-        found = baseline.accuracy(rows.take(np.flatnonzero(folds != fold)), held_out)
+        found = baseline.tfidf_accuracy(rows.take(np.flatnonzero(folds != fold)), held_out)
         if found is None:
             return {}
         right += found * len(held_out)

@@ -8,8 +8,3 @@ accelerate  CPU and GPUs by Accelerate
 xla         XLA cores, of a TPU or virtual
 launch      which strategy runs here, and who starts its processes or cores
 """
-
-import os
-
-# Where torch_xla is installed, Accelerate takes XLA for its device, unless it is told not to before it is imported.
-os.environ.setdefault("USE_TORCH_XLA", "false")

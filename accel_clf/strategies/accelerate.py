@@ -1,5 +1,6 @@
 """The hardware by Hugging Face Accelerate: CPU, one GPU, several (DDP, FSDP), under `accelerate launch` or without."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -7,6 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+
+# Where torch_xla is installed, Accelerate takes XLA for its device, unless it is told not to before it is imported.
+os.environ.setdefault("USE_TORCH_XLA", "false")
+
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast

@@ -9,7 +9,7 @@ BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
 
 
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """What to divide logits by, so that the right labels get the largest likelihood (Guo et al., 2017).
 
     Args:
@@ -37,11 +37,11 @@ def cross_fitted(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> n
     scaled = np.empty(logits.shape)
     for fold in np.unique(folds):
         own = folds == fold
-        scaled[own] = probabilities(logits[own] / temperature(logits[~own], labels[~own]))
+        scaled[own] = probabilities(logits[own] / fit_temperature(logits[~own], labels[~own]))
     return scaled
 
 
-def expected_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The expected calibration error: how far scores are from the share of right answers, in BINS bins of equal width.
 
     The score is that of the label that is answered (Naeini et al., 2015; Guo et al., 2017).

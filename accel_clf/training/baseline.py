@@ -6,7 +6,7 @@ from accel_clf.core.console import log
 from accel_clf.data.dataset import Dataset
 
 
-def accuracy(train: Dataset, held_out: Dataset) -> float | None:
+def tfidf_accuracy(train: Dataset, held_out: Dataset) -> float | None:
     """The held-out accuracy of logistic regression on TF-IDF-weighted words and pairs of words.
 
     Holds the texts in memory.

@@ -109,7 +109,7 @@ class InitialState(NamedTuple):
 def _add_baseline(results: dict[str, Any], job: PreparedRun, output: Path) -> None:
     assert job.parts.validation, "only called with validation rows"
     log("fitting TF-IDF with logistic regression on the same rows")
-    if (found := baseline.accuracy(job.parts.train, job.parts.validation)) is not None:
+    if (found := baseline.tfidf_accuracy(job.parts.train, job.parts.validation)) is not None:
         results["baseline"] = {"accuracy": found}
     write_json(output / "metrics.json", results)
 
