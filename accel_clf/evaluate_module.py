@@ -27,5 +27,7 @@ class Classification(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
-        probabilities = np.asarray(predictions, np.float64)  # scikit-learn wants sums closer to one than float32 has
-        return average_metrics(np.asarray(references), probabilities / probabilities.sum(axis=1, keepdims=True))
+        # scikit-learn expects sums closer to one than float32 has.
+        probabilities = np.asarray(predictions, np.float64)
+        normalized = probabilities / probabilities.sum(axis=1, keepdims=True)
+        return average_metrics(np.asarray(references), normalized).to_json()

@@ -10,7 +10,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -36,14 +35,14 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--size", type=int, default=32)
-    given = parser.parse_args()
+    args = parser.parse_args()
     source = read_dataset("demo", DataConfig(), split="train")
-    rows = source.take(torch.arange(given.every * given.saves * given.size).numpy() % len(source))
-    base = {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size}}
+    rows = source.take(torch.arange(args.every * args.saves * args.size).numpy() % len(source))
+    base = {"model": {"name": args.model}, "data": {"max_length": 64}, "batch": {"size": args.size}}
     config = load(None, {**base, "training": {"epochs": 1}})
     tokenizer = load_tokenizer(config.model, source, 64)
     strategy = AccelerateStrategy(config.training.precision)
-    bare = load_model(ModelConfig(name=given.model), rows.label_names, tokenizer, 64, 0)
+    bare = load_model(ModelConfig(name=args.model), rows.label_names, tokenizer, 64, 0)
     layout, _ = apply_layout(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(
@@ -51,34 +50,44 @@ def main() -> None:
     )
 
     def seconds(every: int, folder: Path) -> float:
-        progress = TrainState(config.training.learning_rate)
+        state = TrainState(config.training.learning_rate)
         settings = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"every": every})})
         began = time.perf_counter()
         with Writer(folder, keep=2) as writer:
 
-            def save() -> None:
+            def save_checkpoint() -> None:
                 optimizer_state = strategy.gather_optimizer_state(model, optimizer)
-                writer.write({"progress": asdict(progress)}, strategy.gather_weights(model), optimizer_state)
+                writer.write({"progress": state.to_json()}, strategy.gather_weights(model), optimizer_state)
 
-            fit(model, optimizer, training_rows, settings, strategy, progress=progress,
-                measure=None, keep=lambda: None, save=save, record=lambda line: None)  # fmt: skip
+            fit(
+                model,
+                optimizer,
+                training_rows,
+                settings,
+                strategy,
+                state=state,
+                evaluate=None,
+                save_best=lambda: None,
+                save_checkpoint=save_checkpoint,
+                log_metrics=lambda line: None,
+            )
         return time.perf_counter() - began
 
-    total = given.every * given.saves
+    total = args.every * args.saves
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         seconds(total, Path(folder) / "warm")
-        for repeat in range(given.repeats):
-            order = (total, given.every) if repeat % 2 == 0 else (given.every, total)
+        for repeat in range(args.repeats):
+            order = (total, args.every) if repeat % 2 == 0 else (args.every, total)
             taken = {every: seconds(every, Path(folder) / f"{repeat}-{every}") for every in order}
-            ratios.append(taken[given.every] / taken[total])
+            ratios.append(taken[args.every] / taken[total])
             print(
-                f"saving at the end {taken[total]:.2f} s  every {given.every} steps {taken[given.every]:.2f} s  "
+                f"saving at the end {taken[total]:.2f} s  every {args.every} steps {taken[args.every]:.2f} s  "
                 f"ratio {ratios[-1]:.3f}",
                 flush=True,
             )
     size = sum(tensor.numel() for tensor in bare.state_dict().values()) * 12 / 2**20
-    print(f"{given.model}, {size:.0f} MiB a checkpoint: median ratio {statistics.median(ratios):.3f}")
+    print(f"{args.model}, {size:.0f} MiB a checkpoint: median ratio {statistics.median(ratios):.3f}")
 
 
 if __name__ == "__main__":

@@ -40,15 +40,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=31)
     parser.add_argument("--size", type=int, default=32)
-    given = parser.parse_args()
-    config = load(None, {"model": {"name": given.model}, "data": {"max_length": 64}, "batch": {"size": given.size},
+    args = parser.parse_args()
+    config = load(None, {"model": {"name": args.model}, "data": {"max_length": 64}, "batch": {"size": args.size},
                          "training": {"epochs": 1, "precision": "fp32"}})  # fmt: skip
     source = read_dataset("demo", DataConfig(), split="train")
-    rows = source.take(torch.arange(given.steps * given.size).numpy())
+    rows = source.take(torch.arange(args.steps * args.size).numpy())
     tokenizer = load_tokenizer(config.model, source, 64)
     tokens = tokenize(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
-    model = load_model(ModelConfig(name=given.model), rows.label_names, tokenizer, 64, 0)
+    model = load_model(ModelConfig(name=args.model), rows.label_names, tokenizer, 64, 0)
     layout, _ = apply_layout(model, strategy.layout)
     bare_model = copy.deepcopy(model)
     replace_dropout(bare_model)  # dropout is the same
@@ -56,14 +56,24 @@ def main() -> None:
     training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id)
 
     def ours() -> None:
-        fit(prepared, optimizer, training_rows, config, strategy, progress=TrainState(config.training.learning_rate),
-            measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None)  # fmt: skip
+        fit(
+            prepared,
+            optimizer,
+            training_rows,
+            config,
+            strategy,
+            state=TrainState(config.training.learning_rate),
+            evaluate=None,
+            save_best=lambda: None,
+            save_checkpoint=lambda: None,
+            log_metrics=lambda line: None,
+        )
 
-    make = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout)
+    to_tensors = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout)
     shuffled = sampling.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
-        send_to_device(make(places), strategy.device)
-        for places in GlobalBatchSampler(sampling.global_batches(shuffled, given.size), tokens.lengths, layout, 64)
+        send_to_device(to_tensors(slots), strategy.device)
+        for slots in GlobalBatchSampler(sampling.global_batches(shuffled, args.size), tokens.lengths, layout, 64)
     ]
     bare_optimizer = make_optimizer(bare_model, 0.01)
     set_lr(bare_optimizer, 1e-5)
@@ -88,12 +98,12 @@ def main() -> None:
     ours()  # both warm up
     bare()
     ratios = []
-    for repeat in range(given.repeats):
+    for repeat in range(args.repeats):
         pair = (ours, bare) if repeat % 2 == 0 else (bare, ours)
         taken = {loop.__name__: seconds(loop) for loop in pair}
         ratios.append(taken["ours"] / taken["bare"])
         print(f"bare {taken['bare']:.2f} s  ours {taken['ours']:.2f} s  ratio {ratios[-1]:.3f}", flush=True)
-    print(f"{given.model}, {given.steps} steps of {given.size}: median ratio {statistics.median(ratios):.3f}")
+    print(f"{args.model}, {args.steps} steps of {args.size}: median ratio {statistics.median(ratios):.3f}")
 
 
 if __name__ == "__main__":

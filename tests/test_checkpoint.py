@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from accel_clf.core.errors import UserError
 from accel_clf.training import checkpoint
-from accel_clf.training.checkpoint import MANIFEST, MODEL, OPTIMIZER, STATE, DamagedError, newest, read_dataset, write
+from accel_clf.training.checkpoint import MANIFEST, MODEL, OPTIMIZER, STATE, DamagedError, newest, read, write
 
 FILES = (MODEL, OPTIMIZER, STATE, MANIFEST)
 
@@ -29,7 +29,7 @@ def steps(folder: Path) -> list[str]:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     save(tmp_path, 7)
-    found = read_dataset(tmp_path / "step-00000007")
+    found = read(tmp_path / "step-00000007")
     assert found.step == 7
     assert found.state["progress"]["seconds"] == 7.1
     assert found.weights()["weight"].tolist() == [[7.5, 7.5]] * 3
@@ -81,13 +81,13 @@ def test_no_damage_goes_unnoticed(whole: Path, file: str, kind: str, data: st.Da
         if kind != "gone" and damaged == content:
             return
         with pytest.raises(DamagedError, match="step-00000002"):
-            read_dataset(whole / "step-00000002")
+            read(whole / "step-00000002")
         found, told = newest(whole)
         assert found
         assert (found.step, len(told)) == (1, 1)
     finally:
         path.write_bytes(content)
-    read_dataset(whole / "step-00000002")
+    read(whole / "step-00000002")
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -99,7 +99,7 @@ def test_every_byte_matters(whole: Path, file: str) -> None:
         for place in range(len(content)):
             path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
             with pytest.raises(DamagedError):
-                read_dataset(whole / "step-00000002")
+                read(whole / "step-00000002")
     finally:
         path.write_bytes(content)
 
@@ -109,7 +109,7 @@ def test_without_its_best_model_it_is_not_whole(tmp_path: Path) -> None:
     save(tmp_path, 2, best=1)
     (tmp_path / "step-00000001" / MODEL).unlink()
     with pytest.raises(DamagedError, match=f"step-00000001: no {MODEL}"):
-        read_dataset(tmp_path / "step-00000002")
+        read(tmp_path / "step-00000002")
 
 
 def test_another_version_is_named(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_another_version_is_named(tmp_path: Path) -> None:
     manifest = tmp_path / "step-00000001" / MANIFEST
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(DamagedError, match="format 2, and this version reads 1"):
-        read_dataset(tmp_path / "step-00000001")
+        read(tmp_path / "step-00000001")
 
 
 def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_damaged_one_of_the_same_step_gives_way(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / "step-00000001" / STATE).write_text("{}")
     save(tmp_path, 1)
-    assert read_dataset(tmp_path / "step-00000001").step == 1
+    assert read(tmp_path / "step-00000001").step == 1
     assert steps(tmp_path) == ["step-00000001"]
 
 
@@ -149,7 +149,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Monk
             with pytest.raises(OSError, match="No space left"):
                 save(tmp_path, 2)
         assert steps(tmp_path) == ["step-00000001"]
-        read_dataset(tmp_path / "step-00000001")
+        read(tmp_path / "step-00000001")
 
 
 def test_leftovers_are_not_checkpoints(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_leftovers_are_not_checkpoints(tmp_path: Path) -> None:
     found, damaged = newest(tmp_path)
     assert found
     assert (found.step, damaged) == (1, [])
-    checkpoint.clean(tmp_path)
+    checkpoint.remove_unfinished(tmp_path)
     assert steps(tmp_path) == ["step-00000001"]
 
 

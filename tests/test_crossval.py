@@ -86,14 +86,14 @@ def test_no_training_row_is_a_held_out_one(settings: dict[str, Any]) -> None:
     """In none of a fold's parts, and none of its groups."""
     folds = Folds(load(None, settings))
     for fold in range(3):
-        parts = folds.job(fold).parts
+        parts = folds.prepare(fold).splits
         assert parts.validation and parts.held_out and parts.held_out.groups
         inside = np.concatenate([parts.train.ids, parts.validation.ids])
         assert np.array_equal(np.sort(np.concatenate([inside, parts.held_out.ids])), np.arange(249))
         for rows in (parts.train, parts.validation):
             assert rows.groups
             assert not set(rows.groups.codes) & set(parts.held_out.groups.codes)
-        tokens = folds.job(fold).tokens["held_out"]
+        tokens = folds.prepare(fold).tokens["held_out"]
         assert len(tokens) == len(parts.held_out)
 
 

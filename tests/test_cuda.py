@@ -8,8 +8,9 @@ import torch
 from accelerate.utils import send_to_device
 
 from accel_clf.data.collate import pack
-from accel_clf.models import packed
-from tests.test_packing import make, rows_of
+from accel_clf.models.families import FAMILIES
+from accel_clf.models.packed import pack_model
+from tests.models.test_packed import make, rows_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU he
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_packed_as_on_the_cpu(dtype: torch.dtype) -> None:
     model = make("bert").eval()
-    packed.pack(model)
+    pack_model(model, FAMILIES["bert"])
     batch = pack(rows_of([9, 512, 1, 130]))
     there = send_to_device(batch, "cuda")
     with torch.no_grad():

@@ -15,7 +15,7 @@ from accel_clf.config.load import load
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import UserError
 from accel_clf.core.exit_codes import DONE, USAGE
-from accel_clf.reports.summary import summary
+from accel_clf.reports.summary import training_summary
 from accel_clf.strategies.precision import WITHOUT_BF16, fast_at_bf16
 from accel_clf.training.trainer import train
 from tests.conftest import Cli, read_csv, write_csv
@@ -161,7 +161,7 @@ def test_patience_ends_a_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> 
     results = train(settings)
     assert results["training"]["stopped_early"]
     assert results["training"]["steps"] == 19 * (1 + 3)
-    assert "stopped early" in summary(results, "runs/x")
+    assert "stopped early" in training_summary(results, "runs/x")
 
 
 def test_without_validation_the_last_model_is_kept(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_metrics_by_slice(reviews: Path, tiny_bert: Path, tmp_path: Path) -> Non
     slices = results["validation"]["slices"]
     assert sorted(slices) == ["de", "en", "fr"]
     assert sum(part["rows"] for part in slices.values()) == 101
-    assert all(name in summary(results, "x") for name in slices)
+    assert all(name in training_summary(results, "x") for name in slices)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "accel-clf cv") -> int:
             raise ConfigError("--collect and --fold", "one of them", "leave one out")
 
         def work() -> str:
-            from accel_clf.cross_validation import run  # torch is not needed for --help
-            from accel_clf.reports import summary
+            from accel_clf.cross_validation.run import collect, cross_validate  # torch is not needed for --help
+            from accel_clf.reports.summary import cross_validation_summary
 
-            results = run.collect(config) if arguments.collect else run.cross_validate(config, arguments.fold)
-            return summary.cross_validation(results, config.output) if results else ""
+            results = collect(config) if arguments.collect else cross_validate(config, arguments.fold)
+            return cross_validation_summary(results, config.output) if results else ""
 
         return config, work
 

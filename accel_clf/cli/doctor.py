@@ -45,7 +45,7 @@ def examine() -> dict[str, Any]:
         "hub": "offline" if is_offline() else os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
         "cache": str(cache_folder()),
         "tpu chips": tpu_chips(),
-        "would use": f"accelerate: {strategy.chosen}, {strategy.layout} batches"
+        "would use": f"accelerate: {strategy.description}, {strategy.layout} batches"
         if not tpu_chips()
         else "accelerate: all TPU cores, bucketed batches",
         "strategy xla": _xla(),

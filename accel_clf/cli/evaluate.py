@@ -21,27 +21,14 @@ def _evaluate(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print all metrics as JSON")
     arguments = parser.parse_args(argv)
 
-    from accel_clf.cross_validation import aggregate
-    from accel_clf.data.sources import read_dataset
-    from accel_clf.data.tokenization import tokenize
-    from accel_clf.inference.evaluate import evaluate
+    from accel_clf.inference.bulk import columns_of, evaluate_source
     from accel_clf.inference.predictor import Predictor
-    from accel_clf.reports import text
+    from accel_clf.reports.summary import evaluation_summary
     from accel_clf.run_folder.layout import read_config
-    from accel_clf.targets.scores import probabilities
 
-    data = read_config(arguments.run).data
-    named = {name: getattr(arguments, name) for name in ("text", "label", "slice") if getattr(arguments, name)}
-    config = arguments.config or (data.config if arguments.data == data.train else None)
-    columns = data.model_copy(update={**named, "group": None, "config": config})
+    columns = {name: getattr(arguments, name) for name in ("text", "label", "slice")}
+    data = columns_of(read_config(arguments.run).data, arguments.data, columns, arguments.config)
     predictor = Predictor(arguments.run, arguments.precision)
-    rows = read_dataset(arguments.data, columns, split=arguments.split, label_names=predictor.labels)
-    tokens = tokenize(rows, predictor.tokenizer, data.max_length)
-    settings = predictor.config.evaluation
-    each = predictor.logits(tokens, show_progress=True)
-    found = evaluate(predictor.ensemble_scores(each), rows, settings).metrics
-    if len(each) > 1:
-        alone = [evaluate(probabilities(logits), rows, settings).metrics for logits in each]
-        found["models"] = aggregate.over_folds(alone)
-    print(json.dumps(found, ensure_ascii=False) if arguments.json else text.metrics(found))
+    evaluation = evaluate_source(predictor, arguments.data, data, split=arguments.split, show_progress=True)
+    print(json.dumps(evaluation.to_json(), ensure_ascii=False) if arguments.json else evaluation_summary(evaluation))
     return DONE

@@ -40,9 +40,10 @@ def _predict(argv: Sequence[str]) -> int:
 
     from accel_clf.core.files import atomic_write
     from accel_clf.data.sources import check_text, read_texts
+    from accel_clf.inference.bulk import predict_texts
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.layout import read_config
-    from accel_clf.run_folder.predictions import prediction, write_table
+    from accel_clf.run_folder.predictions import write_table
 
     data = read_config(arguments.run).data
     texts: Iterator[str]
@@ -56,15 +57,15 @@ def _predict(argv: Sequence[str]) -> int:
     output: Path | None = arguments.output
     predictor = Predictor(arguments.run, arguments.precision)
     columns = ("text", "label", "score")
-    found = predictor.predict(texts, show_progress=output is not None)
-    answers = ({"text": text, **prediction(predictor.labels, scores)} for text, scores in found)
+    predictions = predict_texts(predictor, texts, show_progress=output is not None)
+    rows = ({"text": text, **prediction} for text, prediction in predictions)
     if output is not None:
         with atomic_write(output) as file:
-            write_table(file, answers, columns, predictor.labels, as_csv=output.suffix == ".csv")
+            write_table(file, rows, columns, predictor.labels, as_csv=output.suffix == ".csv")
     elif arguments.json:
-        write_table(sys.stdout, answers, columns, predictor.labels, as_csv=False)
+        write_table(sys.stdout, rows, columns, predictor.labels, as_csv=False)
     else:
-        for row in answers:
+        for row in rows:
             print(f"{row['label']}  {row['score']:.4f}  {row['text']}")
     return DONE
 

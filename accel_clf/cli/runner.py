@@ -42,7 +42,7 @@ def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:
         except Interrupted as interrupted:
             if is_main_process():
                 words = resume_command(prog, args, config)
-                shared_across_cores(("to go on", config), lambda: log(f"to go on:\n{words}"))
+                shared_across_cores(("resume command", config), lambda: log(f"to resume:\n{words}"))
             return interrupted.exit_code
         if text:
             print(text)

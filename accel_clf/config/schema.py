@@ -55,6 +55,8 @@ class ModelConfig(Section):
     """Run Python code that the model's repository brings along."""
     allow_pickle: bool = False
     """Load weights that exist only as pickle, a format that can run code."""
+    kernels: Literal["auto", "off"] = "auto"
+    """Faster forms of the model's operations, where they pay; off: transformers' own code, padded."""
 
 
 class DataConfig(Section):

@@ -1,7 +1,7 @@
-"""What a cross-validation's folds say together: out-of-fold answers, metrics, temperature, suspect labels, ensemble."""
+"""What a cross-validation's folds say together: out-of-fold metrics, temperature, suspect labels, ensemble."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,93 +16,59 @@ from accel_clf.inference.evaluate import evaluate
 from accel_clf.run_folder.layout import fold_name
 from accel_clf.run_folder.predictions import ANSWERS, read_logits, write_predictions
 from accel_clf.targets import calibration
+from accel_clf.targets.metrics import FoldsSummary
 from accel_clf.targets.scores import probabilities
 from accel_clf.training import baseline
 
 
-def collect(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, Any]:
-    """Read the answers of all folds, and write down what they are worth.
+def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str, Any]:
+    """Read the predictions of all folds, and write what they are worth.
 
-    Writes out_of_fold.csv, suspect_labels.csv, predictions.csv where there is a test set, and metrics.json, the last.
+    Writes out_of_fold.csv, suspect_labels.csv, predictions.csv where there is a test set, and metrics.json, last.
 
     Args:
         config: the cross-validation's settings.
-        found: its rows, `train` being all that were dealt out.
+        rows: its rows, `train` being all that were assigned to folds.
         assignment: int64 [rows], the fold that holds each of them out.
 
     Returns:
-        What is in metrics.json: nothing that depends on when, where or how often the folds were trained.
+        The contents of metrics.json: nothing that depends on when, where or how often the folds were trained.
 
     Raises:
-        UserError: a fold's answers are not those to its rows.
+        UserError: a fold's predictions are not those of its rows.
     """
-    output, rows, settings = Path(config.output), found.train, config.evaluation
-    logits = np.empty((len(rows), len(rows.label_names)), np.float32)
-    each = []
+    output, train, settings = Path(config.output), rows.train, config.evaluation
+    logits = np.empty((len(train), len(train.label_names)), np.float32)
+    per_fold = []
     for fold in range(config.folds):
-        own = np.flatnonzero(assignment == fold)
-        held_out = rows.take(own)
-        logits[own] = read_logits(output / fold_name(fold) / ANSWERS["held_out"], held_out)
-        each.append(evaluate(probabilities(logits[own]), held_out, settings).metrics)
-    labels = rows.labels.codes
+        in_fold = np.flatnonzero(assignment == fold)
+        held_out = train.take(in_fold)
+        logits[in_fold] = read_logits(output / fold_name(fold) / ANSWERS["held_out"], held_out)
+        per_fold.append(evaluate(probabilities(logits[in_fold]), held_out, settings).metrics)
+    labels = train.labels.codes
     temperature = calibration.fit_temperature(logits, labels)
-    more: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}
-    if rows.slices:
-        more["slice"] = [rows.slices.names[code] for code in rows.slices.codes]
-    write_predictions(output / "out_of_fold.csv", rows, logits, more)
+    columns: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}
+    if train.slices:
+        columns["slice"] = [train.slices.names[code] for code in train.slices.codes]
+    write_predictions(output / "out_of_fold.csv", train, logits, columns)
     results: dict[str, Any] = {
         "folds": config.folds,
-        **over_folds(each),
-        "out_of_fold": evaluate(probabilities(logits), rows, settings).metrics,
+        **FoldsSummary.of(per_fold).to_json(),
+        "out_of_fold": evaluate(probabilities(logits), train, settings).metrics.to_json(),
         "calibration": _calibration(logits, labels, assignment, temperature),
-        "suspect_labels": _write_suspects(output, rows, probabilities(logits / temperature), assignment),
+        "suspect_labels": _write_suspects(output, train, probabilities(logits / temperature), assignment),
     }
-    if found.test:
-        results["test"] = _test(config, found.test, temperature)
+    if rows.test:
+        results["test"] = _test(config, rows.test, temperature)
     if settings.baseline:
         log("fitting TF-IDF with logistic regression on the same folds")
-        results |= _baseline(rows, assignment, config.folds)
+        results |= _baseline(train, assignment, config.folds)
     write_json(output / "metrics.json", results)
     return results
 
 
-def over_folds(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and spread of the folds' metrics, as a whole and by slice, and each fold's.
-
-    Args:
-        each: of each fold, as metrics.classification gives them.
-
-    Returns:
-        "mean" and "spread" (the sample's standard deviation) by metric, "slices" with both of each slice over the folds
-        that have rows of it, and "each".
-    """
-    names = sorted({name for metrics in each for name in metrics.get("slices", {})})
-    slices = {name: [metrics["slices"][name] for metrics in each if name in metrics["slices"]] for name in names}
-    found = {
-        **_mean_and_spread(each),
-        "each": [
-            {"fold": fold, "rows": metrics["rows"], **_numbers(metrics)}
-            | ({"slices": metrics["slices"]} if names else {})
-            for fold, metrics in enumerate(each)
-        ],
-    }
-    return found | ({"slices": {name: _mean_and_spread(of) for name, of in slices.items()}} if names else {})
-
-
-def _mean_and_spread(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    values = {name: np.array([metrics[name] for metrics in each]) for name in _numbers(each[0])}
-    return {
-        "mean": {name: float(found.mean()) for name, found in values.items()},
-        "spread": {name: float(found.std(ddof=1)) if len(found) > 1 else 0.0 for name, found in values.items()},
-    }
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if isinstance(value, float)}
-
-
 def _calibration(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray, temperature: float) -> dict[str, Any]:
-    """The temperature, and what such a one does to rows that it was not fitted on."""
+    """Return the temperature, and what one does to rows that it was not fitted on."""
     before, after = probabilities(logits), calibration.cross_fitted(logits, labels, folds)
     return {
         "temperature": temperature,
@@ -113,52 +79,51 @@ def _calibration(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray, temp
     }
 
 
-def _write_suspects(output: Path, rows: Dataset, sure: np.ndarray, folds: np.ndarray) -> dict[str, int]:
-    """Write down the rows whose label the models that have not seen them doubt, the most doubtful first.
+def _write_suspects(output: Path, rows: Dataset, scores: np.ndarray, folds: np.ndarray) -> dict[str, int]:
+    """Write the rows whose label is doubted by models that were not trained on them, the most doubtful first.
 
-    A row is listed where another label is likelier. `issue` tells what confident learning takes for an error (Northcutt
-    et al., 2021, by cleanlab): likelier than other labels usually are, in that class.
+    A row is listed where another label is likelier. `issue` says whether confident learning takes it for an error
+    (Northcutt et al., 2021, by cleanlab): likelier than other labels usually are, in that class.
     """
     from cleanlab.filter import find_label_issues  # takes seconds
 
     labels, names = rows.labels.codes, rows.label_names
-    issues = find_label_issues(labels, sure, n_jobs=1)
-    trust = sure[np.arange(len(labels)), labels]
-    doubted = np.flatnonzero(sure.argmax(axis=1) != labels)
-    doubted = doubted[np.argsort(trust[doubted], kind="stable")]
-    texts = dict(_texts(rows, set(doubted.tolist())))
+    is_issue = find_label_issues(labels, scores, n_jobs=1)
+    label_scores = scores[np.arange(len(labels)), labels]
+    doubted = np.flatnonzero(scores.argmax(axis=1) != labels)
+    doubted = doubted[np.argsort(label_scores[doubted], kind="stable")]
+    indices = set(doubted.tolist())
+    texts = {index: text for index, text in enumerate(rows.texts()) if index in indices}
     with atomic_write(output / "suspect_labels.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "fold", "label", "predicted", "probability_of_label", "issue", "text"])
-        for place in doubted.tolist():
-            predicted = names[int(sure[place].argmax())]
-            issue = str(bool(issues[place])).lower()
-            told = [int(rows.ids[place]), int(folds[place]), names[labels[place]], predicted, float(trust[place])]
-            writer.writerow([*told, issue, texts[place]])
-    return {"listed": len(doubted), "issues": int(issues[doubted].sum())}
-
-
-def _texts(rows: Dataset, places: set[int]) -> Iterator[tuple[int, str]]:
-    return ((place, text) for place, text in enumerate(rows.texts()) if place in places)
+        for index in doubted.tolist():
+            predicted = names[int(scores[index].argmax())]
+            position = [int(rows.ids[index]), int(folds[index])]
+            issue = str(bool(is_issue[index])).lower()
+            row = [*position, names[labels[index]], predicted, float(label_scores[index]), issue, texts[index]]
+            writer.writerow(row)
+    return {"listed": len(doubted), "issues": int(is_issue[doubted].sum())}
 
 
 def _test(config: Config, rows: Dataset, temperature: float) -> dict[str, Any]:
-    """The test set by the ensemble, which is written down, and by the folds' models alone."""
+    """Evaluate the ensemble on the test rows, and write its predictions; evaluate the folds' models alone, too."""
     output = Path(config.output)
     name = ANSWERS["test"]
     logits = [read_logits(output / fold_name(fold) / name, rows) for fold in range(config.folds)]
-    together = np.mean([probabilities(of_fold / temperature) for of_fold in logits], axis=0)
-    write_predictions(output / name, rows, np.log(together).astype(np.float32))
-    alone = [evaluate(probabilities(of_fold), rows, config.evaluation).metrics for of_fold in logits]
-    return {"ensemble": evaluate(together, rows, config.evaluation).metrics, **over_folds(alone)}
+    ensemble_scores = np.mean([probabilities(of_fold / temperature) for of_fold in logits], axis=0)
+    write_predictions(output / name, rows, np.log(ensemble_scores).astype(np.float32))
+    per_model = [evaluate(probabilities(of_fold), rows, config.evaluation).metrics for of_fold in logits]
+    ensemble = evaluate(ensemble_scores, rows, config.evaluation).metrics
+    return {"ensemble": ensemble.to_json(), **FoldsSummary.of(per_model).to_json()}
 
 
-def _baseline(rows: Dataset, folds: np.ndarray, count: int) -> dict[str, Any]:
-    right = 0.0
-    for fold in range(count):
-        held_out = rows.take(np.flatnonzero(folds == fold))
-        found = baseline.tfidf_accuracy(rows.take(np.flatnonzero(folds != fold)), held_out)
-        if found is None:
+def _baseline(rows: Dataset, assignment: np.ndarray, folds: int) -> dict[str, Any]:
+    correct = 0.0
+    for fold in range(folds):
+        held_out = rows.take(np.flatnonzero(assignment == fold))
+        accuracy = baseline.tfidf_accuracy(rows.take(np.flatnonzero(assignment != fold)), held_out)
+        if accuracy is None:
             return {}
-        right += found * len(held_out)
-    return {"baseline": {"accuracy": right / len(rows)}}
+        correct += accuracy * len(held_out)
+    return {"baseline": {"accuracy": correct / len(rows)}}

@@ -1,4 +1,4 @@
-"""All rows of a cross-validation, and which fold holds each out."""
+"""All rows of a cross-validation, tokenized once, and which fold holds each out."""
 
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from accel_clf.core.process_env import is_main_process
 from accel_clf.data import splits, splitting
 from accel_clf.data.splits import Splits
 from accel_clf.run_folder import layout
-from accel_clf.training import prepare
-from accel_clf.training.prepare import PreparedRun
+from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
 
 
 def fold_config(config: Config, fold: int) -> Config:
-    """A fold's settings: a folder and a seed of its own, whichever others are trained beside it."""
+    """Return a fold's settings: a folder and a seed of its own, whichever others are trained beside it."""
     seed = int(np.random.SeedSequence((config.training.seed, fold)).generate_state(1)[0])
     return config.model_copy(
         update={
@@ -30,102 +29,108 @@ def fold_config(config: Config, fold: int) -> Config:
 
 
 class Folds:
-    """All rows of a cross-validation, tokenized once, and the jobs that share them.
+    """All rows of a cross-validation, tokenized once, and the runs that share them.
 
     Args:
         config: the settings.
 
     Attributes:
-        whole: the job that all rows would make.
+        all_rows: the run that all rows would make.
         assignment: int64 [rows], the fold that holds each row out.
 
     Raises:
-        UserError: whatever the user can mend, in any of the folds.
+        UserError: whatever the user can fix, in any of the folds.
     """
 
     def __init__(self, config: Config) -> None:
-        found, self.assignment = _rows(config)
+        rows, self.assignment = assign_folds(config)
         self.config = config
-        self.whole, _ = prepare.prepare_run(config, found)  # each fold loads the model anew, with a head of its own
+        self.all_rows, _ = prepare_run(config, rows)  # each fold loads the model again, with a head of its own
         for fold in range(config.folds):
-            self.job(fold)  # whose rows may not be enough for a share to validate on
-        _warn_of_twins(found, self.assignment)
+            self.prepare(fold)  # whose rows may not be enough for a share to validate on
+        _warn_of_duplicates(rows, self.assignment)
 
-    def job(self, fold: int) -> PreparedRun:
-        """A fold's. Its held-out rows have no say in which of its models is the best."""
-        config, whole = fold_config(self.config, fold), self.whole
+    def prepare(self, fold: int) -> PreparedRun:
+        """Prepare a fold's run. Its held-out rows do not influence which of its models is the best."""
+        config, rows, tokens = fold_config(self.config, fold), self.all_rows.splits, self.all_rows.tokens
         learned, held_out = np.flatnonzero(self.assignment != fold), np.flatnonzero(self.assignment == fold)
-        rows = whole.parts
-        tokens = {part: its_tokens for part, its_tokens in whole.tokens.items() if part != "train"}
+        fold_tokens = {split: part for split, part in tokens.items() if split != "train"}
         validation = rows.validation
         if isinstance(config.data.validation, float):
-            kept, measured = splits.share(rows.train.take(learned), config.data.validation, config.training.seed)
-            validation = rows.train.take(learned[measured])
-            tokens["validation"] = whole.tokens["train"].take(learned[measured])
+            kept, validated = splits.share(rows.train.take(learned), config.data.validation, config.training.seed)
+            validation = rows.train.take(learned[validated])
+            fold_tokens["validation"] = tokens["train"].take(learned[validated])
             learned = learned[kept]
-        tokens |= {"train": whole.tokens["train"].take(learned), "held_out": whole.tokens["train"].take(held_out)}
-        found = Splits(rows.train.take(learned), validation, rows.test, rows.train.take(held_out))
-        return PreparedRun(config, found, whole.tokenizer, tokens)
+        fold_tokens |= {"train": tokens["train"].take(learned), "held_out": tokens["train"].take(held_out)}
+        fold_rows = Splits(rows.train.take(learned), validation, rows.test, rows.train.take(held_out))
+        return PreparedRun(config, fold_rows, self.all_rows.tokenizer, fold_tokens)
+
+    def write(self) -> None:
+        """Write folds.json and config.yaml into the cross-validation's folder."""
+        output = Path(self.config.output)
+        content = _to_json(self.config, self.all_rows.splits, self.assignment)
+        write_json(output / layout.FOLDS, content, indent=None)
+        layout.write_config(output, self.config)
 
 
-def _rows(config: Config) -> tuple[Splits, np.ndarray]:
-    """The rows (those of the training data all as `train`), and the fold of each.
+def assign_folds(config: Config) -> tuple[Splits, np.ndarray]:
+    """Read the rows and assign each row of the training data to the fold that holds it out.
+
+    Returns:
+        The rows, those of the training data all as `train`, and int64 [rows], each one's fold.
 
     Raises:
-        UserError: they cannot be dealt out, or the folder's folds are of other rows.
+        UserError: they cannot be split into folds, or the folder's folds are of other rows.
     """
-    share = isinstance(config.data.validation, float)
-    data = config.data.model_copy(update={"validation": None}) if share else config.data
-    found = prepare.read_splits(config.model_copy(update={"data": data}))
-    rows = found.train
-    slices, groups = (column.codes if column else None for column in (rows.slices, rows.groups))
+    has_share = isinstance(config.data.validation, float)
+    data = config.data.model_copy(update={"validation": None}) if has_share else config.data
+    rows = read_splits(config.model_copy(update={"data": data}))
+    train = rows.train
+    slices, groups = (column.codes if column else None for column in (train.slices, train.groups))
     assignment = splitting.folds(
-        rows.labels.codes, slices, groups, config.folds, config.training.seed, rows.label_names
+        train.labels.codes, slices, groups, config.folds, config.training.seed, train.label_names
     )
-    if rows.groups:
-        splitting.check_apart(rows.groups.codes, assignment, rows.groups.names)
+    if train.groups:
+        splitting.check_apart(train.groups.codes, assignment, train.groups.names)
     path = Path(config.output) / layout.FOLDS
     before = read_json(path) if path.is_file() else {}
-    now = _as_json(config, found, assignment)
+    now = _to_json(config, rows, assignment)
     if before and before != now:
-        changed = "; ".join(
-            f"{what} {_short(before.get(what))} -> {_short(now[what])}" for what in now if before.get(what) != now[what]
+        changes = "; ".join(
+            f"{key} {_abbreviate(before.get(key))} -> {_abbreviate(now[key])}"
+            for key in now
+            if before.get(key) != now[key]
         )
         raise ConfigError(
-            f"{path} is of other folds: {changed}",
+            f"{path} is of other folds: {changes}",
             "the rows and folds that it began with",
             "undo the change, or choose another --output",
         )
-    return found, assignment
+    return rows, assignment
 
 
-def _as_json(config: Config, found: Splits, assignment: np.ndarray) -> dict[str, Any]:
-    ids = found.train.ids
+def _to_json(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str, Any]:
+    ids = rows.train.ids
     return {
         "folds": config.folds,
         "seed": config.training.seed,
-        "rows": found.train.digest(),
+        "rows": rows.train.digest(),
         "held_out": [ids[assignment == fold].tolist() for fold in range(config.folds)],
     }
 
 
-def _short(value: Any) -> str:
-    told = str(value)
-    return told if len(told) <= 16 else f"{told[:12]}..."
+def _abbreviate(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 16 else f"{text[:12]}..."
 
 
-def _write_folds(folds: Folds) -> None:
-    output = Path(folds.config.output)
-    write_json(output / layout.FOLDS, _as_json(folds.config, folds.whole.parts, folds.assignment), indent=None)
-    layout.write_config(output, folds.config)
-
-
-def _warn_of_twins(found: Splits, assignment: np.ndarray) -> None:
-    texts, place = np.unique(found.train.digests, axis=0, return_inverse=True)
-    in_folds = np.unique(np.stack([place.ravel(), assignment], axis=1), axis=0)[:, 0]
-    twins = int((np.bincount(in_folds, minlength=len(texts)) > 1)[place.ravel()].sum())
-    if twins and is_main_process():
+def _warn_of_duplicates(rows: Splits, assignment: np.ndarray) -> None:
+    texts, text_of_row = np.unique(rows.train.digests, axis=0, return_inverse=True)
+    pairs = np.unique(np.stack([text_of_row.ravel(), assignment], axis=1), axis=0)  # of a text and a fold
+    folds_per_text = np.bincount(pairs[:, 0], minlength=len(texts))
+    duplicates = int((folds_per_text > 1)[text_of_row.ravel()].sum())
+    if duplicates and is_main_process():
         log(
-            f"warning: {twins} rows have the text of a row in another fold, which flatters the result; "
+            f"warning: {duplicates} rows have the text of a row in another fold, which flatters the result; "
             "data.group keeps such rows together"
         )

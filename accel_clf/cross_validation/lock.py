@@ -15,47 +15,46 @@ from accel_clf.run_folder.lock import RunLock, lock_folder, set_aside
 
 
 class CrossValidationLock:
-    """The folders of folds that no other run may use until they are released.
+    """Locks the folders of some folds until they are released.
+
+    Args:
+        config: the settings.
+        folds: which.
 
     Attributes:
-        states: of each fold's, see folder.RunLock.
+        states: fold -> state of its folder, see run_folder.lock.RunLock.
+
+    Raises:
+        ConfigError: a folder is in use, or holds something else.
     """
 
-    def __init__(self, config: Config, wanted: Sequence[int]) -> None:
-        self.output, self.claims = Path(config.output), []
-        anew = config.resume == "never"
-        if anew and is_main_process():
+    def __init__(self, config: Config, folds: Sequence[int]) -> None:
+        self.output, self.locks = Path(config.output), []
+        from_scratch = config.resume == "never"
+        if from_scratch and is_main_process():
             _set_aside(self.output)
-        if not anew or is_main_process():  # others may look while it is set aside
-            _check_folder(config)
-        self.states: dict[int, str] = dict.fromkeys(wanted, "new") if anew else {}
+        if not from_scratch or is_main_process():  # other processes may look while it is being set aside
+            check_folder(config)
+        self.states: dict[int, str] = dict.fromkeys(folds, "new") if from_scratch else {}
         try:
-            for fold in wanted:
-                claim = RunLock(fold_config(config, fold))
-                self.claims.append(claim)
-                self.states.setdefault(fold, claim.state)
+            for fold in folds:
+                lock = RunLock(fold_config(config, fold))
+                self.locks.append(lock)
+                self.states.setdefault(fold, lock.state)
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
-        for claim in self.claims:
-            claim.release()
+        """Release the folders; one in which nothing was written is removed."""
+        for lock in self.locks:
+            lock.release()
         with suppress(OSError):
-            self.output.rmdir()  # in which nothing was made
+            self.output.rmdir()  # fails unless it is empty
 
 
-def _set_aside(output: Path) -> None:
-    if not output.is_dir() or not (output / layout.FOLDS).is_file():
-        return
-    locks = [lock_folder(inside) for inside in sorted(output.glob("fold-*")) if inside.is_dir()]
-    for lock in locks:
-        lock.release()
-    set_aside(output)
-
-
-def _check_folder(config: Config) -> None:
-    """Whether the folder is a cross-validation's, and of these settings.
+def check_folder(config: Config) -> None:
+    """Check that the folder is empty or a cross-validation's with these settings.
 
     Raises:
         ConfigError: it is not.
@@ -63,10 +62,10 @@ def _check_folder(config: Config) -> None:
     output = Path(config.output)
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output {output} is a file", "a folder", "choose another --output")
-    inside = [name for name in layout.contents(output) if not _is_untouched(output / name)]
-    if inside and not (output / layout.FOLDS).is_file():
+    names = [name for name in layout.contents(output) if not _is_empty_fold(output / name)]
+    if names and not (output / layout.FOLDS).is_file():
         raise ConfigError(
-            f"output {output} holds files that are not a cross-validation's: {inside[0]}",
+            f"output {output} holds files that are not a cross-validation's: {names[0]}",
             "a new or empty folder, or a cross-validation's",
             "choose another --output",
         )
@@ -79,16 +78,27 @@ def _check_folder(config: Config) -> None:
         )
 
 
-def _is_untouched(path: Path) -> bool:
-    """A fold's folder that was claimed, and nothing more."""
-    return path.name.startswith("fold-") and path.is_dir() and not layout.contents(path)
-
-
-def _unfinished(config: Config) -> list[int]:
+def unfinished_folds(config: Config) -> list[int]:
+    """List the folds that have no results."""
     output = Path(config.output)
-    return [n for n in range(config.folds) if not (output / layout.fold_name(n) / "metrics.json").is_file()]
+    return [fold for fold in range(config.folds) if not (output / layout.fold_name(fold) / "metrics.json").is_file()]
 
 
-def _named(folds: Sequence[int]) -> str:
-    several = len(folds) > 1
-    return f"fold{'s' if several else ''} {', '.join(map(str, folds))} {'are' if several else 'is'}"
+def folds_are(folds: Sequence[int]) -> str:
+    """Write folds as the subject of a sentence: "fold 1 is", "folds 1, 2 are"."""
+    is_plural = len(folds) > 1
+    return f"fold{'s' if is_plural else ''} {', '.join(map(str, folds))} {'are' if is_plural else 'is'}"
+
+
+def _set_aside(output: Path) -> None:
+    if not output.is_dir() or not (output / layout.FOLDS).is_file():
+        return
+    locks = [lock_folder(path) for path in sorted(output.glob("fold-*")) if path.is_dir()]
+    for lock in locks:
+        lock.release()
+    set_aside(output)
+
+
+def _is_empty_fold(path: Path) -> bool:
+    """Whether a folder is a fold's that was locked, and nothing more."""
+    return path.name.startswith("fold-") and path.is_dir() and not layout.contents(path)

@@ -1,4 +1,4 @@
-"""Cross-validation: a run a fold, one after another or each on a machine of its own, in one folder."""
+"""Cross-validation: a run per fold, one after another or each on a machine of its own, in one folder."""
 
 import shutil
 from collections.abc import Mapping
@@ -13,106 +13,109 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
 from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
-from accel_clf.cross_validation import aggregate
-from accel_clf.cross_validation.folds import Folds, _rows, _write_folds, fold_config
-from accel_clf.cross_validation.lock import CrossValidationLock, _check_folder, _named, _unfinished
+from accel_clf.cross_validation.aggregate import aggregate
+from accel_clf.cross_validation.folds import Folds, assign_folds, fold_config
+from accel_clf.cross_validation.lock import CrossValidationLock, check_folder, folds_are, unfinished_folds
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.training import precompile, resume
 from accel_clf.training.prepare import PreparedRun
-from accel_clf.training.trainer import InitialState, Trainer
+from accel_clf.training.resume import InitialState
+from accel_clf.training.trainer import Trainer
 
 
 def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
-    """Train the folds that are not finished, or one of them; when all are, put their answers together.
+    """Train the folds that are not finished, or one of them; when all are finished, aggregate them.
 
     Args:
         config: the settings.
         only: a fold, from 0; None for all.
 
     Returns:
-        What is in metrics.json then, on the process that speaks; empty while folds are missing, and on others.
+        The contents of metrics.json on rank 0; empty while folds are missing, and on other processes.
 
     Raises:
-        UserError: whatever the user can mend.
-        Interrupted: a signal has asked for it; the state is saved.
+        UserError: whatever the user can fix.
+        Interrupted: a signal has asked to stop; the state is saved.
     """
-    _check(config, only)
-    wanted = range(config.folds) if only is None else [only]
-    claims = shared_across_cores(("claims", config), lambda: CrossValidationLock(config, wanted))
+    _check_flags(config, only)
+    folds = range(config.folds) if only is None else [only]
+    lock = shared_across_cores(("lock", config), lambda: CrossValidationLock(config, folds))
     try:
-        return _cross_validate(config, claims.states)
+        return _cross_validate(config, lock.states)
     finally:
-        if not in_xla_worker():  # where others may not be done yet; the locks go with the process
-            claims.release()
+        if not in_xla_worker():  # where others may not be done yet; the locks are released with the process
+            lock.release()
 
 
 def collect(config: Config) -> dict[str, Any]:
-    """Put the answers of all folds together: what is in metrics.json then.
+    """Aggregate the finished folds; return the contents of metrics.json.
 
     Raises:
         UserError: a fold is not finished, or not one of these rows and settings.
     """
-    _check_folder(config)
-    if lacking := _unfinished(config):
+    check_folder(config)
+    if unfinished := unfinished_folds(config):
         raise UserError(
-            f"{config.output}: {_named(lacking)} not finished",
+            f"{config.output}: {folds_are(unfinished)} not finished",
             f"{config.folds} finished folds",
-            "train what is missing: " + ", ".join(f"--fold {fold}" for fold in lacking),
+            "train what is missing: " + ", ".join(f"--fold {fold}" for fold in unfinished),
         )
-    return aggregate.collect(config, *_rows(config))
+    return aggregate(config, *assign_folds(config))
 
 
 def _cross_validate(config: Config, states: Mapping[int, str]) -> dict[str, Any]:
-    todo = {fold: state for fold, state in states.items() if state != "finished"}
-    speaks, rows = is_main_process(), None
-    if todo:
-        hardware = launch.choose(config)
+    remaining = {fold: state for fold, state in states.items() if state != "finished"}
+    is_main, assigned = is_main_process(), None
+    if remaining:
+        run_on_hardware = launch.choose(config)
         folds = shared_across_cores(("folds", config), lambda: Folds(config))
-        speaks, rows = hardware(partial(_train, folds, todo)), (folds.whole.parts, folds.assignment)
-    if not speaks:
+        is_main = run_on_hardware(partial(_train, folds, remaining))
+        assigned = (folds.all_rows.splits, folds.assignment)
+    if not is_main:
         return {}
-    if lacking := _unfinished(config):
-        log(f"{_named(lacking)} not finished yet; the last one to finish puts the answers of all together")
+    if unfinished := unfinished_folds(config):
+        log(f"{folds_are(unfinished)} not finished yet; the last one to finish aggregates all of them")
         return {}
     results = Path(config.output) / "metrics.json"
-    if not todo and results.is_file():
+    if not remaining and results.is_file():
         log(f"{config.output} is finished; for another cross-validation choose another --output")
         return read_json(results)
-    return aggregate.collect(config, *(rows or _rows(config)))
+    return aggregate(config, *(assigned or assign_folds(config)))
 
 
-def _train(folds: Folds, todo: Mapping[int, str], strategy: Strategy) -> None:
+def _train(folds: Folds, remaining: Mapping[int, str], strategy: Strategy) -> None:
     """Train folds one after another on the same hardware: what is compiled for one serves the next."""
     if strategy.is_main:
-        _write_folds(folds)
-    announced = set()
-    if strategy.layout_for(folds.config) == "bucketed":
-        announced = set().union(*(precompile.graphs_of_run(folds.job(fold), strategy.processes) for fold in todo))
-    for fold, state in todo.items():
+        folds.write()
+    compiler, graphs = strategy.compiler, set()
+    if compiler and strategy.layout_for(folds.config) == "bucketed":
+        graphs = set().union(*(precompile.graphs_of_run(folds.prepare(fold), strategy.processes) for fold in remaining))
+    for fold, folder_state in remaining.items():
         if strategy.is_main:
             log(f"fold {fold}, of {folds.config.folds} from 0")
-        start = strategy.shared(partial(_start, folds, fold, state))
-        run = Trainer(start, strategy, announced)
-        del start  # so that nothing holds the model when the next one comes
-        model, optimizer = run.run()
-        if missing := strategy.missing():
-            precompile.compile_ahead(missing, announced, model, optimizer, folds.whole, strategy)
-        if strategy.is_main:  # nothing can go on from them any more, and ten folds' would fill the disk
-            shutil.rmtree(resume.checkpoints(run.config), ignore_errors=True)
-        del run, model, optimizer
+        load = partial(_load, folds, fold, folder_state)
+        initial = compiler.make_once(load) if compiler else load()
+        trainer = Trainer(initial, strategy, graphs)
+        del initial  # so that nothing keeps the model when the next one is loaded
+        model, optimizer = trainer.run()
+        if compiler and (pending := compiler.pending_graphs()):
+            precompile.compile_ahead(pending, graphs, model, optimizer, folds.all_rows, strategy)
+        if strategy.is_main:  # nothing can resume from them any more, and ten folds' would fill the disk
+            shutil.rmtree(resume.checkpoints_folder(trainer.config), ignore_errors=True)
+        del trainer, model, optimizer
         strategy.reset()
 
 
-def _start(folds: Folds, fold: int, state: str) -> InitialState:
+def _load(folds: Folds, fold: int, folder_state: str) -> InitialState:
     def make() -> tuple[PreparedRun, nn.Module]:
-        own = folds.job(fold)
-        return own, own.load_model()
+        prepared = folds.prepare(fold)
+        return prepared, prepared.load_model()
 
-    return InitialState.of(fold_config(folds.config, fold), state, make)
+    return InitialState.load(fold_config(folds.config, fold), folder_state, make)
 
 
-def _check(config: Config, only: int | None) -> None:
+def _check_flags(config: Config, only: int | None) -> None:
     if only is not None and not 0 <= only < config.folds:
         raise ConfigError(f"--fold {only}", f"0 to {config.folds - 1}: folds are counted from 0")
     if config.resume not in ("auto", "never"):
@@ -121,5 +124,5 @@ def _check(config: Config, only: int | None) -> None:
         raise ConfigError(
             "--resume never and --fold",
             "one of them: what is set aside is the whole folder",
-            f"to train fold {only} anew, remove {fold_config(config, only).output}",
+            f"to train fold {only} from scratch, remove {fold_config(config, only).output}",
         )

@@ -48,7 +48,7 @@ def count_steps(rows: int, rows_per_step: int) -> int:
 
 
 def global_batches(rows: np.ndarray, size: int) -> np.ndarray:
-    """Rows in batches of `size` (all processes together), the last one filled up with PADDING_ROW: int64 [batches, size].
+    """Rows in batches of `size`, all processes together, the last completed by PADDING_ROW: int64 [batches, size].
 
     A step is a whole number of batches, so an epoch's batches are its steps' batches, one after another.
     """

@@ -1,7 +1,7 @@
 """Trained models: logits, evaluation, prediction.
 
 forward    every row through the model exactly once
-evaluate   what logits are worth against labels
+evaluate   what scores are worth against labels
 quantize   fewer bytes for each matrix product
 predictor  a run, or all folds of a cross-validation, as a function from texts to scores
 bulk       whole files and data sets: evaluated, predicted

@@ -1,16 +1,99 @@
-"""Whole sources by a trained run: evaluated, predicted, compared."""
+"""Whole files and data sets by a trained run: evaluated, predicted."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
+from accel_clf.run_folder.predictions import Prediction, prediction
+from accel_clf.targets.metrics import FoldsSummary, Metrics
+from accel_clf.targets.scores import probabilities
 
 
-def check_int8(run: Path, check: str, max_loss: float) -> None:
+class RunEvaluation(NamedTuple):
+    """A run's metrics on some rows.
+
+    Attributes:
+        metrics: of the run; of all models together for a cross-validation.
+        models: each model's alone; None for a run.
+    """
+
+    metrics: Metrics
+    models: FoldsSummary | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `accel-clf evaluate --json` prints."""
+        return self.metrics.to_json() | ({"models": self.models.to_json()} if self.models else {})
+
+
+def columns_of(
+    data: DataConfig, source: str, columns: Mapping[str, str | None], config: str | None = None
+) -> DataConfig:
+    """Return the settings to read other labelled rows by.
+
+    Args:
+        data: the run's.
+        source: where the rows are.
+        columns: setting ("text", "label", "slice") -> another column than the run's; None keeps the run's.
+        config: the Hub data set's configuration; None takes the run's for the run's own data set.
+    """
+    renamed = {setting: column for setting, column in columns.items() if column}
+    config = config or (data.config if source == data.train else None)
+    return data.model_copy(update={**renamed, "group": None, "config": config})
+
+
+def evaluate_source(
+    predictor: Predictor, source: str, data: DataConfig, *, split: str = "test", show_progress: bool = False
+) -> RunEvaluation:
+    """Evaluate a run on the labelled rows of a source.
+
+    Args:
+        predictor: the run.
+        source: a file, or a Hub data set's id or folder.
+        data: names the columns, see `columns_of`.
+        split: of a Hub data set.
+        show_progress: whether to show a bar.
+
+    Raises:
+        DataError: the rows cannot be read, or have a label that the run does not know.
+    """
+    rows = read_dataset(source, data, split=split, label_names=predictor.labels)
+    return _evaluate(predictor, rows, show_progress)
+
+
+def _evaluate(predictor: Predictor, rows: Dataset, show_progress: bool) -> RunEvaluation:
+    settings = predictor.config.evaluation
+    tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
+    per_model = predictor.logits(tokens, show_progress=show_progress)
+    metrics = evaluate(predictor.ensemble_scores(per_model), rows, settings).metrics
+    if len(per_model) == 1:
+        return RunEvaluation(metrics, None)
+    alone = [evaluate(probabilities(logits), rows, settings).metrics for logits in per_model]
+    return RunEvaluation(metrics, FoldsSummary.of(alone))
+
+
+def predict_texts(
+    predictor: Predictor, texts: Iterable[str], *, show_progress: bool = False
+) -> Iterator[tuple[str, Prediction]]:
+    """Yield each text with its label and scores, in the texts' order.
+
+    Args:
+        predictor: the run.
+        texts: any number of them.
+        show_progress: whether to show a bar.
+    """
+    for text, scores in predictor.predict(texts, show_progress):
+        yield text, prediction(predictor.labels, scores)
+
+
+def check_int8_accuracy(run: Path, check: str, max_loss: float) -> None:
     """Compare int8 with fp32 on labelled rows.
 
     Args:
@@ -19,17 +102,14 @@ def check_int8(run: Path, check: str, max_loss: float) -> None:
         max_loss: accuracy that int8 may lose.
 
     Raises:
-        ConfigError: int8 is less accurate by more than it may be.
+        ConfigError: int8 loses more accuracy than it may.
     """
     accuracy = {}
     for precision in ("fp32", "int8"):
         predictor = Predictor(run, precision)
         data = predictor.config.data.model_copy(update={"group": None, "slice": None})
-        rows = read_dataset(check, data, split="test", label_names=predictor.labels)
-        tokens = tokenize(rows, predictor.tokenizer, data.max_length)
-        scores = predictor.ensemble_scores(predictor.logits(tokens))
-        accuracy[precision] = evaluate(scores, rows, predictor.config.evaluation).metrics["accuracy"]
-    told = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
+        accuracy[precision] = evaluate_source(predictor, check, data).metrics["accuracy"]
+    message = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
     if accuracy["fp32"] - accuracy["int8"] > max_loss:
-        raise ConfigError(told, f"a loss of at most {max_loss}", "--precision auto, or a larger --max_loss")
-    log(told)
+        raise ConfigError(message, f"a loss of at most {max_loss}", "--precision auto, or a larger --max_loss")
+    log(message)

@@ -1,43 +1,48 @@
-"""What a model's answers are worth."""
+"""What scores are worth against labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan
-from typing import Any
 
 import numpy as np
 
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.dataset import Dataset
-from accel_clf.targets.metrics import LOWER_IS_BETTER, classification_metrics, extra_metrics
+from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics, classification_metrics, extra_metrics
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
-        metrics: by name.
-        score: the metric that the best model is chosen by, larger is better.
+        metrics: all of them.
+        score: the metric that selects the best model; larger is better.
     """
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     score: float
 
 
-def evaluate(sure: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> EvalResult:
-    """The metrics of probabilities [rows, classes] against the rows' labels.
+def evaluate(scores: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> EvalResult:
+    """Compute the metrics of predictions.
+
+    Args:
+        scores: probabilities, float [rows, classes].
+        rows: labelled.
+        settings: name extra metrics, and the one that selects the best model.
 
     Raises:
-        ConfigError: `settings.metric` is not among them.
+        ConfigError: `settings.metric` is not among the metrics.
     """
     slices = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
-    metrics = classification_metrics(rows.labels.codes, sure, rows.label_names, *slices)
-    metrics |= extra_metrics(settings.metrics, rows.labels.codes, sure.argmax(axis=1))
-    if settings.metric not in metrics:  # a module of `evaluate` names its numbers as it likes
+    metrics = classification_metrics(rows.labels.codes, scores, rows.label_names, *slices)
+    extra = extra_metrics(settings.metrics, rows.labels.codes, scores.argmax(axis=1))
+    metrics = replace(metrics, values=metrics.values | extra)
+    if settings.metric not in metrics.values:  # a module of `evaluate` names its values as it likes
         raise ConfigError(
             f"evaluation.metric is {settings.metric}, and no metric answered with that name",
-            "one of " + ", ".join(name for name, value in metrics.items() if isinstance(value, float)),
+            "one of " + ", ".join(metrics.values),
         )
     value = metrics[settings.metric]
     score = -value if settings.metric in LOWER_IS_BETTER else value

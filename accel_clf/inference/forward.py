@@ -14,37 +14,38 @@ from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
 
-BATCHES_BETWEEN_MEETINGS = 10  # of several processes
-
-
-TOKENS = 2048  # of a process and batch on a CPU: layers that make more ask the system for new memory each time
-
-
+BATCHES_PER_SYNC = 10  # of several processes, which look for stop signals together
+CPU_TOKENS = 2048  # of a process and batch on a CPU: layers that make more ask the system for new memory each time
 GATHERED_ROWS = 1024  # of each process at a time: one shape, however many rows there are, for compilers
 
 
 def batches_by_length(
-    tokens: TokenizedDataset, size: int, processes: int, layout: str, max_length: int, most_tokens: int | None = None
+    tokens: TokenizedDataset,
+    size: int,
+    processes: int,
+    layout: str,
+    max_length: int,
+    max_tokens: int | None = None,
 ) -> GlobalBatchSampler:
-    """All rows, the longest first: rows of like length share a batch, so that little is padding.
+    """Put all rows into batches, the longest first: rows of similar length share a batch, so that little is padding.
 
     Args:
         tokens: of the rows.
-        size: rows a process and batch, at most.
-        processes: which share a batch.
+        size: maximum rows per process and batch.
+        processes: how many share a batch.
         layout: "padded", "bucketed" or "packed".
-        max_length: the longest a row can be.
-        most_tokens: a process and batch, where any number of rows will do.
+        max_length: tokens of the longest possible row.
+        max_tokens: maximum per process and batch, where batches may have any number of rows.
     """
     rows: np.ndarray = np.argsort(-tokens.lengths, kind="stable")
-    if most_tokens is None:
+    if max_tokens is None:
         rows = sampling.global_batches(rows, size * processes)
     else:
-        rows = sampling.token_limited_batches(rows, tokens.lengths, size, most_tokens, processes)
+        rows = sampling.token_limited_batches(rows, tokens.lengths, size, max_tokens, processes)
     return GlobalBatchSampler(rows, tokens.lengths, layout, max_length)
 
 
-def logits(
+def compute_logits(
     model: nn.Module,
     tokens: TokenizedDataset,
     strategy: Strategy,
@@ -55,54 +56,53 @@ def logits(
     pad_id: int,
     show_progress: bool = True,
 ) -> np.ndarray:
-    """The model's answers to all rows, on all processes: float32 [rows, classes].
+    """Compute the model's outputs for all rows, on all processes: float32 [rows, classes].
 
     Args:
         model: as `strategy` prepared it.
         tokens: of the rows.
-        size: rows a process and batch, at most.
+        size: maximum rows per process and batch.
         layout: "padded", "bucketed" or "packed".
-        max_length: the longest a row can be.
+        max_length: tokens of the longest possible row.
         pad_id: the tokenizer's padding token.
-        show_progress: whether to show progress.
+        show_progress: whether rank 0 shows a bar.
 
     Raises:
-        Interrupted: a signal has asked for it.
+        Interrupted: a signal has asked to stop.
         UserError: a row is missing or came twice.
     """
-    most_tokens = TOKENS if strategy.device.type == "cpu" and layout != "bucketed" else None
-    batches = batches_by_length(tokens, size, strategy.processes, layout, max_length, most_tokens)
+    max_tokens = CPU_TOKENS if strategy.device.type == "cpu" and layout != "bucketed" else None
+    batches = batches_by_length(tokens, size, strategy.processes, layout, max_length, max_tokens)
     model.eval()
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []
-    with torch.no_grad(), progress_bar("evaluating", len(batches), show_progress and strategy.is_main) as progress:
+    with torch.no_grad(), progress_bar("evaluating", len(batches), show_progress and strategy.is_main) as bar:
         for batch in strategy.batches(batches, collate(tokens, None, pad_id, layout)):
-            if len(ids) % (1 if strategy.processes == 1 else BATCHES_BETWEEN_MEETINGS) == 0:
+            if len(ids) % (1 if strategy.processes == 1 else BATCHES_PER_SYNC) == 0:
                 strategy.raise_if_stopped()
-            answers = model(**model_inputs(batch)).logits
-            found.append(answers.float())
+            outputs.append(model(**model_inputs(batch)).logits.float())
             ids.append(batch["rows"])
-            progress.advance()
-    mine, my_ids = torch.cat([part.cpu() for part in found]), torch.cat([part.cpu() for part in ids])
-    mine, my_ids = mine[my_ids != PADDING_ROW], my_ids[my_ids != PADDING_ROW]
-    # All processes fill up to the same size before they meet.
+            bar.advance()
+    local, local_ids = torch.cat([part.cpu() for part in outputs]), torch.cat([part.cpu() for part in ids])
+    local, local_ids = local[local_ids != PADDING_ROW], local_ids[local_ids != PADDING_ROW]
+    # All processes pad to the same number of rows before they gather.
     shares = batches.rows.reshape(len(batches), strategy.processes, size)
-    most = int((shares != PADDING_ROW).sum(axis=(0, 2)).max())
-    missing = ceil(most / GATHERED_ROWS) * GATHERED_ROWS - len(my_ids)
-    all_ids = _gather(torch.nn.functional.pad(my_ids, (0, missing), value=PADDING_ROW), strategy)
-    answers_of_all = _gather(torch.nn.functional.pad(mine, (0, 0, 0, missing)), strategy)
-    real = all_ids != PADDING_ROW
-    if not np.array_equal(np.sort(all_ids[real]), np.arange(len(tokens))):
+    largest_share = int((shares != PADDING_ROW).sum(axis=(0, 2)).max())
+    padding = ceil(largest_share / GATHERED_ROWS) * GATHERED_ROWS - len(local_ids)
+    all_ids = _gather(torch.nn.functional.pad(local_ids, (0, padding), value=PADDING_ROW), strategy)
+    all_logits = _gather(torch.nn.functional.pad(local, (0, 0, 0, padding)), strategy)
+    is_row = all_ids != PADDING_ROW
+    if not np.array_equal(np.sort(all_ids[is_row]), np.arange(len(tokens))):
         raise UserError(
-            f"evaluation answered {real.sum()} rows, {len(np.unique(all_ids[real]))} different ones",
+            f"evaluation answered {is_row.sum()} rows, {len(np.unique(all_ids[is_row]))} different ones",
             f"each of {len(tokens)} rows once",
             "please report this, with the command",
         )
-    in_order = np.empty((len(tokens), answers_of_all.shape[1]), np.float32)
-    in_order[all_ids[real]] = answers_of_all[real]
+    in_order = np.empty((len(tokens), all_logits.shape[1]), np.float32)
+    in_order[all_ids[is_row]] = all_logits[is_row]
     return in_order
 
 
 def _gather(rows: torch.Tensor, strategy: Strategy) -> np.ndarray:
-    """Rows of all processes, in some order that is the same for everything that is gathered."""
+    """Gather rows of all processes, in some order that is the same for everything that is gathered."""
     return torch.cat([strategy.gather(part) for part in torch.split(rows, GATHERED_ROWS)]).numpy()

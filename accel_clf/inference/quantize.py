@@ -1,19 +1,26 @@
-"""Make a model's matrix products read fewer bytes."""
+"""Matrix products that read fewer bytes."""
 
 from typing import Any
 
 import torch
+from torch import nn
 
-from accel_clf.models.kernels.first_token import read_as_they_are
+from accel_clf.models.kernels.first_token import directly_read_linears
 
 
-def _make_lighter(model: torch.nn.Module, precision: str) -> None:
-    """Make a model's matrix products read fewer bytes, in place; it can train no more."""
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+def quantize(model: nn.Module, precision: str) -> None:
+    """Convert a model's linear layers to bf16 or dynamic int8, in place; it cannot be trained afterwards.
+
+    Args:
+        model: in evaluation mode.
+        precision: "bf16" or "int8".
+    """
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     if precision == "int8":
-        as_they_are = read_as_they_are(model)
-        quantize: Any = torch.ao.quantization.quantize_dynamic
-        quantize(model, {name for name in linear if linear[name] not in as_they_are}, dtype=torch.qint8, inplace=True)
+        untouched = directly_read_linears(model)
+        quantize_dynamic: Any = torch.ao.quantization.quantize_dynamic
+        names = {name for name, linear in linears.items() if linear not in untouched}
+        quantize_dynamic(model, names, dtype=torch.qint8, inplace=True)
     else:
-        for module in linear.values():
-            module.to(torch.bfloat16)  # as autocast would at every call
+        for linear in linears.values():
+            linear.to(torch.bfloat16)  # as autocast would at every call

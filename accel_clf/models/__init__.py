@@ -1,6 +1,6 @@
 """Encoders with a classification head: loaded, saved, and made fast.
 
-checks            what would fail on the device, found before anything is there
+checks            what would fail on the device, detected before anything is there
 demo              the demo's tiny encoder and its tokenizer
 loading           a Hub encoder with a head; load and save in the Hub's format
 families          how the encoders are built that have kernels here; how to add one

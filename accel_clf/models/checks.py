@@ -1,4 +1,4 @@
-"""Find what would fail on the device, before anything is there."""
+"""What would fail on the device, detected before anything is there."""
 
 from torch import nn
 
@@ -6,10 +6,16 @@ from accel_clf.core.errors import ConfigError
 
 
 def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int) -> None:
-    """Find what would fail on the device, as an index out of range, before anything is there.
+    """Refuse tokens and lengths that a device would report as an index out of range.
+
+    Args:
+        model: the encoder with its head.
+        name: the setting model.name, for messages.
+        largest_token: the largest token id of all rows.
+        max_length: tokens of the longest row.
 
     Raises:
-        ConfigError: a token id beyond the vocabulary, or texts longer than the model has positions.
+        ConfigError: a token id is beyond the vocabulary, or texts may be longer than the model has positions.
     """
     vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     if largest_token >= vocabulary:
@@ -28,18 +34,18 @@ def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int)
 
 
 def max_positions(model: nn.Module) -> int | None:
-    """Tokens that a model's learned positions allow; None where positions are relative and have no such end."""
-    positions = _positions(model)
+    """Return how many tokens a model's learned positions allow; None where positions are relative and have no end."""
+    positions = _position_embeddings(model)
     return None if positions is None else positions.num_embeddings - first_position(model)
 
 
 def first_position(model: nn.Module) -> int:
-    """What a text's first token has for its position: 0, but RoBERTa and its kin count from padding_idx + 1."""
-    positions = _positions(model)
+    """Return the position id of a text's first token: 0, but padding_idx + 1 for RoBERTa and its relatives."""
+    positions = _position_embeddings(model)
     return 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1
 
 
-def _positions(model: nn.Module) -> nn.Embedding | None:
+def _position_embeddings(model: nn.Module) -> nn.Embedding | None:
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module

@@ -1,31 +1,18 @@
-"""How the families of encoders are built that have kernels of their own here."""
+"""How the encoders are built that have kernels here: one record per family.
 
+To add a family whose layers are built like BERT's, add its `model_type` (of its config.json) to FAMILIES; for others
+write a subclass of Family first. tests/models/test_packed.py then checks the kernels against transformers' own code.
+"""
+
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
-
-FAMILIES = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
-
-
-def can_pack(model: nn.Module) -> bool:
-    """Whether this forward knows the model: an encoder of one of FAMILIES, in transformers' own code."""
-    config: Any = model.config
-    return (
-        config.model_type in FAMILIES
-        and type(model).__module__.startswith("transformers.models.")
-        and not getattr(config, "is_decoder", False)
-        and not getattr(config, "chunk_size_feed_forward", 0)
-    )
-
-
-def stack_of(model: nn.Module) -> Any:
-    """What holds a model's layers."""
-    base: Any = model.base_model
-    return base.transformer if hasattr(base, "transformer") else base.encoder
 
 
 class Projections(NamedTuple):
-    """What a layer's attention reads hidden states with, whatever its family calls it."""
+    """What a layer's attention reads hidden states with; `attention` is the module that holds them."""
 
     attention: Any
     query: nn.Linear
@@ -33,14 +20,115 @@ class Projections(NamedTuple):
     value: nn.Linear
 
 
-def projections_of(layer: Any) -> Projections:
-    """Those of one of FAMILIES' layers."""
-    if is_distilberts(layer):
-        inner = layer.attention
-        return Projections(inner, inner.q_lin, inner.k_lin, inner.v_lin)
-    inner = layer.attention.self
-    return Projections(inner, inner.query, inner.key, inner.value)
+class FeedForward(NamedTuple):
+    """What follows a layer's attention, in its order."""
+
+    out: nn.Linear
+    attention_norm: nn.Module
+    up: nn.Linear
+    activation: nn.Module
+    down: nn.Linear
+    norm: nn.Module
 
 
-def is_distilberts(layer: Any) -> bool:
-    return hasattr(layer, "sa_layer_norm")
+class Family(ABC):
+    """The parts of an encoder, whatever its family calls them."""
+
+    @abstractmethod
+    def layers(self, model: nn.Module) -> nn.ModuleList:
+        """Return the layers of a model with a head."""
+
+    @abstractmethod
+    def projections(self, layer: Any) -> Projections:
+        """Return the linear layers of a layer's attention."""
+
+    @abstractmethod
+    def feed_forward(self, layer: Any) -> FeedForward:
+        """Return what follows a layer's attention."""
+
+    @abstractmethod
+    def finish(self, layer: Any, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Compute a layer's output from its attention's and its input, dropout included.
+
+        Args:
+            layer: the layer.
+            attended: the heads' outputs next to each other, [..., width].
+            hidden: the layer's input at the same positions, [..., width].
+        """
+
+
+class _Bert(Family):
+    def layers(self, model: nn.Module) -> nn.ModuleList:
+        base: Any = model.base_model
+        layers: nn.ModuleList = base.encoder.layer
+        return layers
+
+    def projections(self, layer: Any) -> Projections:
+        attention = layer.attention.self
+        return Projections(attention, attention.query, attention.key, attention.value)
+
+    def feed_forward(self, layer: Any) -> FeedForward:
+        after = layer.attention.output
+        return FeedForward(
+            out=after.dense,
+            attention_norm=after.LayerNorm,
+            up=layer.intermediate.dense,
+            activation=layer.intermediate.intermediate_act_fn,
+            down=layer.output.dense,
+            norm=layer.output.LayerNorm,
+        )
+
+    def finish(self, layer: Any, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = layer.feed_forward_chunk(layer.attention.output(attended, hidden))
+        return output
+
+
+class _DistilBert(Family):
+    def layers(self, model: nn.Module) -> nn.ModuleList:
+        base: Any = model.base_model
+        layers: nn.ModuleList = base.transformer.layer
+        return layers
+
+    def projections(self, layer: Any) -> Projections:
+        attention = layer.attention
+        return Projections(attention, attention.q_lin, attention.k_lin, attention.v_lin)
+
+    def feed_forward(self, layer: Any) -> FeedForward:
+        return FeedForward(
+            out=layer.attention.out_lin,
+            attention_norm=layer.sa_layer_norm,
+            up=layer.ffn.lin1,
+            activation=layer.ffn.activation,
+            down=layer.ffn.lin2,
+            norm=layer.output_layer_norm,
+        )
+
+    def finish(self, layer: Any, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        attended = layer.sa_layer_norm(layer.attention.out_lin(attended) + hidden)
+        output: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
+        return output
+
+
+FAMILIES: dict[str, Family] = {
+    "bert": _Bert(),
+    "camembert": _Bert(),
+    "distilbert": _DistilBert(),
+    "electra": _Bert(),
+    "roberta": _Bert(),
+    "xlm-roberta": _Bert(),
+}
+
+
+def family_of(model: nn.Module) -> Family | None:
+    """Return the record of a model's family; None where the kernels do not know it.
+
+    They know an encoder of one of FAMILIES, in transformers' own code, without options that change its layers.
+    """
+    config: Any = model.config
+    is_known = (
+        config.model_type in FAMILIES
+        and type(model).__module__.startswith("transformers.models.")
+        and not getattr(config, "is_decoder", False)
+        and not getattr(config, "chunk_size_feed_forward", 0)
+    )
+    return FAMILIES[config.model_type] if is_known else None

@@ -17,34 +17,44 @@ from accel_clf.core import hub_errors
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import disk_errors
 from accel_clf.data.dataset import Dataset
-from accel_clf.models.demo import DEMO_SHAPE, _demo_tokenizer
+from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
 
 
 def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any:
-    """The model's tokenizer; for the demo's encoder one trained on the texts of `rows` (once, then kept in the cache).
+    """Load the model's tokenizer; the demo's is trained on the texts of `rows`, once, and kept in the cache.
+
+    Args:
+        settings: names the model.
+        rows: the training rows.
+        max_length: tokens per row.
 
     Raises:
-        ConfigError: the model is not to be had, or must not be loaded as it is.
+        ConfigError: the model is not available, or must not be loaded as it is.
     """
     if settings.name == "demo":
-        return _demo_tokenizer(rows, max_length)
+        return load_demo_tokenizer(rows, max_length)
     from transformers import AutoTokenizer
 
-    with _mended(settings, "tokenizer"):
+    with _user_errors(settings, "tokenizer"):
         return AutoTokenizer.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
 
 
 def load_model(
     settings: ModelConfig, label_names: Sequence[str], tokenizer: Any, max_length: int, seed: int
 ) -> nn.Module:
-    """The encoder with a head of one output a label, in float32 on the host.
+    """Load the encoder with a head of one output per label, in float32 on the host.
 
-    The head's weights, and all of the demo's, are drawn by `seed`.
+    Args:
+        settings: names the model.
+        label_names: in the order of the outputs.
+        tokenizer: see `load_tokenizer`.
+        max_length: tokens per row.
+        seed: draws the head's weights, and all of the demo's.
 
     Raises:
-        ConfigError: the model is not to be had, or must not be loaded as it is.
+        ConfigError: the model is not available, or must not be loaded as it is.
     """
-    from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     names: dict[str, Any] = {
         "id2label": dict(enumerate(label_names)),
@@ -52,33 +62,26 @@ def load_model(
     }
     torch.manual_seed(seed)
     if settings.name == "demo":
-        shape = BertConfig(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=max_length,
-            pad_token_id=tokenizer.pad_token_id,
-            **DEMO_SHAPE,
-            **names,
-        )
-        demo: nn.Module = BertForSequenceClassification(shape)
-        return demo
-    with _mended(settings, "model"):
+        return make_demo_model(tokenizer, max_length, names)
+    with _user_errors(settings, "model"):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             settings.name,
             trust_remote_code=settings.allow_code,
             use_safetensors=None if settings.allow_pickle else True,
-            ignore_mismatched_sizes=True,  # a head for other labels is made anew
+            ignore_mismatched_sizes=True,  # a head for other labels is initialized from scratch
             output_loading_info=True,
             problem_type="single_label_classification",
             dtype=torch.float32,
             **names,
         )
     encoder = f"{model.base_model_prefix}."
-    # Poolers belong to the head: they are missing from encoders that were trained without one.
-    made = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
-    lost = sorted(name for name in made if name.startswith(encoder) and "pooler" not in name)
-    if lost:
+    # Poolers belong to the head: encoders that were trained without one do not have them.
+    initialized = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
+    misfits = sorted(name for name in initialized if name.startswith(encoder) and "pooler" not in name)
+    if misfits:
         raise ConfigError(
-            f"model {settings.name}: its weights do not fit its config.json ({len(lost)} of them, {lost[0]} first)",
+            f"model {settings.name}: its weights do not fit its config.json "
+            f"({len(misfits)} of them, {misfits[0]} first)",
             "weights for every part of the encoder",
             "check that config.json and the weights belong together",
         )
@@ -86,13 +89,13 @@ def load_model(
     return loaded
 
 
-def trained_labels(settings: ModelConfig) -> tuple[str, ...] | None:
-    """The label names, in order, of a model that has been a classifier before; None where it has none of its own."""
+def saved_label_names(settings: ModelConfig) -> tuple[str, ...] | None:
+    """Read the label names, in order, of a model that is a classifier already; None where it has none."""
     if settings.name == "demo":
         return None
     from transformers import AutoConfig
 
-    with _mended(settings, "configuration"):
+    with _user_errors(settings, "configuration"):
         config = AutoConfig.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
     names: dict[int, str] = config.id2label or {}
     ordered = tuple(names[code] for code in sorted(names))
@@ -102,21 +105,19 @@ def trained_labels(settings: ModelConfig) -> tuple[str, ...] | None:
 def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokenizer: Any) -> None:
     """Write model, label names and tokenizer in the Hub's format, weights as safetensors.
 
-    What was there before goes when the new is whole.
-
     Args:
-        folder: replaced as a whole.
+        folder: replaced once the new one is complete.
         model: the bare module, for its configuration.
         state: its weights, on the host.
         tokenizer: saved beside it.
     """
-    _silence()
+    _silence_transformers()
     unfinished, former = folder.with_name(f".{folder.name}-new"), folder.with_name(f".{folder.name}-former")
     for leftover in (unfinished, former):  # of a process that was killed here
         shutil.rmtree(leftover, ignore_errors=True)
     with disk_errors(unfinished):
         model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
-    # What the last call has left behind: a folder does not depend on whether the tokens were in the cache.
+    # State of its last call: the folder must not depend on whether the tokens came from the cache.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(unfinished)
@@ -127,20 +128,20 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
 
 
 def load_trained(folder: Path, settings: ModelConfig) -> tuple[nn.Module, Any]:
-    """Model and tokenizer of a folder written by `save`; what the run's settings allowed is allowed again."""
+    """Load model and tokenizer of a folder written by `save`; what the run's settings allowed is allowed again."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    with _mended(ModelConfig(name=str(folder)), "model"):
+    with _user_errors(ModelConfig(name=str(folder)), "model"):
         options: dict[str, Any] = {"trust_remote_code": settings.allow_code}
         model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
         return model, AutoTokenizer.from_pretrained(folder, **options)
 
 
 @contextmanager
-def _mended(settings: ModelConfig, part: str) -> Any:
+def _user_errors(settings: ModelConfig, part: str) -> Any:
     """Turn what transformers raises into a ConfigError."""
-    _silence()
-    # Without this, a repository with pickled weights only makes transformers ask a service on the Hub to convert them.
+    _silence_transformers()
+    # Otherwise transformers asks a service on the Hub to convert the weights of a repository with pickled ones only.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
         yield
@@ -148,8 +149,8 @@ def _mended(settings: ModelConfig, part: str) -> Any:
         raise _explain(error, settings, part) from error
 
 
-def _silence() -> None:
-    """Leave the screen to this program: no report on new heads, no bars for a file that is there in a moment."""
+def _silence_transformers() -> None:
+    """Leave the screen to this program: no report on new heads, no progress bars for small files."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity(logging.ERROR)

@@ -1,5 +1,5 @@
 """Results as a person reads them.
 
 text     metrics as a few small tables
-summary  what `train` and `cv` print at their end
+summary  what `train`, `cv` and `evaluate` print at their end
 """

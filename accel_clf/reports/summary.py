@@ -1,56 +1,67 @@
-"""What `train` and `cv` print at their end."""
+"""What `train`, `cv` and `evaluate` print at their end."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from accel_clf.core.console import table
-from accel_clf.reports import text
-from accel_clf.reports.text import _mean_and_spread, metrics
+from accel_clf.inference.bulk import RunEvaluation
+from accel_clf.reports.text import mean_and_spread_text, metrics_text
+from accel_clf.targets.metrics import MeanAndSpread, Metrics
 
 
-def summary(results: dict[str, Any], output: str) -> str:
-    """What `accel-clf train` prints at its end."""
-    trained = results["training"]
-    best = f", best after {trained['best_step']}" if "validation" in results else ""
-    lines = [
-        f"trained {trained['steps']} steps in {trained['seconds']:.1f} s{best}"
-        + (" (stopped early)" if trained["stopped_early"] else "")
-    ]
-    for part in ("validation", "test"):
-        if part in results:
-            lines.append(f"\n{part}: {text.metrics(results[part])}")
+def training_summary(results: Mapping[str, Any], output: str) -> str:
+    """Write the contents of a run's metrics.json, and what to do with the run.
+
+    Args:
+        results: the contents.
+        output: the run folder.
+    """
+    training = results["training"]
+    best = f", best after {training['best_step']}" if "validation" in results else ""
+    early = " (stopped early)" if training["stopped_early"] else ""
+    lines = [f"trained {training['steps']} steps in {training['seconds']:.1f} s{best}{early}"]
+    for split in ("validation", "test"):
+        if split in results:
+            lines.append(f"\n{split}: {metrics_text(Metrics.from_json(results[split]))}")
     if "baseline" in results:
         lines.append(f"\nTF-IDF + logistic regression on the same rows: accuracy {results['baseline']['accuracy']:.4f}")
     lines.append(f'\nrun folder: {output}\ntry it:     accel-clf predict {output} "..."')
     return "\n".join(lines)
 
 
-def cross_validation(results: Mapping[str, Any], output: str) -> str:
-    """What out_of_fold.collect found, and what to do with it."""
-    each = results["each"]
+def cross_validation_summary(results: Mapping[str, Any], output: str) -> str:
+    """Write the contents of a cross-validation's metrics.json, and what to do with it.
+
+    Args:
+        results: the contents.
+        output: the folder.
+    """
+    folds = results["each"]
     names = list(results["mean"])
-    rows = [[f"fold {fold['fold']}", *(f"{fold[name]:.4f}" for name in names), str(fold["rows"])] for fold in each]
-    rows += [[what, *(f"{results[what][name]:.4f}" for name in names), ""] for what in ("mean", "spread")]
+    rows = [[f"fold {fold['fold']}", *(f"{fold[name]:.4f}" for name in names), str(fold["rows"])] for fold in folds]
+    rows += [[row, *(f"{results[row][name]:.4f}" for name in names), ""] for row in ("mean", "spread")]
     parts = [table(["", *names, "rows"], rows)]
     if "slices" in results:
-        header = ["accuracy of", *(f"fold {fold['fold']}" for fold in each), "mean", "spread"]
+        header = ["accuracy of", *(f"fold {fold['fold']}" for fold in folds), "mean", "spread"]
         by_slice = [
             [
                 name,
-                *(f"{fold['slices'][name]['accuracy']:.4f}" if name in fold["slices"] else "-" for fold in each),
-                *(f"{results['slices'][name][what]['accuracy']:.4f}" for what in ("mean", "spread")),
+                *(f"{fold['slices'][name]['accuracy']:.4f}" if name in fold["slices"] else "-" for fold in folds),
+                *(f"{results['slices'][name][column]['accuracy']:.4f}" for column in ("mean", "spread")),
             ]
             for name in results["slices"]
         ]
         parts.append(table(header, by_slice))
-    parts.append(f"every row once, out of fold: {metrics(results['out_of_fold'])}")
+    out_of_fold = Metrics.from_json(results["out_of_fold"])
+    parts.append(f"every row once, out of fold: {metrics_text(out_of_fold)}")
     if "test" in results:
         test = results["test"]
-        parts.append(f"test, by all models together: {metrics(test['ensemble'])}")
-        parts.append(f"test, by each model alone: {_mean_and_spread(test)}")
+        parts.append(f"test, by all models together: {metrics_text(Metrics.from_json(test['ensemble']))}")
+        models = MeanAndSpread(test["mean"], test["spread"])
+        parts.append(f"test, by each model alone: {mean_and_spread_text(models)}")
     if "baseline" in results:
-        found = results["baseline"]["accuracy"]
-        parts.append(f"TF-IDF + logistic regression on the same folds: accuracy {found:.4f}")
+        accuracy = results["baseline"]["accuracy"]
+        parts.append(f"TF-IDF + logistic regression on the same folds: accuracy {accuracy:.4f}")
     error, suspects = results["calibration"]["expected_calibration_error"], results["suspect_labels"]
     parts.append(
         f"temperature {results['calibration']['temperature']:.3f}: "
@@ -59,4 +70,12 @@ def cross_validation(results: Mapping[str, Any], output: str) -> str:
         f"{output}/suspect_labels.csv"
     )
     parts.append(f'folder: {output}\ntry it: accel-clf predict {output} "..."')
+    return "\n\n".join(parts)
+
+
+def evaluation_summary(evaluation: RunEvaluation) -> str:
+    """Write the metrics of a run on other rows; of a cross-validation's models alone, too."""
+    parts = [metrics_text(evaluation.metrics)]
+    if models := evaluation.models:
+        parts.append(f"its {len(models.folds)} models alone: {mean_and_spread_text(models.overall)}")
     return "\n\n".join(parts)

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import numpy as np
 
@@ -17,7 +17,15 @@ from accel_clf.targets.scores import probabilities
 ANSWERS = {"test": "predictions.csv", "held_out": "held_out.csv"}
 
 
-def prediction(names: Sequence[str], probabilities: Iterable[float]) -> dict[str, Any]:
+class Prediction(TypedDict):
+    """A row's label, its score, and every label's score."""
+
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
+def prediction(names: Sequence[str], probabilities: Iterable[float]) -> Prediction:
     """A row's label, its score, and every class's: what `predict` writes."""
     scores = {name: float(value) for name, value in zip(names, probabilities, strict=True)}
     label = max(scores, key=lambda name: scores[name])

@@ -146,14 +146,14 @@ def load(run: Path, settings: ServeConfig) -> "Predictor":
     """
     import torch
 
-    from accel_clf.inference.bulk import check_int8
+    from accel_clf.inference.bulk import check_int8_accuracy
     from accel_clf.inference.predictor import Predictor
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if settings.precision == "int8":
         assert settings.check is not None
-        check_int8(run, settings.check, settings.max_loss)
+        check_int8_accuracy(run, settings.check, settings.max_loss)
     predictor = Predictor(run, settings.precision, low_latency=True)
     predictor.warm_up(batch_tokens(settings, str(predictor.strategy.device)))
     return predictor

@@ -24,17 +24,17 @@ from torch.distributed.checkpoint.state_dict import (
 
 from accel_clf.core.process_env import cpu_requested, is_torchelastic
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
-from accel_clf.models.kernels.dropout import replace_dropout
+from accel_clf.models.kernel_selection import optimize_for_training
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.strategies.base import OptimizerOf, Strategy
-from accel_clf.strategies.loader import _some_at_once, make_loader
-from accel_clf.strategies.precision import _precision
+from accel_clf.strategies.loader import make_loader, prefetch
+from accel_clf.strategies.precision import choose_precision
 from accel_clf.strategies.rendezvous import RESTARTS
 
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
 # waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
 _closed: list[object] = []
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # of a sharded model
+FULL_STATE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # of a sharded model
 
 
 class AccelerateStrategy(Strategy):
@@ -43,29 +43,35 @@ class AccelerateStrategy(Strategy):
     Args:
         precision: "auto", "fp32", "bf16" or "fp16".
         timeout: minutes to wait for a process that does not answer.
+        kernels: the setting model.kernels.
+
+    Raises:
+        ConfigError: the device has no such precision.
     """
 
-    def __init__(self, precision: str, timeout: float = 10.0) -> None:
+    def __init__(self, precision: str, timeout: float = 10.0, kernels: str = "auto") -> None:
         # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
         # Accelerator takes gloo only if it is told that the CPU is meant.
         on_cpu = cpu_requested() or not torch.accelerator.is_available()
-        mixed, why = _precision(precision, on_cpu)
+        mixed_precision, why = choose_precision(precision, on_cpu)
         # Accelerate keeps the first precision of a process for good; each run has its own.
         AcceleratorState._reset_state()
         group = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
         if is_torchelastic():
             group.init_method = f"{RESTARTS}://"
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed, kwargs_handlers=[group])
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
+        self.kernels = kernels
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.parameters: list[nn.Parameter] = []
-        self.row_gradients: SparseEmbeddingGrad | None = None
-        self._new_scaler = self.scaler_state()
+        self.embedding_grad: SparseEmbeddingGrad | None = None
+        self._initial_scaler = self.scaler_state()
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
         self.layout = "padded" if self.sharded else "packed"
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        many = f" x {self.processes} processes" if self.processes > 1 else ""
-        self.chosen = f"{_device_name(self.device)}{many}{threads}, {'fp32' if mixed == 'no' else mixed} ({why})"
+        count = f" x {self.processes} processes" if self.processes > 1 else ""
+        name = "fp32" if mixed_precision == "no" else mixed_precision
+        self.description = f"{_device_name(self.device)}{count}{threads}, {name} ({why})"
 
     def seed(self, seed: int) -> None:
         # torch.manual_seed seeds every kind of device there could be; where there is none, each call leaves a stack
@@ -76,15 +82,13 @@ class AccelerateStrategy(Strategy):
 
     def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
         self.accelerator.free_memory()  # of an earlier run
-        if self.device.type == "cpu":
-            replace_dropout(model)
+        # DDP needs dense gradients; a step that fp16's scaler skips would leave its infinities in the tables.
+        sparse = self.processes == 1 and not self.accelerator.scaler
+        self.embedding_grad = optimize_for_training(model, self.device, sparse_gradients=sparse, kernels=self.kernels)
         model.to(self.device)
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
         self.check_equal(model)
-        # DDP wants dense gradients; a step that fp16's scaler leaves out would leave its infinities in the tables.
-        plain = self.device.type == "cpu" and self.processes == 1 and not self.accelerator.scaler
-        self.row_gradients = SparseEmbeddingGrad(model) if plain else None
         prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
@@ -96,7 +100,7 @@ class AccelerateStrategy(Strategy):
         return prepared
 
     def batches(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
-        return _some_at_once(make_loader(batches, collate, self.device))
+        return prefetch(make_loader(batches, collate, self.device))
 
     def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = nullcontext() if last else self.accelerator.no_sync(model)
@@ -108,14 +112,14 @@ class AccelerateStrategy(Strategy):
 
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         norm: torch.Tensor | None = None
-        if self.row_gradients:
-            self.row_gradients.fill()
+        if self.embedding_grad:
+            self.embedding_grad.fill()
         if max_norm is not None:
             norm = self.accelerator.clip_grad_norm_(self.parameters, max_norm)
         optimizer.step()
         optimizer.zero_grad()
-        if self.row_gradients:
-            self.row_gradients.clear()
+        if self.embedding_grad:
+            self.embedding_grad.clear()
         return norm
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -128,21 +132,26 @@ class AccelerateStrategy(Strategy):
 
     def gather_optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
         if not self.sharded:
-            return super().gather_optimizer_state(model, _bare(optimizer))
-        whole: Any = get_optimizer_state_dict(model, _bare(optimizer), options=WHOLE)
-        moments = whole["state"].items()
-        return {f"{name}.{key}": torch.as_tensor(value) for name, of in moments for key, value in of.items()}
+            return super().gather_optimizer_state(model, _unwrap(optimizer))
+        full: Any = get_optimizer_state_dict(model, _unwrap(optimizer), options=FULL_STATE)
+        return {
+            f"{name}.{key}": torch.as_tensor(value)
+            for name, state in full["state"].items()
+            for key, value in state.items()
+        }
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
+    def restore_optimizer_state(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]
+    ) -> None:
         if not self.sharded:
-            super().restore(model, _bare(optimizer), moments)
+            super().restore_optimizer_state(model, _unwrap(optimizer), state)
             return
-        whole: Any = get_optimizer_state_dict(model, _bare(optimizer), options=WHOLE)
-        whole["state"] = defaultdict(dict)
-        for full_name, value in moments.items():
+        full: Any = get_optimizer_state_dict(model, _unwrap(optimizer), options=FULL_STATE)
+        full["state"] = defaultdict(dict)
+        for full_name, value in state.items():
             name, _, key = full_name.rpartition(".")
-            whole["state"][name][key] = value
-        set_optimizer_state_dict(model, _bare(optimizer), whole, options=WHOLE)
+            full["state"][name][key] = value
+        set_optimizer_state_dict(model, _unwrap(optimizer), full, options=FULL_STATE)
 
     def scaler_state(self) -> dict[str, Any]:
         return self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}
@@ -152,9 +161,9 @@ class AccelerateStrategy(Strategy):
             self.accelerator.scaler.load_state_dict(state)
 
     def reset(self) -> None:
-        self.parameters, self.row_gradients = [], None
+        self.parameters, self.embedding_grad = [], None
         self.accelerator.free_memory()
-        self.restore_scaler(self._new_scaler)
+        self.restore_scaler(self._initial_scaler)
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -165,10 +174,10 @@ class AccelerateStrategy(Strategy):
         self.accelerator.end_training()
 
 
-def _bare(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Without Accelerate's wrapper."""
-    bare: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
-    return bare
+def _unwrap(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return an optimizer without Accelerate's wrapper."""
+    unwrapped: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
+    return unwrapped
 
 
 def _device_name(device: torch.device) -> str:

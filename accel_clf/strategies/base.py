@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -14,12 +14,15 @@ from accel_clf.core import signals
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 
+T = TypeVar("T")
+OptimizerOf = Callable[[nn.Module], torch.optim.Optimizer]  # of the model once it is on the device
+
 
 class CompiledGraph(NamedTuple):
     """What a compiler makes once and uses again.
 
     Attributes:
-        kind: "training", "evaluation", "gather" and a type, "moments" or "broadcast".
+        kind: "training", "evaluation", "gather" and a dtype, "optimizer state" or "broadcast".
         shape: of the batch, or of what is gathered.
         first, last: which of a step's micro-batches it is for.
     """
@@ -30,40 +33,53 @@ class CompiledGraph(NamedTuple):
     last: bool = True
 
     def __str__(self) -> str:
-        place = {(True, True): "", (True, False): ", first", (False, True): ", last", (False, False): ", inner"}
-        return f"{self.kind} {list(self.shape) or ''}{place[self.first, self.last]}"
+        position = {(True, True): "", (True, False): ", first", (False, True): ", last", (False, False): ", inner"}
+        return f"{self.kind} {list(self.shape) or ''}{position[self.first, self.last]}"
 
 
-Made = TypeVar("Made")
+class Compiler(Protocol):
+    """What a strategy offers, beside the rest, that compiles a graph for each shape; see `Strategy.compiler`."""
 
+    def register_graphs(self, graphs: set[CompiledGraph]) -> None:
+        """Announce the graphs that a run will need, so that one too many is noticed."""
 
-OptimizerOf = Callable[[nn.Module], torch.optim.Optimizer]  # of the model once it is on the device
+    def pending_graphs(self) -> set[CompiledGraph]:
+        """Return the registered graphs that have not run yet."""
+
+    def counts(self) -> dict[str, int]:
+        """Return what was counted during the run, for metrics.json."""
+
+    def make_once(self, make: Callable[[], T]) -> T:
+        """Call `make` on one of the cores that are threads of this process, and return its result on all of them."""
 
 
 class Strategy(ABC):
-    """One process's hold on the hardware.
+    """One process's access to the hardware.
 
     Attributes:
         device: where this process computes.
-        process, processes: which one of how many this is.
-        layout: what suits the device when the setting is "auto": "packed", "padded" or "bucketed".
-        chosen: what was chosen for this machine, and why, for the first line of the log.
+        process, processes: this process's rank, and how many there are.
+        layout: what suits the device where the setting is "auto": "packed", "padded" or "bucketed".
+        description: what was chosen for this machine, and why, for the first line of the log.
         sharded: whether each process holds a part of the weights only.
+        compiler: what is known of compiled graphs; None where nothing is compiled.
     """
 
     device: torch.device
     process: int
     processes: int
     layout: str
-    chosen: str
+    description: str
     sharded = False
+    compiler: Compiler | None = None
 
     @property
     def is_main(self) -> bool:
+        """Whether this is rank 0."""
         return self.process == 0
 
     def layout_for(self, config: Config) -> str:
-        """The layout that a job's batches should have; packing.prepare knows whether its model can take it."""
+        """Return the preferred layout of a run's batches; models.kernel_selection has the last word."""
         return self.layout if config.batch.layout == "auto" else config.batch.layout
 
     @abstractmethod
@@ -72,7 +88,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """The model on the device, with equal weights on all processes, and its optimizer.
+        """Move the model to the device, with equal weights on all processes, and make its optimizer.
 
         Raises:
             UserError: the weights are not equal.
@@ -80,15 +96,15 @@ class Strategy(ABC):
 
     @abstractmethod
     def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
-        """Put a model that is not trained on the device."""
+        """Move a model that is not trained to the device."""
 
     @abstractmethod
     def batches(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
-        """Each batch's share of this process, as tensors on the device."""
+        """Yield this process's share of each batch, as tensors on the device."""
 
     @abstractmethod
     def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of a micro-batch: gradients are reduced after the step's last one only."""
+        """Wrap forward and backward of a micro-batch: gradients are reduced after the step's last one only."""
 
     @abstractmethod
     def backward(self, loss: torch.Tensor, rows: int) -> None:
@@ -96,43 +112,45 @@ class Strategy(ABC):
 
     @abstractmethod
     def step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
-        """Shorten the reduced gradients to `max_norm`, step, clear them; their norm before that, where it is known."""
+        """Clip the reduced gradients to `max_norm`, step, zero them; return their norm before clipping, if known."""
 
     @abstractmethod
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The host's tensors [N, ...] of all processes, in their order: [processes * N, ...], on all hosts."""
+        """Gather host tensors [N, ...] of all processes, in rank order: [processes * N, ...], on all hosts."""
 
     @abstractmethod
     def gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        """A copy of the whole model's weights on the host; called on all processes, complete on the first."""
+        """Copy the whole model's weights to the host; called on all processes, complete on rank 0."""
 
     def gather_optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-        """What the optimizer knows of each weight, on the host, as "weight.key"; complete on the first process."""
+        """Copy the optimizer's state of each weight to the host, as "weight.key"; complete on rank 0."""
         if not self.is_main:
             return {}
         names = parameter_names(model)
         return {
             f"{names[parameter]}.{key}": torch.as_tensor(value).detach().to("cpu", copy=True)
-            for parameter, moments in optimizer.state.items()
-            for key, value in moments.items()
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
         }
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
-        """Give a prepared optimizer what `gather_optimizer_state` has kept."""
+    def restore_optimizer_state(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]
+    ) -> None:
+        """Give a prepared optimizer what `gather_optimizer_state` has returned."""
         parameters = {name: parameter for parameter, name in parameter_names(model).items()}
-        for full_name, value in moments.items():
+        for full_name, value in state.items():
             name, _, key = full_name.rpartition(".")
             parameter = parameters[name]
             # A fused kernel counts steps on the device.
-            place = parameter.device if key != "step" or optimizer.defaults.get("fused") else "cpu"
-            optimizer.state[parameter][key] = value.to(place, copy=True)
+            device = parameter.device if key != "step" or optimizer.defaults.get("fused") else "cpu"
+            optimizer.state[parameter][key] = value.to(device, copy=True)
 
     def scaler_state(self) -> dict[str, Any]:
-        """The state of fp16's scaler; empty without one."""
+        """Return the state of fp16's gradient scaler; empty without one."""
         return {}
 
     def restore_scaler(self, state: dict[str, Any]) -> None:  # noqa: B027 - most strategies have none
-        """Give fp16's scaler what `scaler_state` has kept."""
+        """Give fp16's gradient scaler what `scaler_state` has returned."""
 
     @abstractmethod
     def barrier(self) -> None:
@@ -140,44 +158,29 @@ class Strategy(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the other processes."""
-
-    def shared(self, make: Callable[[], Made]) -> Made:
-        """What `make` makes: once, where several cores are threads of a process."""
-        return make()
+        """Leave the group of processes."""
 
     def reset(self) -> None:  # noqa: B027 - a strategy may hold nothing of a run
-        """Let go of what was prepared for a run, as if there had been none; what is compiled stays."""
-
-    def register_graphs(self, programs: set[CompiledGraph]) -> None:  # noqa: B027 - a strategy that does not compile has nothing to say
-        """Tell which programs will be compiled, where any are."""
-
-    def missing(self) -> set[CompiledGraph]:
-        """The programs announced that have not been run yet."""
-        return set()
-
-    def counts(self) -> dict[str, int]:
-        """What the hardware counted during the run, for metrics.json."""
-        return {}
+        """Drop what was prepared for a run, as if there had been none; compiled graphs stay."""
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The host's numbers [N], summed over all processes."""
+        """Sum host tensors [N] over all processes."""
         return self.gather(values).reshape(self.processes, -1).sum(dim=0)
 
-    def broadcast_flag(self, yes: bool) -> bool:
-        """The first process's answer, on all of them."""
-        return bool(self.gather(torch.tensor([int(yes)]))[0])
+    def broadcast_flag(self, flag: bool) -> bool:
+        """Return rank 0's flag on all processes."""
+        return bool(self.gather(torch.tensor([int(flag)]))[0])
 
     def raise_if_stopped(self) -> None:
         """Raise Interrupted on all processes, where a signal has asked one of them to stop."""
-        asked = signals.stop_signal()
+        signal = signals.stop_signal()
         if self.processes > 1:
-            asked = int(self.gather(torch.tensor([asked])).max())
-        if asked:
-            raise Interrupted(asked)
+            signal = int(self.gather(torch.tensor([signal])).max())
+        if signal:
+            raise Interrupted(signal)
 
     def check_equal(self, model: nn.Module) -> str:
-        """Raise unless all processes hold the same weights, bit for bit; their digest."""
+        """Raise unless all processes hold the same weights, bit for bit; return their digest."""
         digest = int.from_bytes(weights_digest(model.state_dict())[:6])
         digests = self.gather(torch.tensor([digest])).tolist()
         if len(set(digests)) > 1:
@@ -190,12 +193,12 @@ class Strategy(ABC):
 
 
 def parameter_names(model: nn.Module) -> dict[torch.Tensor, str]:
-    """Each parameter's name in the bare model, which wrappers may have lengthened."""
+    """Return each parameter's name in the bare model, which wrappers may have prefixed."""
     return {parameter: name.removeprefix("module.") for name, parameter in model.named_parameters()}
 
 
 def weights_digest(state: dict[str, torch.Tensor]) -> bytes:
-    """A digest of named weights: names, shapes and bytes."""
+    """Digest named weights: names, shapes and bytes."""
     digest = hashlib.blake2b()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name.removeprefix('module.')} {tuple(tensor.shape)} {tensor.dtype}".encode())

@@ -16,14 +16,14 @@ Work = Callable[[Strategy], object]
 
 
 def choose(config: Config) -> Callable[[Work], bool]:
-    """What will run a job here. To be called before anything imports Accelerate or forks.
+    """Choose what will run a job here; to be called before anything imports Accelerate or forks.
 
-    GPUs' and CPUs' processes have been started by `accelerate launch`, where there are several. XLA's cores start when
-    the job is there, unless `accelerate launch` has started them, too.
+    `accelerate launch` has started the processes of GPUs and CPUs, where there are several. XLA's cores start when the
+    job is ready, unless `accelerate launch` has started them, too.
 
     Returns:
-        A function that runs the job with a strategy on each core or process that is this one's to start, and tells
-        whether this is the process that speaks.
+        A function that runs the job with a strategy, on each core or process that this one has to start, and returns
+        whether this is rank 0.
 
     Raises:
         ConfigError: the settings ask for what this machine does not have.
@@ -40,21 +40,21 @@ def choose(config: Config) -> Callable[[Work], bool]:
             )
     if on_cores and config.batch.layout in ("padded", "packed"):
         raise ConfigError(
-            f"batch.layout is {config.batch.layout}, on XLA, which compiles a program for each width",
+            f"batch.layout is {config.batch.layout}, on XLA, which compiles a graph for each width",
             "few widths",
             "--batch.layout auto, or bucketed",
         )
     # Accelerate takes XLA for its device wherever torch_xla is installed, unless it is told not to.
     os.environ["USE_TORCH_XLA"] = str(on_cores).lower()
-    return partial(_on_cores if on_cores else _on_device, config)
+    return partial(_run_on_cores if on_cores else _run_on_device, config)
 
 
-def _on_device(config: Config, work: Work) -> bool:
+def _run_on_device(config: Config, work: Work) -> bool:
     from accel_clf.strategies.accelerate import AccelerateStrategy
 
     if is_torchelastic():
         exit_when_parent_dies(os.getppid())
-    strategy = AccelerateStrategy(config.training.precision, config.training.timeout)
+    strategy = AccelerateStrategy(config.training.precision, config.training.timeout, config.model.kernels)
     try:
         with defer_signals():
             work(strategy)
@@ -63,23 +63,23 @@ def _on_device(config: Config, work: Work) -> bool:
     return strategy.is_main
 
 
-def _on_cores(config: Config, work: Work) -> bool:
+def _run_on_cores(config: Config, work: Work) -> bool:
     require_torch_xla()
-    from accel_clf.strategies.xla.graphs import keep_programs
+    from accel_clf.strategies.xla.graphs import keep_graphs
     from accel_clf.strategies.xla.spawn import spawn
 
-    def on_core() -> bool:
+    def run_on_core() -> bool:
         strategy = _xla_strategy(config)
         work(strategy)
         strategy.close()  # not in a `finally`: it waits for the other cores
         return strategy.is_main
 
-    keep_programs()
+    keep_graphs()
     if in_xla_worker():
         exit_when_parent_dies(os.getppid())
-        return on_core()
+        return run_on_core()
     with defer_signals():
-        spawn(on_core)
+        spawn(run_on_core)
     return is_main_process()
 
 

@@ -11,18 +11,18 @@ from torch.utils.data import DataLoader, Dataset
 from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler
 
 
-class _Places(Dataset[BatchSlot]):
-    """A data set whose items are their own indices: the batch sampler says all there is to say."""
+class _Slots(Dataset[BatchSlot]):
+    """A dataset whose items are their own indices: the batch sampler says all there is to say."""
 
-    def __getitem__(self, place: Any) -> BatchSlot:
-        item: BatchSlot = place
+    def __getitem__(self, slot: Any) -> BatchSlot:
+        item: BatchSlot = slot
         return item
 
 
 def make_loader(batches: GlobalBatchSampler, collate: Collate, device: torch.device) -> Iterable[Batch]:
-    """Accelerate's loader of this process's share, on its device."""
+    """Make Accelerate's loader of this process's share, on its device."""
     loader: DataLoader[BatchSlot] = DataLoader(
-        _Places(),
+        _Slots(),
         batch_sampler=batches,
         collate_fn=collate,
         generator=torch.Generator(),  # otherwise each epoch draws from the one that decides dropout
@@ -35,12 +35,12 @@ def make_loader(batches: GlobalBatchSampler, collate: Collate, device: torch.dev
     return prepared
 
 
-def _some_at_once(batches: Iterable[Batch], many: int = 16) -> Iterator[Batch]:
-    """The same batches, made `many` at a time.
+def prefetch(batches: Iterable[Batch], count: int = 16) -> Iterator[Batch]:
+    """Yield the same batches, made `count` at a time.
 
-    Making one between two steps takes four times as long, of which the step's own work is to blame: it has pushed this
-    code and data out of the processor's caches (benchmarks/LOG.md).
+    Made between two steps, one takes four times as long: the step has pushed this code and its data out of the
+    processor's caches (benchmarks/LOG.md).
     """
-    coming = iter(batches)
-    while some := list(islice(coming, many)):
-        yield from some
+    iterator = iter(batches)
+    while chunk := list(islice(iterator, count)):
+        yield from chunk

@@ -10,18 +10,22 @@ from accel_clf.core.errors import ConfigError
 WITHOUT_BF16 = "no instructions for bf16 here: fp32, which auto takes, is many times as fast"
 
 
-def _precision(wanted: str, on_cpu: bool) -> tuple[str, str]:
-    """Accelerate's name of a precision, and why it was taken.
+def choose_precision(setting: str, on_cpu: bool) -> tuple[str, str]:
+    """Choose Accelerate's `mixed_precision`, and say why.
+
+    Args:
+        setting: "auto", "fp32", "bf16" or "fp16".
+        on_cpu: whether the CPU will compute, whatever else there is.
 
     Raises:
         ConfigError: the device has no such precision.
     """
-    if wanted == "fp16" and on_cpu:
+    if setting == "fp16" and on_cpu:
         raise ConfigError("training.precision is fp16 and there is no GPU", "fp32 or bf16", "--training.precision auto")
-    if wanted == "bf16" and on_cpu and not fast_at_bf16(on_cpu):
-        return wanted, f"as set; {WITHOUT_BF16}"
-    if wanted != "auto":
-        return ("no" if wanted == "fp32" else wanted), "as set"
+    if setting == "bf16" and on_cpu and not fast_at_bf16(on_cpu):
+        return setting, f"as set; {WITHOUT_BF16}"
+    if setting != "auto":
+        return ("no" if setting == "fp32" else setting), "as set"
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched in ("bf16", "fp16"):
         return launched, "as the launcher says"
@@ -32,7 +36,7 @@ def _precision(wanted: str, on_cpu: bool) -> tuple[str, str]:
 
 
 def fast_at_bf16(on_cpu: bool = False) -> bool:
-    """Whether the GPU, or the CPU, multiplies bf16 by instructions of its own; others take longer than for fp32."""
+    """Whether the GPU, or the CPU, has instructions for bf16 products; others take longer for them than for fp32."""
     if not on_cpu and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpu: Any = torch.cpu

@@ -7,17 +7,17 @@ from typing import Any
 from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
-RESTARTS = "restarts"
+RESTARTS = "restarts"  # the scheme of its URL
 
 
-def _of_this_start(url: str, **options: Any) -> Iterator[tuple[Store, int, int]]:
-    """env://, with names of its own for each start of a job.
+def _rendezvous_of_this_start(url: str, **options: Any) -> Iterator[tuple[Store, int, int]]:
+    """Rendezvous as env:// does, with keys of its own for each start of a job.
 
-    The launcher's static rendezvous keeps its store when it starts processes again, and with it the addresses of those
-    that are gone, where the new ones would look for each other.
+    The launcher's static rendezvous keeps its store when it restarts processes, and in it the addresses of those that
+    have ended, where the new ones would look for each other.
     """
-    for store, process, processes in rendezvous("env://", **options):
-        yield PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store), process, processes
+    for store, rank, world_size in rendezvous("env://", **options):
+        yield PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store), rank, world_size
 
 
-register_rendezvous_handler(RESTARTS, _of_this_start)  # type: ignore[no-untyped-call]
+register_rendezvous_handler(RESTARTS, _rendezvous_of_this_start)  # type: ignore[no-untyped-call]

@@ -4,9 +4,9 @@ import numpy as np
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over classes: float64 [rows, classes], so that no class is rounded to zero.
+    """Apply softmax over classes: float64 [rows, classes], so that no class is rounded to zero.
 
-    By torch, whose bits the files of earlier runs have; imported here, since a server's HTTP process has no use for it.
+    By torch, whose bits earlier runs' files have; imported here, since the HTTP process of a server has no need of it.
     """
     import torch
 

@@ -1,15 +1,16 @@
 """One run, from settings to a run folder.
 
-optim       AdamW's groups; the learning rate as a function of the step
-state       how far a run has come
-batches     the rows of each optimizer step
-step_sync   periodic all-reduce of losses, stop signals and the checkpoint timer
-checkpoint  a run's state on disk: atomic, verified, exact
-loop        THE loop: fit() is the schedule, train_step() the arithmetic
-prepare     rows, tokenizer, tokens and weights: made once, before any core starts
-precompile  which graphs a compiler will make for a run
-resume      from which checkpoint, and whether it is of the same run
-baseline    what words alone give: TF-IDF with logistic regression
-trainer     one run
-parity      the same steps on all hardware paths, compared
+optim          AdamW's groups; the learning rate as a function of the step
+state          how far a run has come
+batches        the rows of each optimizer step
+step_sync      periodic all-reduce of losses, stop signals and the checkpoint timer
+between_steps  logging, evaluation, early stopping, checkpoints: each knows whether it is due
+loop           THE loop: fit() is the schedule, train_step() the arithmetic
+checkpoint     a run's state on disk: atomic, verified, exact
+prepare        rows, tokenizer, tokens and weights: made once, before any core starts
+precompile     which graphs a compiler will make for a run
+resume         where a run begins: from which checkpoint, and whether it is of the same run
+baseline       what words alone give: TF-IDF with logistic regression
+trainer        one run
+parity         the same steps on all hardware paths, compared
 """

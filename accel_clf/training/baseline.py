@@ -7,16 +7,16 @@ from accel_clf.data.dataset import Dataset
 
 
 def tfidf_accuracy(train: Dataset, held_out: Dataset) -> float | None:
-    """The held-out accuracy of logistic regression on TF-IDF-weighted words and pairs of words.
+    """Compute the held-out accuracy of logistic regression on TF-IDF-weighted words and pairs of words.
 
     Holds the texts in memory.
 
     Args:
-        train: what to fit.
-        held_out: what to measure.
+        train: the rows to fit on.
+        held_out: the rows to evaluate on.
 
     Returns:
-        None where there is no word in the texts, as scikit-learn sees it.
+        None where the texts have no word, as scikit-learn sees it.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

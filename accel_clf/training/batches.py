@@ -17,12 +17,12 @@ from accel_clf.strategies.base import Strategy
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """What is learned from.
+    """The rows to train on.
 
     Attributes:
         tokens: of each row.
         labels: int [rows].
-        ids: int64 [rows], each row's place in its source, for messages.
+        ids: int64 [rows], each row's index in its source, for messages.
         layout: "padded", "bucketed" or "packed".
         pad_id: the tokenizer's padding token.
     """
@@ -34,42 +34,44 @@ class TrainingRows:
     pad_id: int
 
 
-def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, done: int = 0) -> GlobalBatchSampler:
-    """An epoch's micro-batches, one step's after another's, without the first `done`."""
-    epoch_order = sampling.permutation(len(rows.labels), config.training.seed, epoch)
-    if config.batch.order == "length":
-        together = config.batch.rows_per_step(processes)
-        epoch_order = sampling.length_grouped(epoch_order, rows.tokens.lengths, together, config.training.seed, epoch)
-    batches = sampling.global_batches(epoch_order, config.batch.size * processes)[done:]
-    return GlobalBatchSampler(batches, rows.tokens.lengths, rows.layout, config.data.max_length)
-
-
-class _Step(NamedTuple):
-    """What an optimizer step is made from.
+class Step(NamedTuple):
+    """What an optimizer step is computed from.
 
     Attributes:
         epoch: from 0.
-        places: int64 [micro-batches, places], the rows of all processes, with fillers.
-        rows: how many these are without fillers.
-        share: this process's part of each.
+        slots: int64 [micro-batches, slots], the rows of all processes, PADDING_ROW where there is none.
+        rows: how many rows these are.
+        share: this process's part of each micro-batch.
     """
 
     epoch: int
-    places: np.ndarray
+    slots: np.ndarray
     rows: int
     share: Iterable[Batch]
 
 
-def _steps(rows: TrainingRows, config: Config, strategy: Strategy, first: int, steps_per_epoch: int) -> Iterator[_Step]:
-    """The steps from `first` on, which may lie in the middle of an epoch: what was before is not read again."""
+def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, skip: int = 0) -> GlobalBatchSampler:
+    """Return an epoch's micro-batches, one step's after another's, without the first `skip`."""
+    order = sampling.permutation(len(rows.labels), config.training.seed, epoch)
+    if config.batch.order == "length":
+        rows_per_step = config.batch.rows_per_step(processes)
+        order = sampling.length_grouped(order, rows.tokens.lengths, rows_per_step, config.training.seed, epoch)
+    batches = sampling.global_batches(order, config.batch.size * processes)[skip:]
+    return GlobalBatchSampler(batches, rows.tokens.lengths, rows.layout, config.data.max_length)
+
+
+def optimizer_steps(
+    rows: TrainingRows, config: Config, strategy: Strategy, first: int, steps_per_epoch: int
+) -> Iterator[Step]:
+    """Yield the steps from `first` on, which may be in the middle of an epoch: earlier rows are not read again."""
     accumulate = config.batch.accumulate
-    tensors = collate(rows.tokens, rows.labels, rows.pad_id, rows.layout)
+    to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, rows.layout)
     for epoch in range(first // steps_per_epoch, config.training.epochs):
-        done = max(0, first - epoch * steps_per_epoch) * accumulate
-        batches = epoch_batches(rows, config, strategy.processes, epoch, done)
-        share = iter(strategy.batches(batches, tensors))
+        skip = max(0, first - epoch * steps_per_epoch) * accumulate
+        batches = epoch_batches(rows, config, strategy.processes, epoch, skip)
+        share = iter(strategy.batches(batches, to_tensors))
         starts = range(0, len(batches), accumulate)
         counts = np.add.reduceat((batches.rows != PADDING_ROW).sum(axis=1), starts).tolist()  # at once: fast
         for start, rows_of_step in zip(starts, counts, strict=True):
-            places = batches.rows[start : start + accumulate]
-            yield _Step(epoch, places, rows_of_step, islice(share, len(places)))
+            slots = batches.rows[start : start + accumulate]
+            yield Step(epoch, slots, rows_of_step, islice(share, len(slots)))

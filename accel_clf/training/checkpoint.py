@@ -1,7 +1,7 @@
-"""A run's state on the disk: there as a whole or not at all, checked when it is read, and never pickled.
+"""A run's state on disk: complete or absent, verified when it is read, and never pickled.
 
-A checkpoint is written aside, synced to the disk file by file, its manifest last, and then gets its name by one rename;
-only after that an older one goes. Killed anywhere, what was there before is still there.
+A checkpoint is written to a temporary folder, synced to the disk file by file, its manifest last, and then gets its
+name by one rename; only after that an older one is removed. Killed anywhere, the checkpoints from before are intact.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from accel_clf.core.errors import UserError
 from accel_clf.core.files import disk_errors
 
-FORMAT = 1  # goes up when the files' meaning changes
+FORMAT = 1  # raised when the files' meaning changes
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 UNFINISHED = "tmp-"
 
@@ -28,16 +28,16 @@ Tensors = dict[str, torch.Tensor]
 
 
 class DamagedError(UserError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint whose files are not what was written."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that has been checked.
+    """A verified checkpoint.
 
     Attributes:
-        folder: where it lies.
-        state: what is not a tensor; its "progress" has "step" and "best_step".
+        folder: of its files.
+        state: all that is not a tensor; its "progress" has "step" and "best_step".
     """
 
     folder: Path
@@ -45,25 +45,29 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
+        """Optimizer steps taken."""
         return int(self.state["progress"]["step"])
 
     @property
     def best_step(self) -> int:
+        """The step of the best model's checkpoint; 0 for none yet."""
         return int(self.state["progress"]["best_step"])
 
     def weights(self) -> Tensors:
+        """Load the model's weights."""
         return load_file(self.folder / MODEL)
 
     def optimizer_state(self) -> Tensors:
+        """Load the optimizer's state."""
         return load_file(self.folder / OPTIMIZER)
 
     def best_weights(self) -> Tensors | None:
-        """The weights of the best model so far; None where there is none yet."""
-        return load_file(self.folder.with_name(name(self.best_step)) / MODEL) if self.best_step else None
+        """Load the weights of the best model so far; None where there is none yet."""
+        return load_file(self.folder.with_name(folder_name(self.best_step)) / MODEL) if self.best_step else None
 
 
-def name(step: int) -> str:
-    """The folder of a step's checkpoint."""
+def folder_name(step: int) -> str:
+    """Name the folder of a step's checkpoint."""
     return f"step-{step:08d}"
 
 
@@ -72,13 +76,13 @@ def write(folder: Path, state: dict[str, Any], weights: Tensors, optimizer_state
 
     Args:
         folder: of all checkpoints of a run.
-        state: what is not a tensor, as JSON has it. Its "progress" has "step", and "best_step", whose checkpoint stays.
-        weights, moments: of the model and the optimizer, on the host.
-        keep: how many stay, the best one's not counted.
+        state: all that is not a tensor, as JSON. Its "progress" has "step", and "best_step", whose checkpoint is kept.
+        weights, optimizer_state: on the host.
+        keep: how many are kept, the best one's not counted.
 
     Raises:
-        UserError: a weight is not a number: such a model cannot go on, the one before may.
-        OSError: the disk is full, or does not let us. What was there before is intact.
+        UserError: a weight is NaN or infinite: such a model cannot be resumed, the one before may.
+        OSError: the disk is full, or refuses. The checkpoints from before are intact.
     """
     step, best = state["progress"]["step"], state["progress"]["best_step"]
     for parameter, tensor in weights.items():
@@ -89,7 +93,7 @@ def write(folder: Path, state: dict[str, Any], weights: Tensors, optimizer_state
                 "lower --training.learning_rate, or --training.precision fp32; the checkpoint before is kept",
             )
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished, final = folder / f"{UNFINISHED}{step}", folder / name(step)
+    unfinished, final = folder / f"{UNFINISHED}{step}", folder / folder_name(step)
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir()
@@ -97,54 +101,54 @@ def write(folder: Path, state: dict[str, Any], weights: Tensors, optimizer_state
             save_file(weights, unfinished / MODEL)
             save_file(optimizer_state, unfinished / OPTIMIZER)
         (unfinished / STATE).write_bytes(_json(state))
-        files = {file: _measure(unfinished / file, sync=True) for file in (MODEL, OPTIMIZER, STATE)}
+        files = {file: _fingerprint(unfinished / file, sync=True) for file in (MODEL, OPTIMIZER, STATE)}
         (unfinished / MANIFEST).write_bytes(_json({"format": FORMAT, "files": files}))
         _sync(unfinished / MANIFEST)
         _sync(unfinished)
-        if final.exists():  # which was found damaged, or we would not be at this step again
+        if final.exists():  # damaged, or the run would not be at this step again
             final.rename(folder / f"{UNFINISHED}damaged-{step}")
         unfinished.rename(final)
         _sync(folder)
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the room
+        shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the space
         raise
     _prune(folder, best, keep)
 
 
 def read(folder: Path) -> Checkpoint:
-    """Check a checkpoint, and the best model's that goes with it.
+    """Verify a checkpoint, and the best model's that belongs to it.
 
     Raises:
         DamagedError: a file is missing, or not what was written.
     """
-    found = Checkpoint(folder, _check(folder))
-    if found.best_step not in (0, found.step):
-        _check(folder.with_name(name(found.best_step)))
-    return found
+    checkpoint = Checkpoint(folder, _verify(folder))
+    if checkpoint.best_step not in (0, checkpoint.step):
+        _verify(folder.with_name(folder_name(checkpoint.best_step)))
+    return checkpoint
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[DamagedError]]:
-    """The newest checkpoint that is whole, and what is wrong with those after it."""
+    """Return the newest intact checkpoint, and what is wrong with those after it."""
     damaged: list[DamagedError] = []
-    for found in reversed(_all(folder)):
+    for path in reversed(_all(folder)):
         try:
-            return read(found), damaged
+            return read(path), damaged
         except DamagedError as error:
             damaged.append(error)
     return None, damaged
 
 
-def bring(found: Checkpoint, folder: Path) -> None:
+def copy_into(checkpoint: Checkpoint, folder: Path) -> None:
     """Copy a checkpoint, and the best model's, into another run's folder of checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
-    for step in sorted({found.best_step or found.step, found.step}):  # the newest last
+    for step in sorted({checkpoint.best_step or checkpoint.step, checkpoint.step}):  # the newest last
         copy = folder / f"{UNFINISHED}{step}"
-        shutil.copytree(found.folder.with_name(name(step)), copy)
-        copy.rename(folder / name(step))
+        shutil.copytree(checkpoint.folder.with_name(folder_name(step)), copy)
+        copy.rename(folder / folder_name(step))
 
 
-def clean(folder: Path) -> None:
-    """Remove what a process has left that was killed in the middle of writing."""
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process has left that was killed while it wrote."""
     for leftover in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(leftover)
 
@@ -158,12 +162,12 @@ class Writer:
         self._pending: Future[None] | None = None
 
     def write(self, state: dict[str, Any], weights: Tensors, optimizer_state: Tensors) -> None:
-        """As `write`, from now on; waits for the one before. The tensors must not change any more."""
+        """Start to `write`, after the one before is written. The tensors must not change any more."""
         self.wait()
         self._pending = self._thread.submit(write, self.folder, state, weights, optimizer_state, self.keep)
 
     def wait(self) -> None:
-        """Wait for what is being written; raises what went wrong with it."""
+        """Wait for what is being written; raise what went wrong with it."""
         pending, self._pending = self._pending, None
         if pending:
             pending.result()
@@ -171,35 +175,37 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if error is None:
                 self.wait()
         finally:
-            self._thread.shutdown()  # waits, too: what is being written is a good state
+            self._thread.shutdown()  # waits, too: what is being written is intact
 
 
 def _all(folder: Path) -> list[Path]:
-    """All checkpoints, the oldest first."""
+    """List all checkpoints, the oldest first."""
     return sorted(folder.glob("step-*"))
 
 
 def _prune(folder: Path, best: int, keep: int) -> None:
     for old in _all(folder)[:-keep]:
-        if old.name != name(best):
-            gone = folder / f"{UNFINISHED}old-{old.name}"
-            old.rename(gone)  # half a checkpoint must not look like one
-            shutil.rmtree(gone)
-    clean(folder)
+        if old.name != folder_name(best):
+            removed = folder / f"{UNFINISHED}old-{old.name}"
+            old.rename(removed)  # half a checkpoint must not look like one
+            shutil.rmtree(removed)
+    remove_unfinished(folder)
 
 
-def _check(folder: Path) -> dict[str, Any]:
-    """A checkpoint's state, when all of it is as it was written."""
+def _verify(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's state, if all its files are as they were written."""
     try:
-        given = (folder / MANIFEST).read_bytes()
-        manifest = json.loads(given)
+        content = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(content)
         # Byte for byte, so that no flipped bit passes for another way to write the same.
-        if _json(manifest) != given:
+        if _json(manifest) != content:
             raise ValueError("not as it was written")
         if manifest["format"] != FORMAT:
             raise _damaged(folder, f"format {manifest['format']}, and this version reads {FORMAT}")
@@ -210,10 +216,10 @@ def _check(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, "no manifest.json" if folder.is_dir() else "not there") from None
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"manifest.json: {error}") from None
-    for file, wanted in files.items():
+    for file, fingerprint in files.items():
         if not (folder / file).is_file():
             raise _damaged(folder, f"no {file}")
-        if _measure(folder / file) != wanted:
+        if _fingerprint(folder / file) != fingerprint:
             raise _damaged(folder, f"{file} is not what was written")
     state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
     return state
@@ -223,7 +229,7 @@ def _damaged(folder: Path, what: str) -> DamagedError:
     return DamagedError(
         f"checkpoint {folder}: {what}",
         "a checkpoint as it was written",
-        "--resume auto takes the newest that is whole; --resume never starts anew",
+        "--resume auto takes the newest intact one; --resume never starts from scratch",
     )
 
 
@@ -231,7 +237,7 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _measure(path: Path, sync: bool = False) -> dict[str, Any]:
+def _fingerprint(path: Path, sync: bool = False) -> dict[str, Any]:
     with path.open("rb") as file:
         if sync:
             os.fsync(file.fileno())

@@ -9,7 +9,7 @@ from accel_clf.config.schema import TrainingConfig
 
 
 def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter, 2019) with no decay for biases and norms, which are what has one dimension."""
+    """Make AdamW (Loshchilov & Hutter, 2019) without decay for biases and norms, which are what has one dimension."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         [
@@ -18,7 +18,7 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
         ],
         lr=0.0,  # set_lr sets it before every step
         # As in BERT's own training. Attention's key biases have no gradient but rounding noise; PyTorch's 1e-8 would
-        # blow that up to steps of full size, and no two devices or numbers of processes would end alike.
+        # turn that into steps of full size, and no two devices or numbers of processes would end alike.
         eps=1e-6,
         # One pass over the weights instead of ten. XLA, which has no such kernel, fuses by itself.
         fused=all(parameter.device.type != "xla" for parameter in trained),
@@ -26,27 +26,29 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
 
 
 def scaled_lr(settings: TrainingConfig, processes: int) -> float:
-    """The configured rate, scaled to the number of processes."""
+    """Scale the configured learning rate to the number of processes."""
     return settings.learning_rate * {"linear": processes, "sqrt": math.sqrt(processes), "none": 1}[settings.lr_scaling]
 
 
 def lr_at(step: int, total: int, peak: float, warmup: float, schedule: str) -> float:
-    """The learning rate of a step.
+    """Compute the learning rate of a step.
 
     Args:
         step: from 0.
-        total: steps in the whole run.
+        total: steps of the whole run.
         peak: the rate after the warm-up.
-        warmup: the share of `total` over which the rate rises. The first step's is above zero.
+        warmup: the share of `total` over which the rate rises; the first step's is above zero.
         schedule: "linear", "cosine" or "constant".
     """
-    rising = round(total * warmup)
-    if step < rising:
-        return peak * (step + 1) / (rising + 1)
-    left = (total - step) / max(1, total - rising)
-    return peak * {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}[schedule]
+    warmup_steps = round(total * warmup)
+    if step < warmup_steps:
+        return peak * (step + 1) / (warmup_steps + 1)
+    remaining = (total - step) / max(1, total - warmup_steps)
+    factor = {"linear": remaining, "cosine": (1 - math.cos(math.pi * remaining)) / 2, "constant": 1.0}[schedule]
+    return peak * factor
 
 
 def set_lr(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = value

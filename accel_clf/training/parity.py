@@ -1,7 +1,7 @@
-"""The same steps under every strategy and number of cores that this machine can run, and whether they agree.
+"""The same steps under every strategy and number of cores that this machine can run, compared.
 
-Each run is a process of its own: the number of XLA cores is settled once in a process's life. All runs take the same
-rows in the same global batches, over the end of an epoch whose last step is ragged, in fp32 and without dropout.
+Each run is a process of its own, since a process cannot change its number of XLA cores. All runs take the same rows in
+the same global batches, over the end of an epoch whose last step is ragged, in fp32 and without dropout.
 """
 
 import json
@@ -39,7 +39,7 @@ class Variant:
         strategy: the setting.
         virtual_cores: the setting.
         cores: how many share a batch.
-        cpu: whether it must not take what else is there.
+        cpu: whether it must leave other devices alone.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a run did: losses and gradient norms, float [steps], and its last weights, one after another."""
+    """The trace of a run: losses and gradient norms, float [steps], and its last weights, one after another."""
 
     losses: np.ndarray
     norms: np.ndarray
@@ -59,23 +59,26 @@ class Trace:
 
 
 def variants() -> list[Variant]:
-    """The reference, which is the CPU, and what else can run here."""
+    """List the reference, which is the CPU, and whatever else can run here."""
     import torch
 
-    found = [Variant("CPU by Accelerate", cpu=True)]
+    runnable = [Variant("CPU by Accelerate", cpu=True)]
     if torch.cuda.is_available():
-        found.append(Variant("GPU by Accelerate"))
-    ways = {"accelerate": "Accelerate", "xla": "raw torch_xla"}
+        runnable.append(Variant("GPU by Accelerate"))
+    libraries = {"accelerate": "Accelerate", "xla": "raw torch_xla"}
     if tpu_chips():
-        found += [Variant(f"TPU by {way}", strategy, cores=CORES) for strategy, way in ways.items()]
+        runnable += [Variant(f"TPU by {library}", strategy, cores=CORES) for strategy, library in libraries.items()]
     elif find_spec("torch_xla"):
-        for strategy, way in ways.items():
-            found += [Variant(f"virtual XLA by {way}", strategy, cores, cores) for cores in (1, CORES)]
-    return found
+        for strategy, library in libraries.items():
+            runnable += [Variant(f"virtual XLA by {library}", strategy, cores, cores) for cores in (1, CORES)]
+    return runnable
 
 
 def compare(reference: Trace, other: Trace) -> dict[str, float]:
-    """The largest differences: in loss and gradient norm relative, in weights absolute; infinite where steps differ."""
+    """Compute the largest differences: relative in loss and gradient norm, absolute in weights.
+
+    They are infinite where the number of steps or weights differs.
+    """
     if other.losses.shape != reference.losses.shape or other.weights.shape != reference.weights.shape:
         return {"loss": np.inf, "norm": np.inf, "weights": np.inf}
     return {
@@ -86,19 +89,20 @@ def compare(reference: Trace, other: Trace) -> dict[str, float]:
 
 
 def agrees(difference: dict[str, float]) -> bool:
+    """Whether the differences are within the tolerances."""
     # Written so that a NaN does not agree.
     return difference["loss"] <= LOSS and difference["norm"] <= NORM and difference["weights"] <= WEIGHTS
 
 
 def run(config: Config, steps: int) -> bool:
-    """Run all variants and print a table; whether all agree."""
+    """Run all variants and print a table; return whether all agree."""
     rows: list[Sequence[str]] = []
     reference: Trace | None = None
     all_agree = True
     for variant in variants():
         log(f"{variant.name}, {variant.cores} core{'s' if variant.cores > 1 else ''} ...")
         began = time.monotonic()
-        trace = run_apart(settings_for(config, variant, steps), cpu=variant.cpu)
+        trace = run_in_subprocess(settings_for(config, variant, steps), cpu=variant.cpu)
         seconds = f"{time.monotonic() - began:.0f}"
         if trace is None and reference is None:
             return False
@@ -112,8 +116,8 @@ def run(config: Config, steps: int) -> bool:
             difference = compare(reference, trace)
             verdict = agrees(difference)
             all_agree &= verdict
-            measured = [f"{difference[name]:.1e}" for name in ("loss", "norm", "weights")]
-            row = [variant.name, str(variant.cores), str(len(trace.losses)), *measured, seconds]
+            differences = [f"{difference[name]:.1e}" for name in ("loss", "norm", "weights")]
+            row = [variant.name, str(variant.cores), str(len(trace.losses)), *differences, seconds]
             rows.append([*row, "agrees" if verdict else "DIFFERS"])
     header = ["run", "cores", "steps", "loss", "gradient norm", "weights", "seconds", "verdict"]
     print(table(header, rows))
@@ -124,12 +128,13 @@ def run(config: Config, steps: int) -> bool:
 
 
 def settings_for(config: Config, variant: Variant, steps: int) -> dict[str, Any]:
-    """A variant's settings: the same global batch for all, two epochs of `steps` steps, the last of each ragged."""
+    """Make a variant's settings: the same global batch for all, two epochs of `steps` / 2 steps, each's last ragged."""
     accumulate = config.batch.accumulate
-    together = ceil(config.batch.size / CORES) * CORES  # rows of a micro-batch on all cores
+    global_size = ceil(config.batch.size / CORES) * CORES  # rows of a micro-batch on all cores
+    rows = ceil(steps / 2) * global_size * accumulate - global_size // 2
     changes = {
-        "data": {"limit": ceil(steps / 2) * together * accumulate - together // 2, "validation": None, "test": None},
-        "batch": {"size": together // variant.cores, "layout": "bucketed"},
+        "data": {"limit": rows, "validation": None, "test": None},
+        "batch": {"size": global_size // variant.cores, "layout": "bucketed"},
         "training": {"epochs": 2, "precision": "fp32", "lr_scaling": "none"},
         "strategy": variant.strategy,
         "virtual_cores": variant.virtual_cores,
@@ -137,12 +142,12 @@ def settings_for(config: Config, variant: Variant, steps: int) -> dict[str, Any]
     return merge(config.model_dump(mode="json"), changes)
 
 
-def run_apart(settings: dict[str, Any], cpu: bool = False) -> Trace | None:
-    """The steps in a process of their own; None where it fails, after it has said why.
+def run_in_subprocess(settings: dict[str, Any], cpu: bool = False) -> Trace | None:
+    """Run the steps in a process of their own; None where it fails, after it has said why.
 
     Args:
         settings: of the run.
-        cpu: whether to keep it from whatever else there is.
+        cpu: whether it must leave other devices alone.
     """
     environment = {name: value for name, value in os.environ.items() if name != VIRTUAL_CORES_VARIABLE}
     if cpu:
@@ -150,20 +155,20 @@ def run_apart(settings: dict[str, Any], cpu: bool = False) -> Trace | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.npz"
         command = [sys.executable, "-m", "accel_clf.training.parity", json.dumps(settings), str(path)]
-        ended = subprocess.run(command, env=environment, check=False).returncode
-        return None if ended else read_trace(path)
+        exit_code = subprocess.run(command, env=environment, check=False).returncode
+        return None if exit_code else read_trace(path)
 
 
 def read_trace(path: Path) -> Trace | None:
-    """What a worker has written; None where it has not come so far."""
+    """Read what a worker has written; None where it has written nothing."""
     if not path.is_file():
         return None
-    with np.load(path) as found:
-        return Trace(**found)
+    with np.load(path) as arrays:
+        return Trace(**arrays)
 
 
 def main() -> int:
-    """One variant, in this process: `python -m accel_clf.training.parity SETTINGS PATH`."""
+    """Run one variant, in this process: `python -m accel_clf.training.parity SETTINGS PATH`."""
     return run_command(lambda: worker(json.loads(sys.argv[1]), Path(sys.argv[2])))
 
 
@@ -173,33 +178,42 @@ def worker(settings: dict[str, Any], path: Path) -> int:
     from accel_clf.training.prepare import prepare_run, read_splits
 
     config = Config.model_validate(settings)
-    hardware = launch.choose(config)
-    job, model = prepare_run(config, read_splits(config), quiet=True)
-    # What is in evaluation mode, and stays there, has no dropout, whatever the family.
+    run_on_hardware = launch.choose(config)
+    prepared, model = prepare_run(config, read_splits(config), quiet=True)
+    # A model that stays in evaluation mode has no dropout, whatever its family.
     model.eval()
-    model.train = partial(_stay, model)  # type: ignore[method-assign]
-    hardware(partial(_trace, job=job, start=model, path=path))
+    model.train = partial(_return_model, model)  # type: ignore[method-assign]
+    run_on_hardware(partial(_trace, prepared=prepared, host_model=model, path=path))
     return DONE
 
 
-def _stay(model: Any, mode: bool = True) -> Any:
+def _return_model(model: Any, mode: bool = True) -> Any:
     return model
 
 
-def _trace(strategy: Any, job: Any, start: Any, path: Path) -> None:
+def _trace(strategy: Any, prepared: Any, host_model: Any, path: Path) -> None:
     from accel_clf.training.loop import fit
     from accel_clf.training.optim import make_optimizer, scaled_lr
     from accel_clf.training.state import TrainState
 
-    config = job.config
+    config = prepared.config
     decay = config.training.weight_decay
-    model, optimizer = strategy.prepare(start, lambda moved: make_optimizer(moved, decay))
+    model, optimizer = strategy.prepare(host_model, lambda moved: make_optimizer(moved, decay))
     lines: list[dict[str, Any]] = []
     fit(
-        model, optimizer, job.training_rows(config.batch.layout), config, strategy,
-        progress=TrainState(scaled_lr(config.training, strategy.processes)),
-        measure=None, keep=lambda: None, save=lambda: None, record=lines.append, log_every=1, show_progress=False,
-    )  # fmt: skip
+        model,
+        optimizer,
+        prepared.training_rows(config.batch.layout),
+        config,
+        strategy,
+        state=TrainState(scaled_lr(config.training, strategy.processes)),
+        evaluate=None,
+        save_best=lambda: None,
+        save_checkpoint=lambda: None,
+        log_metrics=lines.append,
+        log_every=1,
+        show_progress=False,
+    )
     strategy.check_equal(model)
     state = strategy.gather_weights(model)
     if strategy.is_main:

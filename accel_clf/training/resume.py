@@ -1,7 +1,10 @@
-"""Going on from a checkpoint: which one, and whether it is of the same run."""
+"""Where a run begins or resumes: from which checkpoint, and whether it is of the same run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
+
+from torch import nn
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
@@ -14,102 +17,137 @@ from accel_clf.training.optim import scaled_lr
 from accel_clf.training.prepare import PreparedRun
 
 
-def checkpoints(config: Config) -> Path:
-    """Where a run keeps them."""
+class InitialState(NamedTuple):
+    """Where a run begins or resumes.
+
+    Attributes:
+        prepared: its rows and tokens.
+        model: its weights, on the host.
+        checkpoint: that they are from; None at the beginning.
+        is_unfinished: whether the folder holds a run already.
+    """
+
+    prepared: PreparedRun
+    model: nn.Module
+    checkpoint: Checkpoint | None
+    is_unfinished: bool
+
+    @classmethod
+    def load(cls, config: Config, folder_state: str, make: Callable[[], tuple[PreparedRun, nn.Module]]) -> Self:
+        """Find out where a run is, and load its weights.
+
+        Args:
+            config: its settings.
+            folder_state: see run_folder.lock.RunLock.
+            make: prepares the run and its first weights.
+
+        Raises:
+            UserError: it cannot resume from what its folder holds.
+        """
+        saved = find_checkpoint(config, folder_state)
+        prepared, model = make()
+        if saved:
+            check_data(saved, prepared)
+            model.load_state_dict(saved.weights())
+        return cls(prepared, model, saved, folder_state == "unfinished")
+
+
+def checkpoints_folder(config: Config) -> Path:
+    """Return the folder of a run's checkpoints."""
     return Path(config.output) / "checkpoints"
 
 
-def find_checkpoint(config: Config, state: str) -> Checkpoint | None:
-    """The checkpoint to go on from; None for the beginning.
+def find_checkpoint(config: Config, folder_state: str) -> Checkpoint | None:
+    """Find the checkpoint to resume from; None for the beginning.
 
     Args:
         config: the settings; `resume` says what to look for.
-        state: of the run folder, see folder.RunLock.
+        folder_state: of the run folder, see run_folder.lock.RunLock.
 
     Raises:
-        UserError: there are checkpoints and none is whole, or the one that was asked for cannot be used, or settings
-            that decide the result have changed, and allow_changes does not say that they may.
+        UserError: there are checkpoints and none is intact, or the requested one cannot be used, or settings that
+            decide the result have changed, and allow_changes does not permit that.
     """
     if config.resume == "never":
         return None
-    found = _newest(config) if config.resume == "auto" else _asked_for(config, state)
-    if found:
-        _refuse(found, differences(Config.model_validate(found.state["config"]), config), config)
-    return found
+    saved = _newest(config) if config.resume == "auto" else _requested(config, folder_state)
+    if saved:
+        _refuse(saved, differences(Config.model_validate(saved.state["config"]), config), config)
+    return saved
 
 
 def _newest(config: Config) -> Checkpoint | None:
-    found, damaged = checkpoint.newest(checkpoints(config))
-    if damaged and not found:
+    intact, damaged = checkpoint.newest(checkpoints_folder(config))
+    if damaged and not intact:
         raise damaged[0]
     for error in damaged:
         if is_main_process():
             log(f"warning: {error.got}; the one before is taken")
-    return found
+    return intact
 
 
-def _asked_for(config: Config, state: str) -> Checkpoint:
-    own, wanted = checkpoints(config), Path(config.resume)
-    found = checkpoint.read(wanted)
-    if wanted.resolve().parent != own.resolve():
-        if state != "new":
+def _requested(config: Config, folder_state: str) -> Checkpoint:
+    run_folder, path = checkpoints_folder(config), Path(config.resume)
+    requested = checkpoint.read(path)
+    if path.resolve().parent != run_folder.resolve():
+        if folder_state != "new":
             raise ConfigError(
-                f"--resume {wanted}, and output {config.output} holds a run of its own",
-                "a new folder to go on in",
+                f"--resume {path}, and output {config.output} holds a run of its own",
+                "a new folder to resume in",
                 "choose another --output",
             )
-    elif later := [path.name for path in own.glob("step-*") if path.name > found.folder.name]:
+    elif later := [other.name for other in run_folder.glob("step-*") if other.name > requested.folder.name]:
         raise ConfigError(
-            f"--resume {wanted}, and the run has come as far as {max(later)}",
+            f"--resume {path}, and the run has come as far as {max(later)}",
             "a new folder for going back, so that nothing is lost",
             "choose another --output",
         )
-    return found
+    return requested
 
 
-def check_data(found: Checkpoint, job: PreparedRun) -> None:
-    """Whether the rows are those that the run began with.
-
-    Raises:
-        ConfigError: they are not, and allow_changes does not say that they may be others.
-    """
-    digests = job.digests()
-    changed = [f"other {what}" for what, digest in found.state["data"].items() if digests[what] != digest]
-    _refuse(found, changed, job.config)
-
-
-def check_step(found: Checkpoint, config: Config, processes: int) -> None:
-    """Whether a step has as many rows as before.
+def check_data(saved: Checkpoint, prepared: PreparedRun) -> None:
+    """Compare the rows with those that the run began with.
 
     Raises:
-        ConfigError: it has not, and allow_changes does not say that it may.
+        ConfigError: they differ, and allow_changes does not permit that.
     """
-    batch, before = config.batch, found.state["rows_per_step"]
+    digests = prepared.digests()
+    changes = [f"other {name}" for name, digest in saved.state["data"].items() if digests[name] != digest]
+    _refuse(saved, changes, prepared.config)
+
+
+def check_rows_per_step(saved: Checkpoint, config: Config, processes: int) -> None:
+    """Compare the number of rows per step with the one before.
+
+    Raises:
+        ConfigError: they differ, and allow_changes does not permit that.
+    """
+    batch, before = config.batch, saved.state["rows_per_step"]
     now = batch.rows_per_step(processes)
     if now != before:
         product = f"batch.size {batch.size} x batch.accumulate {batch.accumulate} x {processes} processes"
-        _refuse(found, [f"rows a step {before} -> {now} ({product})"], config)
+        _refuse(saved, [f"rows per step {before} -> {now} ({product})"], config)
 
 
-def _refuse(found: Checkpoint, changes: Sequence[str], config: Config) -> None:
+def _refuse(saved: Checkpoint, changes: Sequence[str], config: Config) -> None:
     if changes and config.allow_changes:
         if is_main_process():
-            log("warning: going on with changes: " + "; ".join(changes))
+            log("warning: resuming with changes: " + "; ".join(changes))
     elif changes:
         raise ConfigError(
-            f"{found.folder} is of a run with other settings or data: " + "; ".join(changes),
+            f"{saved.folder} is of a run with other settings or data: " + "; ".join(changes),
             "what the run began with",
-            "undo the change, choose another --output for a new run, or --allow_changes to go on all the same",
+            "undo the change, choose another --output for a new run, or --allow_changes to resume all the same",
         )
 
 
-def peak(found: Checkpoint | None, config: Config, processes: int) -> float:
-    """The peak learning rate: the one in force, unless the settings that it comes from have changed.
+def peak_lr(saved: Checkpoint | None, config: Config, processes: int) -> float:
+    """Return the peak learning rate: the one in force, unless the settings that it comes from have changed.
 
     With another number of processes it stays what it was, whatever lr_scaling would make of them.
     """
-    if found:
-        before = Config.model_validate(found.state["config"]).training
+    if saved:
+        before = Config.model_validate(saved.state["config"]).training
         if (before.learning_rate, before.lr_scaling) == (config.training.learning_rate, config.training.lr_scaling):
-            return float(found.state["progress"]["peak"])
+            return float(saved.state["progress"]["peak"])
     return scaled_lr(config.training, processes)

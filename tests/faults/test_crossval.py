@@ -65,7 +65,7 @@ def test_killed_in_a_fold(job: Made, whole: LaunchedRun) -> None:
         kills += 1
     assert not (fold.folder / "metrics.json").exists()
     assert run.start().wait() == [0], run.told()
-    assert "going on after step" in run.told()
+    assert "resuming after step" in run.told()
     assert kills == 8
     assert times(run, (0, 1)) == before
     assert results(run) == results(whole)
@@ -85,7 +85,7 @@ def test_a_signal_in_a_fold(job: Made, whole: LaunchedRun) -> None:
     run.start().until('"step": 10,', run.folder / "fold-1" / "metrics.jsonl")
     os.kill(run.ranks[0].pid, signal.SIGTERM)
     assert run.wait(20) == [143]
-    assert "to go on:\naccel-clf cv " in run.told()
+    assert "to resume:\naccel-clf cv " in run.told()
     assert run.start().wait() == [0], run.told()
     assert "fold 0," not in run.told()
     assert results(run) == results(whole)

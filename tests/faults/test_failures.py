@@ -98,7 +98,7 @@ def test_the_launcher_starts_it_again(tmp_path: Path, settings: list[object]) ->
         time.sleep(0.01)
     os.kill(int(_children(launched.pid).read_text().split()[-1]), signal.SIGKILL)
     assert launched.wait(120) == 0, (tmp_path / "said").read_text()
-    assert "going on after step" in (tmp_path / "said").read_text()
+    assert "resuming after step" in (tmp_path / "said").read_text()
     whole = LaunchedRun(
         [*settings, "--batch.size", 8, "--training.learning_rate", 1e-3], tmp_path / "whole", processes=2
     )
@@ -204,7 +204,7 @@ def test_a_full_disk(settings: list[object], small_disk: Path, tmp_path: Path) -
     assert not damaged
     filler.unlink()
     assert run.start().wait() == [0], run.told()
-    assert f"going on after step {found.step}," in run.told()
+    assert f"resuming after step {found.step}," in run.told()
     whole = LaunchedRun(run.arguments[:-2], tmp_path / "whole")
     assert whole.start().wait() == [0]
     assert run.outcome() == whole.outcome()

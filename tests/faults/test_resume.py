@@ -104,7 +104,7 @@ CHANGES: list[tuple[Settings, str]] = [
     ({"training": {"learning_rate": 0.01}}, "training.learning_rate 0.001 -> 0.01"),
     ({"data": {"max_length": 32}}, "data.max_length 64 -> 32"),
     ({"evaluation": {"metric": "macro_f1"}}, "evaluation.metric accuracy -> macro_f1"),
-    ({"batch": {"size": 8}}, "rows a step 16 -> 8"),
+    ({"batch": {"size": 8}}, "rows per step 16 -> 8"),
 ]
 
 
@@ -119,7 +119,7 @@ def test_changed_settings_are_refused(
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     capsys.readouterr()
     go(settings, tmp_path / "run", {**changes, "allow_changes": True})
-    assert f"warning: going on with changes: {told}" in capsys.readouterr().err
+    assert f"warning: resuming with changes: {told}" in capsys.readouterr().err
 
 
 def test_changed_rows_and_labels_are_refused(settings: Settings, tmp_path: Path, taken: Any, reviews: Path) -> None:
@@ -157,7 +157,7 @@ def test_two_processes_go_on_as_one(tmp_path: Path, reviews: Path) -> None:
     moved.wait()
     one = LaunchedRun([*arguments, "--batch.size", 16], tmp_path / "moved")
     assert one.start().wait() == [0], one.told()
-    assert "going on after step" in one.told()
+    assert "resuming after step" in one.told()
     one_by_one = zip(lines(tmp_path / "two", "train"), lines(tmp_path / "moved", "train"), strict=True)
     for line, other in one_by_one:
         assert other["loss"] == pytest.approx(line["loss"], rel=1e-5)
@@ -214,7 +214,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(
     go(two, tmp_path / "run")
     told = capsys.readouterr().err
     assert "optimizer.safetensors is not what was written; the one before is taken" in told
-    assert "going on after step 8," in told
+    assert "resuming after step 8," in told
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 

@@ -53,9 +53,17 @@ class Case:
         prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
         rows = TrainingRows(self.tokens, self.labels, self.ids, "padded", self.tokenizer.pad_token_id)
         fit(
-            prepared, optimizer, rows, config, strategy, progress=TrainState(config.training.learning_rate),
-            measure=None, keep=lambda: None, save=lambda: None, record=lambda line: None,
-        )  # fmt: skip
+            prepared,
+            optimizer,
+            rows,
+            config,
+            strategy,
+            state=TrainState(config.training.learning_rate),
+            evaluate=None,
+            save_best=lambda: None,
+            save_checkpoint=lambda: None,
+            log_metrics=lambda line: None,
+        )
         return model
 
 

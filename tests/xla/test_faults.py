@@ -82,7 +82,7 @@ def test_killed_five_times(start: StartRun, whole: Path, tmp_path: Path) -> None
             os.killpg(process.pid, signal.SIGKILL)
         assert process.wait(30) == -signal.SIGKILL, told(output)
     assert start(output).wait(300) == 0, told(output)
-    assert "going on after step" in told(output)
+    assert "resuming after step" in told(output)
     assert outcome(output) | {"metrics": None} == outcome(whole) | {"metrics": None}
     ends = [outcome(run)["metrics"]["training"] for run in (output, whole)]
     assert ends[0] == ends[1]
@@ -106,7 +106,7 @@ def test_a_signal(start: StartRun, whole: Path, tmp_path: Path, request: pytest.
     assert not damaged
     *_, stopped, to_go_on, last = told(output).splitlines()
     assert f"stopped after step {found.step}, whose state is saved" in stopped
-    assert to_go_on == "to go on:"
+    assert to_go_on == "to resume:"
     assert ("accelerate.commands.launch --config_file" in last) == launched
     assert last.startswith("ACCEL_CLF_VIRTUAL_CORES=8 " if launched else "accel-clf train --model.name")
     assert start(output, launched).wait(300) == 0, told(output)

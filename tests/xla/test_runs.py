@@ -107,7 +107,7 @@ def test_every_row_is_measured_once(eight: tuple[Path, str], one: Path) -> None:
 def test_as_many_programs_as_announced(eight: tuple[Path, str]) -> None:
     run, said = eight
     hardware = metrics(run)["hardware"]
-    assert f"{hardware['programs_announced']} programs, " in said
+    assert f"{hardware['programs_announced']} graphs, " in said
     assert hardware["programs_compiled"] <= hardware["programs_announced"]
     assert "warning" not in said
 

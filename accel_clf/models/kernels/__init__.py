@@ -4,5 +4,5 @@ dropout          dropout that a CPU need not wait for
 embedding_grad   gradients of embeddings on a CPU: only the rows that a step reads
 attention        attention within each document of a packed batch
 first_token      the last layer at each document's first token only
-fused_inference  a packed encoder for a CPU, of fewer operations, that only predicts
+fused_inference  a packed encoder for a CPU, of fewer operations, for inference only
 """

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,10 +11,17 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from accel_clf.models.kernels.dropout import DropoutMask
 
-SCORES_TOGETHER = 1 << 16  # of a head
+SCORES_PER_GROUP = 1 << 16  # attention scores of a head that fit a processor's cache
 
 
-def _attention(
+class LengthGroup(NamedTuple):
+    """Neighbouring documents of one length: their tokens in the row, and how many documents they are."""
+
+    tokens: slice
+    documents: int
+
+
+def packed_attention(
     module: nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -27,34 +34,34 @@ def _attention(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention within each document, in the form in which transformers asks for it.
+    """Compute attention within each document, with the signature of transformers' attention functions.
 
     Args:
         query, key, value: [1, heads, tokens, size].
         lengths: tokens of each document.
-        starts: of each document, int64 [documents].
+        starts: each document's first position among the tokens, int64 [documents].
 
     Returns:
         [1, tokens, heads, size].
     """
     if query.device.type != "cpu":
-        return _attend_nested(query, key, value, lengths, starts, scaling, dropout), None
+        return nested_attention(query, key, value, lengths, starts, scaling, dropout), None
     if dropout:
-        attended: torch.Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
+        attended: torch.Tensor = GroupedAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, lengths, scaling, dropout
         )
         return attended, None
     groups, heads, size = length_groups(lengths), query.shape[1], query.shape[3]
-    sizes = [documents.stop - documents.start for documents, _ in groups]
-    apart = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
-    found = []
-    for (_, count), *group in zip(groups, *apart, strict=True):
-        q, k, v = (tensor.view(heads, count, -1, size).transpose(0, 1) for tensor in group)
-        found.append(scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1))
-    return torch.cat(found)[None], None
+    sizes = [group.tokens.stop - group.tokens.start for group in groups]
+    parts = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
+    outputs = []
+    for group, *tensors in zip(groups, *parts, strict=True):
+        q, k, v = (tensor.view(heads, group.documents, -1, size).transpose(0, 1) for tensor in tensors)
+        outputs.append(scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None], None
 
 
-def _attend_nested(
+def nested_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -63,7 +70,7 @@ def _attend_nested(
     scaling: float,
     dropout: float,
 ) -> torch.Tensor:
-    """By torch's nested tensors, which take the device's kernel for sequences of unequal lengths, dropout included."""
+    """Compute `packed_attention` by torch's nested tensors, and so by the device's kernel for unequal lengths."""
     ends = torch.nn.functional.pad(starts, (0, 1), value=query.shape[2])
     q, k, v = (
         torch.nested.nested_tensor_from_jagged(
@@ -76,11 +83,11 @@ def _attend_nested(
     return attended[None]
 
 
-class _Attend(torch.autograd.Function):
-    """Attention with dropout on a CPU, where torch has no kernel of its own for it.
+class GroupedAttention(torch.autograd.Function):
+    """Attention with dropout on a CPU, for which torch has no kernel of its own.
 
-    One group of documents after another, so that what belongs together stays in the processor's cache; gradients are
-    written where they belong, without a tensor of zeros for each.
+    One group of documents after another, so that what is used together stays in the processor's cache; gradients are
+    written in place, without a tensor of zeros for each group.
     """
 
     @staticmethod
@@ -89,65 +96,65 @@ class _Attend(torch.autograd.Function):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        lengths: Sequence[int],
+        lengths: tuple[int, ...],
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        keep, groups = DropoutMask(dropout), length_groups(lengths)
+        dropout_mask, groups = DropoutMask(dropout), length_groups(lengths)
         attended = torch.empty_like(query.transpose(1, 2))
-        kept = []
+        saved = []
         for group in groups:
-            scores = _bmm(_of(query, *group), _of(key, *group).transpose(1, 2), scaling)
-            weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast takes in float32
-            mask = keep.mask(tuple(weights.shape))
-            kept += [weights, mask]
+            scores = _bmm(_take(query, group), _take(key, group).transpose(1, 2), scaling)
+            weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast computes in float32
+            mask = dropout_mask.draw(tuple(weights.shape))
+            saved += [weights, mask]
             kept_weights = mask.to(weights.dtype).mul_(weights)
-            _put(attended.transpose(1, 2), *group, _bmm(kept_weights, _of(value, *group), keep.scale))
-        ctx.save_for_backward(query, key, value, *kept)
-        ctx.groups, ctx.scaling, ctx.scale = groups, scaling, keep.scale
+            _put(attended.transpose(1, 2), group, _bmm(kept_weights, _take(value, group), dropout_mask.scale))
+        ctx.save_for_backward(query, key, value, *saved)
+        ctx.groups, ctx.scaling, ctx.scale = groups, scaling, dropout_mask.scale
         return attended
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, *kept = ctx.saved_tensors
-        groups: list[tuple[slice, int]] = ctx.groups
-        of_query, of_key, of_value = (
+        query, key, value, *saved = ctx.saved_tensors
+        groups: list[LengthGroup] = ctx.groups
+        grad_query, grad_key, grad_value = (
             torch.empty_like(tensor.transpose(1, 2)).transpose(1, 2) for tensor in (query, key, value)
         )
         gradient = gradient.transpose(1, 2)
-        for group, weights, mask in zip(groups, kept[::2], kept[1::2], strict=True):
-            given, mask = _of(gradient, *group), mask.to(weights.dtype)
-            of_weights = _bmm(given, _of(value, *group).transpose(1, 2), ctx.scale).mul_(mask)
-            _put(of_value, *group, _bmm(mask.mul_(weights).transpose(1, 2), given, ctx.scale))
-            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            _put(of_query, *group, _bmm(of_scores, _of(key, *group), ctx.scaling))
-            _put(of_key, *group, _bmm(of_scores.transpose(1, 2), _of(query, *group), ctx.scaling))
-        return of_query, of_key, of_value, None, None, None
+        for group, weights, mask in zip(groups, saved[::2], saved[1::2], strict=True):
+            grad_output, mask = _take(gradient, group), mask.to(weights.dtype)
+            grad_weights = _bmm(grad_output, _take(value, group).transpose(1, 2), ctx.scale).mul_(mask)
+            _put(grad_value, group, _bmm(mask.mul_(weights).transpose(1, 2), grad_output, ctx.scale))
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            _put(grad_query, group, _bmm(grad_scores, _take(key, group), ctx.scaling))
+            _put(grad_key, group, _bmm(grad_scores.transpose(1, 2), _take(query, group), ctx.scaling))
+        return grad_query, grad_key, grad_value, None, None, None
 
 
-@lru_cache(maxsize=4)  # all layers of a batch ask
-def length_groups(lengths: tuple[int, ...]) -> list[tuple[slice, int]]:
-    """Neighbours of one length, as many as fit a processor's cache: their tokens, and how many they are."""
-    found, start = [], 0
-    for length, same in groupby(lengths):
-        left, most = len(list(same)), max(1, SCORES_TOGETHER // length**2)
-        while left:
-            count = min(left, most)
-            found.append((slice(start, start + count * length), count))
-            start, left = start + count * length, left - count
-    return found
+@lru_cache(maxsize=4)  # all layers of a batch ask for the same
+def length_groups(lengths: tuple[int, ...]) -> list[LengthGroup]:
+    """Group neighbouring documents of one length, as many as fit a processor's cache."""
+    groups, start = [], 0
+    for length, documents in groupby(lengths):
+        remaining, limit = len(list(documents)), max(1, SCORES_PER_GROUP // length**2)
+        while remaining:
+            count = min(remaining, limit)
+            groups.append(LengthGroup(slice(start, start + count * length), count))
+            start, remaining = start + count * length, remaining - count
+    return groups
 
 
-def _of(tensor: torch.Tensor, documents: slice, count: int) -> torch.Tensor:
-    """A group's part of [1, heads, tokens, size]: [heads * count, length, size]."""
-    part = tensor[0, :, documents]
-    return part.reshape(count * part.shape[0], -1, part.shape[2])
+def _take(tensor: torch.Tensor, group: LengthGroup) -> torch.Tensor:
+    """Take a group's part of [1, heads, tokens, size]: [heads * documents, length, size]."""
+    part = tensor[0, :, group.tokens]
+    return part.reshape(group.documents * part.shape[0], -1, part.shape[2])
 
 
-def _put(target: torch.Tensor, documents: slice, _: int, part: torch.Tensor) -> None:
-    """The way back."""
-    target[0, :, documents] = part.reshape(target.shape[1], -1, part.shape[2])
+def _put(target: torch.Tensor, group: LengthGroup, part: torch.Tensor) -> None:
+    """Write a group's part back."""
+    target[0, :, group.tokens] = part.reshape(target.shape[1], -1, part.shape[2])
 
 
-def _bmm(one: torch.Tensor, other: torch.Tensor, factor: float) -> torch.Tensor:
-    return torch.baddbmm(one.new_empty(()), one, other, beta=0, alpha=factor)
+def _bmm(left: torch.Tensor, right: torch.Tensor, factor: float) -> torch.Tensor:
+    return torch.baddbmm(left.new_empty(()), left, right, beta=0, alpha=factor)

@@ -1,7 +1,7 @@
-"""An embedding's gradient on a CPU: the rows that a step's tokens have, in a table of zeros that stays.
+"""An embedding's gradient on a CPU: only the rows of a step's tokens, in a table of zeros that is kept.
 
-torch makes a new table at every step, as large as the embedding. Where a vocabulary of 250,000 stands before an encoder
-as small as MiniLM, that is a tenth of the step.
+torch makes a new table at every step, as large as the embedding. With a vocabulary of 250,000 and an encoder as small
+as MiniLM, that is a tenth of the step.
 """
 
 from typing import cast
@@ -9,14 +9,14 @@ from typing import cast
 import torch
 from torch import nn
 
-LARGE = 1 << 20  # elements, from which on it pays
+LARGE = 1 << 20  # elements from which on it pays
 
 
 class SparseEmbeddingGrad:
-    """Takes the sparse gradients of a model's embeddings, and gives the optimizer dense ones with the same bits.
+    """Turns the sparse gradients of a model's large embeddings into dense ones with the same bits.
 
     Args:
-        model: its large embeddings are told, in place, to have sparse gradients.
+        model: its large embeddings get sparse gradients, in place.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,20 +27,20 @@ class SparseEmbeddingGrad:
                 if weight.requires_grad and weight.numel() >= LARGE:
                     module.sparse = True
                     self.tables[weight] = torch.zeros_like(weight)
-        self.rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.touched: list[tuple[torch.Tensor, torch.Tensor]] = []  # tables, and their rows that are not zero
 
     def fill(self) -> None:
-        """Before gradients are clipped: make those of this step's backward dense."""
+        """Make this step's gradients dense; to be called before they are clipped."""
         for weight, table in self.tables.items():
             if weight.grad is not None and weight.grad.is_sparse:
-                # Not coalesced: one row after another, as torch adds them up in a dense gradient.
+                # Not coalesced: one row after another, in the order in which torch adds up a dense gradient.
                 rows = weight.grad._indices()[0]
                 table.index_add_(0, rows, weight.grad._values())
-                self.rows.append((table, rows))
+                self.touched.append((table, rows))
                 weight.grad = table
 
     def clear(self) -> None:
-        """After the optimizer's step: zeros again."""
-        for table, rows in self.rows:
+        """Zero what this step has touched; to be called after the optimizer's step."""
+        for table, rows in self.touched:
             table.index_fill_(0, rows, 0)
-        self.rows.clear()
+        self.touched.clear()

@@ -1,4 +1,4 @@
-"""The last layer at each document's first token, which is all that a head reads."""
+"""The last layer at each document's first token, which is all that a classification head reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,73 +6,79 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel_clf.models.families import Projections, can_pack, is_distilberts, projections_of, stack_of
-
-
-def read_as_they_are(model: nn.Module) -> tuple[nn.Module, ...]:
-    """Linear layers of a model that are never called, since their weights are read: nothing may replace them."""
-    if not can_pack(model):
-        return ()
-    last = stack_of(model).layer[-1]
-    return projections_of(last)[2:] if isinstance(last.forward, ClsOnlyLayer) else ()
+from accel_clf.models.families import Family, Projections, family_of
 
 
 class ClsOnlyLayer:
-    """A layer's answers at each document's first token: [1, tokens, width] to [documents, 1, width]."""
+    """A layer's forward at each document's first token: [1, tokens, width] to [documents, 1, width].
 
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
+    Args:
+        layer: the last one of an encoder.
+        family: the encoder's.
+    """
+
+    def __init__(self, layer: Any, family: Family) -> None:
+        self.layer, self.family = layer, family
 
     def __call__(
         self, hidden: torch.Tensor, *_: Any, lengths: Sequence[int], starts: torch.Tensor, **__: Any
     ) -> torch.Tensor:
-        layer, first = self.layer, hidden[:, starts]
-        projections = projections_of(layer)
-        asked = projections.query(first)
-        # By bf16 a CPU makes and keeps a kernel for each shape: few in training, but a server's memory would grow.
-        kind = asked.dtype if torch.is_grad_enabled() else torch.float32
+        first = hidden[:, starts]
+        projections = self.family.projections(self.layer)
+        query = projections.query(first)
+        # In bf16 a CPU makes and keeps a kernel for each shape: few in training, but a server's memory would grow.
+        dtype = query.dtype if torch.is_grad_enabled() else torch.float32
         with torch.autocast(hidden.device.type, enabled=False):
-            read = cls_attention(projections, hidden.to(kind), asked.to(kind), lengths, starts).to(asked.dtype)
-        if is_distilberts(layer):
-            attended = layer.sa_layer_norm(layer.attention.out_lin(read) + first)
-            answered: torch.Tensor = layer.output_layer_norm(layer.ffn(attended) + attended)
-        else:
-            answered = layer.feed_forward_chunk(layer.attention.output(read, first))
-        return answered.transpose(0, 1)
+            attended = cls_attention(projections, hidden.to(dtype), query.to(dtype), lengths, starts).to(query.dtype)
+        return self.family.finish(self.layer, attended, first).transpose(0, 1)
 
 
 def cls_attention(
-    layer: Projections, hidden: torch.Tensor, asked: torch.Tensor, lengths: Sequence[int], starts: torch.Tensor
+    layer: Projections, hidden: torch.Tensor, query: torch.Tensor, lengths: Sequence[int], starts: torch.Tensor
 ) -> torch.Tensor:
-    """What first tokens, by their queries [1, documents, width], take from their own documents' tokens.
+    """Let each document's first token attend to its document: [1, documents, width].
 
-    Of one type, as is what it returns: [1, documents, width].
+    With one query per document, no token needs a key or a value of its own: q (K h + b) = (q K) h + q b, and a mean of
+    V h + b is V and b applied to the mean of h. What remains are two small products over a grid of documents.
 
-    With one query a document, no token needs a key or a value of its own: q (K h + b) = (q K) h + q b, and a mean of
-    V h + b is V and b applied to the mean of h. What is left are two small products, of documents below each other.
+    Args:
+        layer: the projections.
+        hidden: the layer's input, [1, tokens, width].
+        query: of the first tokens, [1, documents, width], of the same dtype.
+        lengths: tokens of each document.
+        starts: each document's first position among the tokens, int64 [documents].
     """
     size, tokens = layer.attention.attention_head_size, hidden.shape[1]
-    asked = asked[0].view(len(lengths), -1, size).transpose(0, 1)  # [heads, documents, size]
+    query = query[0].view(len(lengths), -1, size).transpose(0, 1)  # [heads, documents, size]
     keys, keys_bias, values, values_bias = (
-        parameter.to(asked.dtype).view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
+        parameter.to(query.dtype).view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
         for linear in (layer.key, layer.value)
         for parameter in (linear.weight, linear.bias)
     )
     counts = torch.nn.functional.pad(starts[1:], (0, 1), value=tokens) - starts
     document = torch.repeat_interleave(counts, output_size=tokens)
-    places = torch.arange(tokens, device=hidden.device)
+    positions = torch.arange(tokens, device=hidden.device)
     longest = max(lengths)
     states = hidden[0]
     grid = states.new_zeros(len(lengths), longest, states.shape[1]).index_put(
-        (document, places - starts[document]), states
+        (document, positions - starts[document]), states
     )
-    scores = torch.bmm(torch.bmm(asked, keys).transpose(0, 1), grid.transpose(1, 2))  # [documents, heads, longest]
-    scores = (scores + (asked * keys_bias[:, None]).sum(dim=-1).t()[..., None]) * layer.attention.scaling
-    beyond = places[:longest] >= counts[:, None, None]
-    weights = torch.softmax(scores.masked_fill(beyond, float("-inf")), dim=-1)
+    scores = torch.bmm(torch.bmm(query, keys).transpose(0, 1), grid.transpose(1, 2))  # [documents, heads, longest]
+    scores = (scores + (query * keys_bias[:, None]).sum(dim=-1).t()[..., None]) * layer.attention.scaling
+    is_beyond = positions[:longest] >= counts[:, None, None]
+    weights = torch.softmax(scores.masked_fill(is_beyond, float("-inf")), dim=-1)
     weights = layer.attention.dropout(weights)
     mean = torch.bmm(weights, grid).transpose(0, 1)  # [heads, documents, width]
-    taken: torch.Tensor = (
+    attended: torch.Tensor = (
         torch.bmm(mean, values.transpose(1, 2)) + weights.sum(dim=-1).t()[..., None] * values_bias[:, None]
     )
-    return taken.transpose(0, 1).flatten(1)[None]
+    return attended.transpose(0, 1).flatten(1)[None]
+
+
+def directly_read_linears(model: nn.Module) -> tuple[nn.Module, ...]:
+    """Return the linear layers whose weights are read and that are never called: nothing may replace them."""
+    family = family_of(model)
+    if family is None:
+        return ()
+    last = family.layers(model)[-1]
+    return family.projections(last)[2:] if isinstance(last.forward, ClsOnlyLayer) else ()

@@ -1,10 +1,10 @@
 """Training by Accelerate on XLA cores, around what accelerate 1.15 is known to get wrong there.
 
-Its loader loses the end of an epoch and its `gather_for_metrics` the repeated rows: `loop` counts batches and
-`evaluation` rows by itself. Its optimizer reduces at every call: it is called once a step. Its bf16 rounds the weights:
-`cores` autocasts instead. It starts each core with weights of its own: here they are broadcast, and checked. It empties
-the environment for a moment while it is made, where other threads read it: some cores would take themselves for a
-TPU's, some runs would end in a crash. So nobody else moves then.
+Its loader loses the end of an epoch and its `gather_for_metrics` the repeated rows: `training` counts batches and
+`inference.forward` rows by itself. Its optimizer reduces at every call: it is called once per step. Its bf16 rounds the
+weights: `base` autocasts instead. It starts each core with weights of its own: here they are broadcast and compared.
+It empties the environment for a moment while it is created, where other threads read it: some cores would take
+themselves for a TPU's, some runs would end in a crash. So one core at a time creates it, while all others wait.
 """
 
 from collections.abc import Iterable
@@ -27,11 +27,11 @@ BROADCAST = CompiledGraph("broadcast")
 class AccelerateXlaStrategy(XlaStrategyBase):
     """One core under an Accelerator."""
 
-    way = "Accelerate"
+    library = "Accelerate"
 
     def __init__(self, precision: str) -> None:
         super().__init__(precision)
-        self.own_programs = (BROADCAST,) if self.processes > 1 else ()
+        self.extra_graphs = (BROADCAST,) if self.processes > 1 else ()
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = in_turn(lambda: Accelerator(mixed_precision="no"))
         assert self.accelerator.num_processes == self.processes
@@ -50,7 +50,7 @@ class AccelerateXlaStrategy(XlaStrategyBase):
         return make_loader(batches, collate, self.device)
 
     def backward(self, loss: torch.Tensor, rows: int) -> None:
-        self.accelerator.backward(loss * self._share(rows))
+        self.accelerator.backward(loss * self._loss_scale(rows))
 
     def _step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         # Both reduce, unless it has been done in this step.

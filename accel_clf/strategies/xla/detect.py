@@ -1,32 +1,34 @@
 """Which XLA cores there are, or are asked for. Imports no torch."""
 
 import os
+from glob import glob
+from importlib.util import find_spec
+from pathlib import Path
 
 from accel_clf.core.errors import ConfigError
 
-# Otherwise a factor that happens to be 0 or 1 is a part of the program, and makes it another one. torch_xla reads this
+# Otherwise a factor that happens to be 0 or 1 is a part of the graph, and makes it another one. torch_xla reads this
 # when it is imported, which `accelerate launch` does in each core's process before anything of ours: they inherit it.
 os.environ.setdefault("XLA_NO_SPECIAL_SCALARS", "1")
 
 VIRTUAL_CORES_VARIABLE = "ACCEL_CLF_VIRTUAL_CORES"
+GOOGLE, TPU_CHIPS = "0x1ae0", {"0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}  # PCI ids, v2 to v7
 
 
 def requested_cores() -> int | None:
-    """How many virtual cores the environment asks for.
+    """Return how many virtual cores the environment asks for; None for none.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: it names no number.
     """
-    given = os.environ.get(VIRTUAL_CORES_VARIABLE)
-    if given and (not given.isdecimal() or int(given) < 1):
-        raise ConfigError(f"{VIRTUAL_CORES_VARIABLE} is {given!r}", "a number of cores", f"{VIRTUAL_CORES_VARIABLE}=8")
-    return int(given) if given else None
+    value = os.environ.get(VIRTUAL_CORES_VARIABLE)
+    if value and (not value.isdecimal() or int(value) < 1):
+        raise ConfigError(f"{VIRTUAL_CORES_VARIABLE} is {value!r}", "a number of cores", f"{VIRTUAL_CORES_VARIABLE}=8")
+    return int(value) if value else None
 
 
 def require_torch_xla() -> None:
-    """Raise where torch_xla is missing."""
-    from importlib.util import find_spec
-
+    """Raise ConfigError where torch_xla is missing."""
     if find_spec("torch_xla") is None:
         raise ConfigError(
             "torch_xla is not installed here",
@@ -36,12 +38,9 @@ def require_torch_xla() -> None:
 
 
 def tpu_chips() -> int:
-    """TPU chips on this machine's PCI bus."""
-    from glob import glob
-    from pathlib import Path
-
-    google, chips = "0x1ae0", {"0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}  # v2 to v7
-    found = 0
+    """Count the TPU chips on this machine's PCI bus."""
+    count = 0
     for vendor in map(Path, glob("/sys/bus/pci/devices/*/vendor")):
-        found += vendor.read_text().strip() == google and (vendor.parent / "device").read_text().strip() in chips
-    return found
+        is_google = vendor.read_text().strip() == GOOGLE
+        count += is_google and (vendor.parent / "device").read_text().strip() in TPU_CHIPS
+    return count

@@ -11,57 +11,62 @@ from accel_clf.core.cache import cache_folder
 from accel_clf.strategies.base import CompiledGraph
 
 
-def keep_programs() -> None:
-    """Keep compiled programs between runs, where the library can write them down. Before the first program."""
+def keep_graphs() -> None:
+    """Keep compiled graphs between runs, where the library can save them; before the first one is compiled."""
     if xr.device_type() == "TPU" and "XLA_PERSISTENT_CACHE_PATH" not in os.environ:
         folder = cache_folder() / "xla"
         folder.mkdir(parents=True, exist_ok=True)
         xr.initialize_cache(str(folder), readonly=False)
 
 
-def compiled() -> int:
-    """Programs that this process has compiled so far."""
+def count_compilations() -> int:
+    """Return how many graphs this process has compiled so far."""
     data: Any = met.metric_data("CompileTime")
     return int(data[0]) if data else 0
 
 
-class GraphTracker:
-    """Programs announced and compiled.
-
-    XLA compiles a program for each shape and each kind of step. How many there will be is known before the first step;
-    one more means that something changes its shape: on a TPU that is minutes of compiling, again and again.
-    """
-
-    def __init__(self) -> None:
-        self.announced: set[CompiledGraph] = set()
-        self.seen: set[CompiledGraph] = set()
-        self.before = self.start = compiled()
-
-    def ran(self, program: CompiledGraph) -> str | None:
-        """To be called after each program; a warning, if it was one too many."""
-        now = compiled()
-        new, self.before = now - self.before, now
-        fresh = program not in self.seen
-        self.seen.add(program)
-        if new > fresh:
-            return f"{new} programs compiled for {program}, {'not one' if fresh else 'which was compiled already'}"
-        if new and self.announced and program not in self.announced:
-            return f"a program compiled for {program}, which was not announced"
-        return None
-
-
-def _reductions() -> int:
-    """All-reduces in place, which is how gradients are reduced, of each core of this process."""
+def count_reductions() -> int:
+    """Return how many all-reduces in place, which reduce gradients, each core of this process has run."""
     return int(met.counter_value("xla::AllReduceInPlace") or 0) // int(xr.addressable_device_count())
 
 
-def _keep_mask(*_: Any, **__: Any) -> bool:
-    """Whether a mask can be left out: never, so that nobody has to look.
+class GraphTracker:
+    """Graphs registered and compiled.
 
-    transformers looks whether a batch has any padding. The device would have to answer before the host goes on, in
-    every step, and batches with and without padding would get different programs.
+    XLA compiles a graph for each shape and each kind of step. How many there will be is known before the first step;
+    one more means that something changes its shape: on a TPU that is minutes of compiling, again and again.
+
+    Attributes:
+        registered: that a run will need.
+        seen: that have run.
+        at_start: compilations before the run.
+    """
+
+    def __init__(self) -> None:
+        self.registered: set[CompiledGraph] = set()
+        self.seen: set[CompiledGraph] = set()
+        self.at_start = self._compilations = count_compilations()
+
+    def track(self, graph: CompiledGraph) -> str | None:
+        """Note that a graph has run; return a warning if one too many was compiled for it."""
+        compilations = count_compilations()
+        new, self._compilations = compilations - self._compilations, compilations
+        is_first = graph not in self.seen
+        self.seen.add(graph)
+        if new > is_first:
+            return f"{new} graphs compiled for {graph}, {'not one' if is_first else 'which was compiled already'}"
+        if new and self.registered and graph not in self.registered:
+            return f"a graph compiled for {graph}, which was not announced"
+        return None
+
+
+def _never_skip_mask(*_: Any, **__: Any) -> bool:
+    """Replace transformers' check whether a batch has any padding, so that its mask can be skipped.
+
+    The device would have to answer before the host continues, in every step, and batches with and without padding would
+    get different graphs.
     """
     return False
 
 
-masking_utils._ignore_bidirectional_mask_sdpa = _keep_mask
+masking_utils._ignore_bidirectional_mask_sdpa = _never_skip_mask

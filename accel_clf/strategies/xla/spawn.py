@@ -16,6 +16,13 @@ from accel_clf.core.errors import CoreFailedError, Interrupted, UserError
 from accel_clf.core.exit_codes import FAILED
 from accel_clf.core.signals import exit_when_parent_dies
 
+T = TypeVar("T")
+_forked_work: list[tuple[Callable[[], Any], int]] = []  # what the cores will run, and their parent's process id
+_failing = threading.Lock()
+core_lock = threading.Lock()  # held by one core of this process at a time
+_barriers: dict[int, threading.Barrier] = {}  # by process id: a process may have been forked from one with cores
+_made_once: list[Any] = []
+
 
 def spawn(work: Callable[[], Any]) -> None:
     """Run `work` on every core of this machine, with what this process has in memory.
@@ -24,32 +31,23 @@ def spawn(work: Callable[[], Any]) -> None:
         CoreFailedError: a core has failed, and has said why.
     """
     # By fork: rows, tokens and weights are in memory already, once. Arguments would be pickled, and copied.
-    _forked.append((work, os.getpid()))
+    _forked_work.append((work, os.getpid()))
     try:
-        xmp.spawn(_on_core, args=(), start_method="fork")
+        xmp.spawn(_run_on_core, args=(), start_method="fork")
     except BrokenProcessPool:
         raise CoreFailedError("a process with XLA cores has ended before its work was done") from None
     finally:
-        _forked.clear()
+        _forked_work.clear()
 
 
-_forked: list[tuple[Callable[[], Any], int]] = []
-
-
-def _on_core(ordinal: int) -> None:
-    work, parent = _forked[0]
+def _run_on_core(ordinal: int) -> None:
+    work, parent = _forked_work[0]
     exit_when_parent_dies(parent)
-    with suppress(Interrupted):  # which the parent has heard, too
+    with suppress(Interrupted):  # which the parent has received, too
         end_together(work)
 
 
-Result = TypeVar("Result")
-
-
-_failing = threading.Lock()
-
-
-def end_together(work: Callable[[], Result]) -> Result:
+def end_together(work: Callable[[], T]) -> T:
     """Run `work` on one core; where it fails, say why and end the process with its other cores.
 
     They wait in a collective for the one that has failed, where no exception reaches them. A machine's other processes
@@ -57,10 +55,10 @@ def end_together(work: Callable[[], Result]) -> Result:
     """
     try:
         return work()
-    except Interrupted:  # all cores at the same place
+    except Interrupted:  # raised by all cores at the same point
         raise
     except BaseException as error:
-        _failing.acquire()  # for good: one core speaks, the others' complaints follow from its own
+        _failing.acquire()  # for good: one core speaks, the others' errors follow from its own
         try:
             if isinstance(error, UserError) and "--debug" not in sys.argv:
                 print(error, file=sys.stderr)
@@ -69,27 +67,33 @@ def end_together(work: Callable[[], Result]) -> Result:
                 traceback.print_exception(error)
             sys.stdout.flush()
             sys.stderr.flush()
-        finally:  # nobody may be listening any more, which is what it may have failed for
+        finally:  # the stream may be closed, which may be what has failed
             os._exit(error.exit_code if isinstance(error, UserError) else FAILED)
 
 
-_one_at_a_time = threading.Lock()
+def _barrier() -> threading.Barrier:
+    """Return the barrier of the cores of this process."""
+    with core_lock:
+        return _barriers.setdefault(os.getpid(), threading.Barrier(int(xr.addressable_device_count())))
 
 
-_meetings: dict[int, threading.Barrier] = {}
+def in_turn(make: Callable[[], T]) -> T:
+    """Call `make` on one core of this process after the other, while all the rest wait."""
+    barrier = _barrier()
+    barrier.wait()
+    with core_lock:
+        result = make()
+    barrier.wait()
+    return result
 
 
-def _meeting() -> threading.Barrier:
-    """Of the cores of this process, which may have been forked from one with others."""
-    with _one_at_a_time:
-        return _meetings.setdefault(os.getpid(), threading.Barrier(int(xr.addressable_device_count())))
-
-
-def in_turn(make: Callable[[], Result]) -> Result:
-    """What `make` makes: on one core of this process after the other, while all the rest wait."""
-    meeting = _meeting()
-    meeting.wait()
-    with _one_at_a_time:
-        made = make()
-    meeting.wait()
-    return made
+def once(make: Callable[[], T]) -> T:
+    """Call `make` on one core of this process, and return its result on all of them."""
+    barrier = _barrier()
+    if barrier.wait() == 0:
+        _made_once.append(make())
+    barrier.wait()
+    result: T = _made_once[0]
+    if barrier.wait() == 0:
+        _made_once.clear()
+    return result

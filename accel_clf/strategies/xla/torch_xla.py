@@ -1,6 +1,6 @@
 """Training by raw torch_xla: the TPU recipe of the documents, step by step, in the calls of torch_xla 2.9.
 
-What the recipe leaves to chance is settled here: a validation row is not dropped, the last training rows neither.
+What the recipe leaves to chance is settled here: no validation row is dropped, nor the last training rows.
 """
 
 import sys
@@ -18,11 +18,11 @@ from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler
 from accel_clf.strategies.base import OptimizerOf
 from accel_clf.strategies.xla.base import XlaStrategyBase
 
-BATCHES_BETWEEN_RATES = 50
+BATCHES_PER_RATE = 50
 
 
-class _Places(Dataset[BatchSlot]):
-    """All places of the global batches, one after another."""
+class _Slots(Dataset[BatchSlot]):
+    """All slots of the global batches, one after another."""
 
     def __init__(self, batches: GlobalBatchSampler) -> None:
         self.batches = batches
@@ -37,7 +37,7 @@ class _Places(Dataset[BatchSlot]):
 class XlaStrategy(XlaStrategyBase):
     """One core under raw torch_xla."""
 
-    way = "raw torch_xla"
+    library = "raw torch_xla"
 
     def _prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
         # MpModelWrapper and .to(device): the weights were loaded once, before the cores started, and `prepare` has
@@ -46,15 +46,15 @@ class XlaStrategy(XlaStrategyBase):
         return model, optimizer_of(model)
 
     def _load(self, batches: GlobalBatchSampler, collate: Collate) -> Iterator[Batch]:
-        places = _Places(batches)
+        slots = _Slots(batches)
         # DistributedSampler, replicas = world size, rank = ordinal, for training and for validation. The order is
-        # `order`'s, so it does not shuffle; its k-th places on all cores together are the k-th global batch.
+        # data.sampling's, so it does not shuffle; its k-th slots on all cores together are the k-th global batch.
         sampler: DistributedSampler[BatchSlot] = DistributedSampler(
-            places, num_replicas=self.processes, rank=self.process, shuffle=False, drop_last=True
+            slots, num_replicas=self.processes, rank=self.process, shuffle=False, drop_last=True
         )
-        # drop_last: all shapes are equal. Nothing is dropped, since fillers complete the last batch.
+        # drop_last: all shapes are equal. Nothing is dropped, since padding rows complete the last batch.
         loader: DataLoader[BatchSlot] = DataLoader(
-            places,
+            slots,
             batch_size=batches.batch_size // self.processes,
             sampler=sampler,
             collate_fn=collate,
@@ -67,7 +67,7 @@ class XlaStrategy(XlaStrategyBase):
             for number, batch in enumerate(parallel.per_device_loader(self.device), start=1):
                 yield batch
                 tracker.add(loader.batch_size)
-                if self._training and number % BATCHES_BETWEEN_RATES == 0:
+                if self._is_training and number % BATCHES_PER_RATE == 0:
                     print(
                         f"[xla:{self.process}] rate={tracker.rate():.2f} global_rate={tracker.global_rate():.2f} "
                         f"time={time.asctime()}",
@@ -78,7 +78,7 @@ class XlaStrategy(XlaStrategyBase):
             parallel.close()
 
     def backward(self, loss: torch.Tensor, rows: int) -> None:
-        torch.autograd.backward(loss * self._share(rows))
+        torch.autograd.backward(loss * self._loss_scale(rows))
 
     def _step(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> torch.Tensor | None:
         # xm.optimizer_step in its two halves, reduce and step: clipping belongs between them.

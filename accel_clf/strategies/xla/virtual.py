@@ -1,24 +1,23 @@
 """N XLA cores on any CPU, with real collectives: a TPU job can be tested and debugged on a laptop.
 
-XLA's CPU client can pretend to have several devices; torch_xla runs one thread of a process for each. Left alone, such
-cores hang or abort in their first all-reduce (pytorch/xla issues 5005 and 9089). There are five reasons, and `enable`
-removes each:
+XLA's CPU client can pretend to have several devices; torch_xla runs one thread of a process for each. Without help,
+such cores hang or abort in their first all-reduce (pytorch/xla issues 5005 and 9089). There are five reasons, and
+`enable` removes each:
 
-1. **Compiled apart.** A collective joins programs by the id of their compilation. Cores that compile the same graph at
-   the same time compile it apart, and each waits for partners that never come. So one core dispatches at a time: the
-   first compiles, the others find its program in the cache.
-2. **The interpreter's lock.** A core that has dispatched goes on in Python and may free a buffer that the pending
+1. **Separate compilations.** A collective joins programs by the id of their compilation. Cores that compile the same
+   graph at the same time compile it separately, and each waits for partners that never come. So one core dispatches at
+   a time: the first compiles, the others find its program in the cache.
+2. **The interpreter's lock.** A core that has dispatched continues in Python and may free a buffer that the pending
    collective still reads. That waits for the collective with the interpreter's lock held, and the cores that have not
-   dispatched yet never will. So nobody goes on before all have dispatched.
+   dispatched yet never will. So nobody continues before all have dispatched.
 3. **Threads.** The client runs programs on a pool as wide as the machine has CPUs. On two CPUs two cores wait in the
-   collective for six that no thread runs. So the pools are as wide as there are cores, and more.
-4. **Lateness.** A collective that has waited ten seconds for a core ends the whole process; that limit is the
-   library's. So a core does not dispatch until all are there: saving a model or measuring a validation set makes the
-   first one late by more than that.
-5. **Constants.** torch_xla writes an all-gather as a sum of arrays that each core fills at its own place, and the place
-   is a constant in the program: each core has a program of its own, see 1. So here the place is data.
+   collective for six that no thread runs. So the pools are wider than the number of cores.
+4. **Delays.** A collective that has waited ten seconds for a core ends the whole process; that limit is the library's.
+   So a core does not dispatch until all are there: saving a model or evaluating makes rank 0 later than that.
+5. **Constants.** torch_xla writes an all-gather as a sum of arrays that each core fills at its own index, and the index
+   is a constant in the program: each core has a program of its own, see 1. So here the index is data.
 
-Real TPU cores need none of this: their runtime compiles once and joins programs by their place in the run.
+Real TPU cores need none of this: their runtime compiles once and joins programs by their position in the run.
 """
 
 import os
@@ -29,14 +28,15 @@ from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.exit_codes import DONE
 from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, requested_cores, require_torch_xla, tpu_chips
 
-HOURS = 24 * 3600.0  # a core that dies ends its process, and with it the waiting of the others
+BARRIER_SECONDS = 24 * 3600.0  # a core that fails ends its process, and with it the waiting of the others
+_enabled: list[int] = []  # the number of cores, once a process has them: the runtime cannot change it
 
 
 def enable(cores: int) -> None:
-    """Make `cores` virtual cores of this process. Before torch_xla is first used, and before anything forks.
+    """Give this process `cores` virtual cores; before torch_xla is first used, and before anything forks.
 
     Raises:
-        ConfigError: there is a TPU, or torch_xla is missing.
+        ConfigError: there is a TPU, torch_xla is missing, or the process has another number of cores already.
     """
     if _enabled:
         if _enabled != [cores]:
@@ -62,11 +62,8 @@ def enable(cores: int) -> None:
         _patch_collectives(cores)
 
 
-_enabled: list[int] = []  # the number of cores, once a process has them: the runtime cannot change it
-
-
 def enable_requested_cores() -> int:
-    """As `enable`, where the environment asks for it."""
+    """Call `enable` where the environment asks for cores; an exit code, for `run_command`."""
     if cores := requested_cores():
         enable(cores)
     return DONE
@@ -80,19 +77,19 @@ def _patch_collectives(cores: int) -> None:
 
     library: Any = torch_xla._XLAC
     step_marker, sync_multi = library._xla_step_marker, library._xla_sync_multi
-    all_here, all_dispatched = threading.Barrier(cores), threading.Barrier(cores)
+    all_arrived, all_dispatched = threading.Barrier(cores), threading.Barrier(cores)
     one_at_a_time = threading.Lock()
 
-    def dispatch_together(dispatch: Any, *arguments: Any, **options: Any) -> None:
+    def dispatch_together(dispatch: Any, *args: Any, **options: Any) -> None:
         try:
-            all_here.wait(HOURS)  # reason 4
+            all_arrived.wait(BARRIER_SECONDS)  # reason 4
             with one_at_a_time:  # reason 1
-                dispatch(*arguments, wait=False, **options)
-            all_dispatched.wait(HOURS)  # reason 2
+                dispatch(*args, wait=False, **options)
+            all_dispatched.wait(BARRIER_SECONDS)  # reason 2
         except threading.BrokenBarrierError:
             raise UserError("another core has failed") from None
         except BaseException:
-            all_here.abort()
+            all_arrived.abort()
             all_dispatched.abort()
             raise
 
@@ -107,12 +104,12 @@ def _patch_collectives(cores: int) -> None:
             library._xla_wait_device_ops(devices=[])
 
     def gather_by_masked_sum(value: torch.Tensor, dim: int = 0, groups: Any = None, pin_layout: bool = True) -> Any:
-        """As xm._all_gather_using_all_reduce, with this core's place as data (reason 5)."""
-        world, mine = xr.world_size(), xr.global_ordinal()
-        place = torch.tensor([core == mine for core in range(world)]).to(value.device)
+        """Gather as xm._all_gather_using_all_reduce does, with this core's index as data (reason 5)."""
+        world_size, ordinal = xr.world_size(), xr.global_ordinal()
+        is_this_core = torch.tensor([core == ordinal for core in range(world_size)]).to(value.device)
         rows = value.movedim(dim, 0)
-        spread = torch.where(place.reshape([world] + [1] * rows.dim()), rows.unsqueeze(0), 0)
-        flat = spread.reshape((world * rows.shape[0], *rows.shape[1:]))
+        spread = torch.where(is_this_core.reshape([world_size] + [1] * rows.dim()), rows.unsqueeze(0), 0)
+        flat = spread.reshape((world_size * rows.shape[0], *rows.shape[1:]))
         return xm.all_reduce(xm.REDUCE_SUM, flat, groups=groups).movedim(0, dim)
 
     library._xla_step_marker, library._xla_sync_multi = gated_step_marker, gated_sync_multi

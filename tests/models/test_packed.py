@@ -14,7 +14,7 @@ from torch import nn
 from accel_clf.data.collate import pack, pad
 from accel_clf.models.families import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
-from accel_clf.models.kernels.attention import _Attend, _attend_nested, _attention
+from accel_clf.models.kernels.attention import GroupedAttention, nested_attention, packed_attention
 from accel_clf.models.kernels.dropout import Dropout, DropoutMask, replace_dropout
 
 PAD, VOCABULARY, LONGEST = 1, 50, 512
@@ -41,7 +41,7 @@ def make(family: str, **more: Any) -> nn.Module:
 
 def packed_copy(model: nn.Module) -> nn.Module:
     made = copy.deepcopy(model)
-    assert apply_layout(made, "packed", asked=True)[0] == "packed"
+    assert apply_layout(made, "packed", is_requested=True)[0] == "packed"
     return made
 
 
@@ -100,7 +100,7 @@ def test_gradients_of_attention_with_dropout() -> None:
 
     def attend(*given: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(7)
-        attended: torch.Tensor = _Attend.apply(*given, lengths, 0.5, 0.3)
+        attended: torch.Tensor = GroupedAttention.apply(*given, lengths, 0.5, 0.3)
         return attended
 
     assert torch.autograd.gradcheck(attend, (query, key, value))
@@ -112,8 +112,8 @@ def test_a_devices_own_attention() -> None:
     torch.manual_seed(0)
     lengths, starts = (4, 1, 30), torch.tensor([0, 4, 5])
     query, key, value = (torch.randn(1, 2, 35, 8) for _ in range(3))
-    there = _attend_nested(query, key, value, lengths, starts, 0.4, 0.0)
-    here, _ = _attention(nn.Module(), query, key, value, None, lengths=lengths, starts=starts, scaling=0.4)
+    there = nested_attention(query, key, value, lengths, starts, 0.4, 0.0)
+    here, _ = packed_attention(nn.Module(), query, key, value, None, lengths=lengths, starts=starts, scaling=0.4)
     torch.testing.assert_close(there, here)
 
 
@@ -135,7 +135,7 @@ def test_dropout(rate: float) -> None:
 
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (2, 3, 7), (0, 4)])
 def test_masks_of_any_shape(shape: tuple[int, ...]) -> None:
-    assert DropoutMask(0.5).mask(shape).shape == shape
+    assert DropoutMask(0.5).draw(shape).shape == shape
 
 
 def test_what_cannot_be_packed() -> None:
@@ -143,11 +143,11 @@ def test_what_cannot_be_packed() -> None:
         "albert", vocab_size=9, num_attention_heads=4, intermediate_size=8, hidden_size=8
     )
     model = transformers.AutoModelForSequenceClassification.from_config(config)
-    layout, why = apply_layout(model, "packed", asked=True)
+    layout, why = apply_layout(model, "packed", is_requested=True)
     assert layout == "padded"
     assert "albert is none of bert," in why
-    assert apply_layout(make("bert", chunk_size_feed_forward=2), "packed", asked=True)[0] == "padded"
-    assert apply_layout(make("bert"), "padded", asked=True) == ("padded", "as set")
+    assert apply_layout(make("bert", chunk_size_feed_forward=2), "packed", is_requested=True)[0] == "padded"
+    assert apply_layout(make("bert"), "padded", is_requested=True) == ("padded", "as set")
     assert apply_layout(make("bert"), "packed") == ("packed", "no padding")
     small = make("bert", attention_probs_dropout_prob=0.0)
     assert apply_layout(small, "packed") == ("padded", "too small an encoder to gain by packing")

@@ -14,7 +14,7 @@ from accel_clf.config.schema import ModelConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.exit_codes import USAGE
 from accel_clf.models.checks import check_fits, max_positions
-from accel_clf.models.loading import load_model, load_trained, save, trained_labels
+from accel_clf.models.loading import load_model, load_trained, save, saved_label_names
 
 Refused = Callable[..., str]
 
@@ -98,8 +98,8 @@ def test_saved_and_loaded_again(tiny_bert: Path, tmp_path: Path) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
     )
-    assert trained_labels(ModelConfig(name=str(tmp_path / "model"))) == ("NA", "01")
-    assert trained_labels(ModelConfig(name=str(tiny_bert))) is None
+    assert saved_label_names(ModelConfig(name=str(tmp_path / "model"))) == ("NA", "01")
+    assert saved_label_names(ModelConfig(name=str(tiny_bert))) is None
 
 
 def test_a_real_encoder_is_taken_whole(minilm: Path) -> None:

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accel_clf.data.collate import pack, pad
-from accel_clf.inference.predictor import SHAPES, _step
-from accel_clf.inference.quantize import _make_lighter
+from accel_clf.inference.predictor import SHAPES_PER_DOUBLING, _shape_step
+from accel_clf.inference.quantize import quantize
 from accel_clf.models.families import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
-from accel_clf.models.kernels.first_token import read_as_they_are
+from accel_clf.models.kernels.first_token import directly_read_linears
 from accel_clf.models.kernels.fused_inference import Linear, can_fuse, fuse
-from tests.test_packing import PAD, make, packed_copy, rows_of
+from tests.models.test_packed import PAD, make, packed_copy, rows_of
 
 pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu"), "fp32"), reason="this torch has no oneDNN")
 
@@ -27,9 +27,9 @@ def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed:
     named: dict[str, Any] = {"activation" if family == "distilbert" else "hidden_act": activation}
     plain = packed_copy(make(family, **named)).eval()
     fused = packed_copy(make(family, **named)).eval()
-    fuse(fused)
+    fuse(fused, FAMILIES[family])
     left = {module for module in fused.modules() if type(module) is torch.nn.Linear}
-    assert left == set(read_as_they_are(fused))
+    assert left == set(directly_read_linears(fused))
     assert len(left) == 2
     batch = pack(sorted(rows_of(lengths, seed), key=len))
     with torch.inference_mode():
@@ -42,15 +42,15 @@ def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed:
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_int8_is_close(family: str, layout: str) -> None:
     model = make(family).eval()
-    apply_layout(model, layout, asked=True)
+    apply_layout(model, layout, is_requested=True)
     rows = rows_of([3, 9, 9, 40])
     given_to = pack(rows) if layout == "packed" else pad(rows, PAD)
     with torch.inference_mode():
         wanted = model(**given_to).logits
-        _make_lighter(model, "int8")
+        quantize(model, "int8")
         found = model(**given_to).logits
     left = {module for module in model.modules() if type(module) is torch.nn.Linear}
-    assert left == set(read_as_they_are(model))
+    assert left == set(directly_read_linears(model))
     assert len(left) == (2 if layout == "packed" else 0)
     assert 0 < (found - wanted).abs().mean() < 0.2 * wanted.std()
 
@@ -63,8 +63,8 @@ def test_the_activation_is_a_part_of_the_product() -> None:
 
 
 def test_batches_have_few_shapes() -> None:
-    missing = [-tokens % _step(tokens) for tokens in range(1, 4097)]
+    missing = [-tokens % _shape_step(tokens) for tokens in range(1, 4097)]
     shapes = {tokens + more for tokens, more in enumerate(missing, start=1)}
-    assert len(shapes) <= SHAPES * 7
-    assert all(shape % _step(shape) == 0 for shape in shapes), "a shape stays as it is"
-    assert all(more < tokens / SHAPES for tokens, more in enumerate(missing, start=1) if tokens >= 128)
+    assert len(shapes) <= SHAPES_PER_DOUBLING * 7
+    assert all(shape % _shape_step(shape) == 0 for shape in shapes), "a shape stays as it is"
+    assert all(more < tokens / SHAPES_PER_DOUBLING for tokens, more in enumerate(missing, start=1) if tokens >= 128)
