@@ -1,4 +1,4 @@
-"""Flask, a pipeline, a thread a request, as one writes it first: `python -m benchmarks.plain_flask FOLDER PORT`."""
+"""A naive server, Flask with a pipeline and a thread per request: `python -m benchmarks.plain_flask FOLDER PORT`."""
 
 import sys
 
@@ -11,8 +11,8 @@ classifier = pipeline("text-classification", model=sys.argv[1], device="cpu", to
 
 @app.post("/predict")
 def predict() -> list[list[dict[str, float | str]]]:
-    answer: list[list[dict[str, float | str]]] = classifier([request.json["inputs"]])
-    return answer
+    predictions: list[list[dict[str, float | str]]] = classifier([request.json["inputs"]])
+    return predictions
 
 
 if __name__ == "__main__":

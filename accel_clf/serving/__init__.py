@@ -1,15 +1,15 @@
-"""A run over HTTP; this process needs no torch.
+"""The HTTP server for a run; its process does not import torch.
 
-schema       requests and responses, and what the API's description is made of
-errors       why a request is not answered
-batcher      many requests, one model: batches of similar length
-worker       the model in a process of its own
-service      texts to scores for many threads
-prometheus   counts and times
-occlusion    which words matter
-file_upload  an uploaded file, and the same file with its labels
-middleware   what holds for every request
-routes       the routes
-app          create_app
-server       the application under waitress; ended without losing a request
+schema       request and response models, from which the OpenAPI description is generated
+errors       the reasons for refusing a request, and error responses
+batcher      dynamic batching: rows of concurrent requests in batches of similar length
+worker       the model in a separate process
+service      admission, tokenization and scores for concurrent requests
+prometheus   Prometheus metrics
+occlusion    word importance
+file_upload  uploaded files, returned with labels
+middleware   request ids, authentication, response headers, errors as JSON
+routes       the endpoints
+app          create_app, the Flask application
+server       the application under waitress, with graceful shutdown
 """

@@ -1,4 +1,4 @@
-"""Many requests, one model: a thread that owns it answers what waits in batches of like length."""
+"""Dynamic batching: one thread runs the model on the queued rows of all requests, in batches of similar length."""
 
 import threading
 import time
@@ -11,190 +11,190 @@ import numpy as np
 
 from accel_clf.serving.errors import ClientDisconnectedError, OverloadedError, RequestTimeoutError, ShuttingDownError
 
-AHEAD = 4  # batches whose rows are taken from the queue together, so that rows of like length meet
+LOOKAHEAD_BATCHES = 4  # batches' worth of tokens dequeued together, so that rows of similar length can be grouped
+DISCONNECT_CHECK_SECONDS = 0.25  # between two checks whether a waiting request's client has disconnected
 
-
-SECONDS_BETWEEN_LOOKS = 0.25  # whether a request is still wanted
-
-
-Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
-
-
-Places = Sequence[tuple["_Request", int]]  # a request and which of its rows, for each row of a batch
+InferBatch = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 @dataclass(eq=False)
 class _Request:
-    """Rows that somebody waits for.
+    """The rows of one request.
 
     Attributes:
-        rows: the token ids of each.
-        until: when nobody waits any more, by time.monotonic().
-        missing: how many are not answered yet.
-        answers: of each row.
-        done: whether all are, or it has failed.
-        failed: why.
+        rows: token ids, int [length] each.
+        deadline: time at which the request is abandoned, by time.monotonic().
+        remaining: number of rows without an output.
+        outputs: the output of each row.
+        done: set when all rows have their outputs, or the request has failed.
+        error: the reason for its failure.
     """
 
     rows: Sequence[np.ndarray]
-    until: float
-    missing: int
-    answers: list[np.ndarray | None]
+    deadline: float
+    remaining: int
+    outputs: list[np.ndarray | None]
     done: threading.Event = field(default_factory=threading.Event)
-    failed: Exception | None = None
+    error: Exception | None = None
 
     @property
     def tokens(self) -> int:
         return sum(map(len, self.rows))
 
 
-class Batcher:
-    """Answers rows of any number of threads by one thread of its own.
+_BatchRows = Sequence[tuple[_Request, int]]  # for each row of a batch its request, and its index in that request
 
-    It waits for nothing but rows: alone, a request is answered at once; while a batch is being answered others gather,
-    and make the next one. Answers are handed out by another thread: those who wait for them would get the interpreter's
-    lock before the next batch is on its way.
+
+class Batcher:
+    """Runs the model in a single thread on rows from any number of threads.
+
+    It never waits for a batch to fill up: a single request is processed at once, and requests that arrive while a batch
+    is running form the next one. Outputs are delivered by a second thread: otherwise the threads that wait for them
+    would take the interpreter's lock before the next batch has started.
 
     Args:
-        answer: rows of token ids, int [length] each, to what is returned for them, one after another: [rows, ...].
-        batch_tokens: most that a batch may have, padding counted; a longer row is a batch of its own.
-        waiting_tokens: most that may wait.
+        infer_batch: function that maps rows of token ids, int [length] each, to their outputs, [rows, ...].
+        max_batch_tokens: size limit of a batch, including padding; a longer row forms a batch by itself.
+        max_queued_tokens: size limit of the queue.
     """
 
-    def __init__(self, answer: Answer, *, batch_tokens: int, waiting_tokens: int) -> None:
-        self._answer, self.batch_tokens, self.waiting_tokens = answer, batch_tokens, waiting_tokens
+    def __init__(self, infer_batch: InferBatch, *, max_batch_tokens: int, max_queued_tokens: int) -> None:
+        self._infer_batch = infer_batch
+        self.max_batch_tokens, self.max_queued_tokens = max_batch_tokens, max_queued_tokens
         self._queue: deque[_Request] = deque()
-        self._queued = 0  # tokens
+        self._queued_tokens = 0
         self._changed = threading.Condition()
         self._closing = False
-        self._answered: SimpleQueue[tuple[Places, np.ndarray] | None] = SimpleQueue()
-        self._handing_out = threading.Thread(target=self._hand_out, name="answers", daemon=True)
-        self._handing_out.start()
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
+        self._finished: SimpleQueue[tuple[_BatchRows, np.ndarray] | None] = SimpleQueue()
+        self._delivery_thread = threading.Thread(target=self._deliver_outputs, name="delivery", daemon=True)
+        self._delivery_thread.start()
+        self._inference_thread = threading.Thread(target=self._run_batches, name="inference", daemon=True)
+        self._inference_thread.start()
 
     @property
-    def alive(self) -> bool:
-        """Whether rows are answered, or would be."""
-        return self._thread.is_alive()
+    def is_alive(self) -> bool:
+        """Whether the inference thread is running."""
+        return self._inference_thread.is_alive()
 
     @property
-    def queued(self) -> int:
-        """Tokens that wait."""
-        return self._queued
+    def queued_tokens(self) -> int:
+        """Number of tokens in the queue."""
+        return self._queued_tokens
 
     @property
-    def full(self) -> bool:
-        """Whether not even the smallest request would be taken."""
-        return self._queued >= self.waiting_tokens
+    def is_full(self) -> bool:
+        """Whether even the smallest request would be refused."""
+        return self._queued_tokens >= self.max_queued_tokens
 
-    def ask(self, rows: Sequence[np.ndarray], seconds: float, gone: Callable[[], bool]) -> list[np.ndarray]:
-        """What is answered to each row.
+    def infer(
+        self, rows: Sequence[np.ndarray], timeout: float, is_disconnected: Callable[[], bool]
+    ) -> list[np.ndarray]:
+        """Queue a request's rows and return their outputs.
 
         Args:
-            rows: int [length] each.
-            seconds: to wait at most.
-            gone: whether nobody wants the answers any more; asked now and then.
+            rows: token ids, int [length] each.
+            timeout: maximum time to wait, in seconds.
+            is_disconnected: returns whether the client has disconnected; polled while waiting.
 
         Raises:
-            OverloadedError: too much waits already. A request that is alone is never too much.
-            RequestTimeoutError, ClientDisconnectedError: it took too long; what is not answered by then will not be.
-            ShuttingDownError: it is closing, or its thread has failed.
+            OverloadedError: the queue is full. A request is never refused while the queue is empty.
+            RequestTimeoutError, ClientDisconnectedError: the request is abandoned; its remaining rows are skipped.
+            ShuttingDownError: the batcher is closing, or its inference thread has failed.
         """
         if not rows:
             return []
-        request = _Request(rows, time.monotonic() + seconds, len(rows), [None] * len(rows))
+        request = _Request(rows, time.monotonic() + timeout, len(rows), [None] * len(rows))
         with self._changed:
-            if self._closing or not self.alive:
+            if self._closing or not self.is_alive:
                 raise ShuttingDownError
-            if self._queue and self._queued + request.tokens > self.waiting_tokens:
+            if self._queue and self._queued_tokens + request.tokens > self.max_queued_tokens:
                 raise OverloadedError
             self._queue.append(request)
-            self._queued += request.tokens
+            self._queued_tokens += request.tokens
             self._changed.notify()
         try:
-            while not request.done.wait(min(SECONDS_BETWEEN_LOOKS, max(0.0, request.until - time.monotonic()))):
-                if gone():
+            while not request.done.wait(min(DISCONNECT_CHECK_SECONDS, max(0.0, request.deadline - time.monotonic()))):
+                if is_disconnected():
                     raise ClientDisconnectedError
-                if time.monotonic() >= request.until:
+                if time.monotonic() >= request.deadline:
                     raise RequestTimeoutError
         except BaseException:
-            request.until = 0.0
+            request.deadline = 0.0
             raise
-        if request.failed:
-            raise request.failed
-        return [answer for answer in request.answers if answer is not None]
+        if request.error:
+            raise request.error
+        return [output for output in request.outputs if output is not None]
 
-    def close(self, seconds: float) -> bool:
-        """Take no more requests and answer those that wait; whether this was done in time."""
+    def close(self, timeout: float) -> bool:
+        """Refuse new requests, process those that are queued, and return whether this was done in time."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join(seconds)
-        return not self.alive
+        self._inference_thread.join(timeout)
+        return not self.is_alive
 
-    def _work(self) -> None:
-        taken: list[_Request] = []
+    def _run_batches(self) -> None:
+        requests: list[_Request] = []
         try:
-            while taken := self._take():
-                places = [(request, place) for request in taken for place in range(len(request.rows))]
-                lengths = np.array([len(request.rows[place]) for request, place in places])
-                for batch in batches(lengths, self.batch_tokens):
-                    self._answer_to([places[number] for number in batch.tolist()])
+            while requests := self._dequeue():
+                rows = [(request, index) for request in requests for index in range(len(request.rows))]
+                lengths = np.array([len(request.rows[index]) for request, index in rows])
+                for positions in group_by_length(lengths, self.max_batch_tokens):
+                    self._run_batch([rows[position] for position in positions.tolist()])
         finally:
-            self._answered.put(None)
-            self._handing_out.join()
-            # Closed, there is nobody left. Otherwise the model has failed, for all who wait.
+            self._finished.put(None)
+            self._delivery_thread.join()
+            # After close() no request is left here. Otherwise the model has failed, and all waiting requests with it.
             with self._changed:
                 self._closing = True
-                for request in (*taken, *self._queue):
+                for request in (*requests, *self._queue):
                     if not request.done.is_set():
-                        request.failed = ShuttingDownError()
+                        request.error = ShuttingDownError()
                         request.done.set()
 
-    def _take(self) -> list[_Request]:
-        """The requests that have waited longest, for some batches; none when it is closed."""
+    def _dequeue(self) -> list[_Request]:
+        """Wait for requests and return the oldest ones, enough for several batches; none when it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
-            taken: list[_Request] = []
+            requests: list[_Request] = []
             tokens = 0
-            while self._queue and tokens < AHEAD * self.batch_tokens:
-                taken.append(self._queue.popleft())
-                tokens += taken[-1].tokens
-            self._queued -= tokens
-            return taken
+            while self._queue and tokens < LOOKAHEAD_BATCHES * self.max_batch_tokens:
+                requests.append(self._queue.popleft())
+                tokens += requests[-1].tokens
+            self._queued_tokens -= tokens
+            return requests
 
-    def _answer_to(self, places: Places) -> None:
+    def _run_batch(self, rows: _BatchRows) -> None:
         now = time.monotonic()
-        places = [(request, place) for request, place in places if request.until > now]  # others have left
-        if not places:
+        rows = [(request, index) for request, index in rows if request.deadline > now]  # the others are abandoned
+        if not rows:
             return
-        self._answered.put((places, self._answer([request.rows[place] for request, place in places])))
+        self._finished.put((rows, self._infer_batch([request.rows[index] for request, index in rows])))
 
-    def _hand_out(self) -> None:
-        while found := self._answered.get():
-            for (request, place), answer in zip(*found, strict=True):
-                request.answers[place] = answer
-                request.missing -= 1
-                if request.missing == 0:
+    def _deliver_outputs(self) -> None:
+        while batch := self._finished.get():
+            for (request, index), output in zip(*batch, strict=True):
+                request.outputs[index] = output
+                request.remaining -= 1
+                if request.remaining == 0:
                     request.done.set()
 
 
-def batches(lengths: np.ndarray, most_tokens: int) -> list[np.ndarray]:
-    """Rows of like length together: each batch, padded to its longest row, has at most so many tokens, or one row.
+def group_by_length(lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+    """Group rows of similar length into batches.
 
     Args:
         lengths: int [rows].
-        most_tokens: of a batch.
+        max_tokens: size limit of a batch, padded to its longest row; a longer row forms a batch by itself.
 
     Returns:
-        The positions of the rows of each batch, the shortest rows first.
+        The row indices of each batch, int [batch size], the shortest rows first.
     """
-    found: list[np.ndarray] = []
+    batches: list[np.ndarray] = []
     order = np.argsort(lengths, kind="stable")
     start = 0
     for end in range(1, len(order) + 1):
-        if end == len(order) or lengths[order[end]] * (end + 1 - start) > most_tokens:
-            found.append(order[start:end])
+        if end == len(order) or lengths[order[end]] * (end + 1 - start) > max_tokens:
+            batches.append(order[start:end])
             start = end
-    return found
+    return batches

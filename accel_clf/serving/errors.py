@@ -1,64 +1,81 @@
-"""Why a request is not answered, and how that is said."""
+"""The reasons for not answering a request, and the error responses that report them."""
 
 from flask import Response, g, json
 
 from accel_clf.core.errors import DataError
 
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that has disconnected
 
-class TooLongError(Exception):
-    """A text has more tokens than the model takes.
-
-    Args:
-        place: of the text among those of the request.
-        tokens: it has.
-        most: it may have.
-    """
-
-    def __init__(self, place: int, tokens: int, most: int) -> None:
-        super().__init__(f"inputs[{place}] has {tokens} tokens; the model takes {most}")
-
-
-class NotFiniteError(Exception):
-    """The model has answered with infinity, or with no number at all."""
-
-
-class OverloadedError(Exception):
-    """As much waits as may wait: come again later."""
-
-
-class RequestTimeoutError(Exception):
-    """Not answered in the time that the request had."""
-
-
-class ClientDisconnectedError(Exception):
-    """Whoever asked does not wait any more."""
-
-
-class ShuttingDownError(Exception):
-    """Nothing is answered here any more."""
-
-
-GONE = 499  # nginx's status for a client that has left
-
-
-# Statuses and their kinds are those of Hugging Face's text-embeddings-inference, where it has one.
-KINDS = {413: "Validation", 422: "Validation", 429: "Overloaded", 500: "Backend", 503: "Unhealthy"}
+# Statuses and their error types follow Hugging Face's text-embeddings-inference where it defines one.
+ERROR_TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 500: "Backend", 503: "Unhealthy"}
 
 
 class ApiError(Exception):
-    """A request that is not answered, and why."""
+    """A request that is refused with a status and a message.
 
-    def __init__(self, status: int, why: str, kind: str = "", headers: dict[str, str] | None = None) -> None:
-        super().__init__(why)
-        self.status, self.why, self.kind = status, why, kind or KINDS.get(status, "Validation")
+    Args:
+        status: the HTTP status.
+        message: the reason.
+        error_type: the response's `error_type`; by default derived from the status.
+        headers: additional response headers.
+    """
+
+    def __init__(self, status: int, message: str, error_type: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.error_type = status, message, error_type
         self.headers = headers or {}
 
 
-def error_response(status: int, why: str, kind: str = "", headers: dict[str, str] | None = None) -> Response:
-    """An answer that says why there is none."""
-    told = {"error": why, "error_type": kind or KINDS.get(status, "Validation"), "request_id": g.id}
-    return Response(json.dumps(told), status, headers, mimetype="application/json")
+class TooLongError(Exception):
+    """A text has more tokens than the model accepts.
+
+    Args:
+        index: the text's index in the request.
+        tokens: the text's number of tokens.
+        max_tokens: the model's limit.
+    """
+
+    def __init__(self, index: int, tokens: int, max_tokens: int) -> None:
+        super().__init__(f"inputs[{index}] has {tokens} tokens; the model accepts at most {max_tokens}")
 
 
-def data_problem(error: DataError) -> str:
+class NotFiniteError(Exception):
+    """The model has returned NaN or infinite values."""
+
+
+class OverloadedError(Exception):
+    """The limit on requests in flight or on queued tokens is reached; the client should retry later."""
+
+
+class RequestTimeoutError(Exception):
+    """The request was not answered within its timeout."""
+
+
+class ClientDisconnectedError(Exception):
+    """The client has disconnected before it was answered."""
+
+
+class ShuttingDownError(Exception):
+    """The server is shutting down, or its model has failed."""
+
+
+def error_response(status: int, message: str, error_type: str = "", headers: dict[str, str] | None = None) -> Response:
+    """Return the JSON response that reports an error.
+
+    Args:
+        status: the HTTP status.
+        message: the reason.
+        error_type: the body's `error_type`; by default derived from the status.
+        headers: additional response headers.
+    """
+    body = {
+        "error": message,
+        "error_type": error_type or ERROR_TYPES.get(status, "Validation"),
+        "request_id": g.id,
+    }
+    return Response(json.dumps(body), status, headers, mimetype="application/json")
+
+
+def format_data_error(error: DataError) -> str:
+    """Return a data error as one line: the actual and the expected input."""
     return f"{error.got}; expected: {error.expected}" if error.expected else error.got

@@ -1,4 +1,4 @@
-"""A file of texts, uploaded, and the same file with its labels: every column as it was, and the answers beside it."""
+"""Uploaded files of texts, returned with labels: every column unchanged, followed by the predictions."""
 
 import csv
 import io
@@ -18,76 +18,114 @@ from accel_clf.data.sources import read_texts
 from accel_clf.run_folder.predictions import prediction
 from accel_clf.serving.errors import ApiError
 
-KINDS = {
+CHUNK_ROWS = 128  # scored together
+MEDIA_TYPES = {  # by suffix; the first is used in responses
     ".csv": ("text/csv",),
     ".tsv": ("text/tab-separated-values",),
     ".jsonl": ("application/x-ndjson", "application/jsonl"),
     ".txt": ("text/plain",),
 }
 
-
-ROWS_AT_ONCE = 128
-
-
-Score = Callable[[Sequence[str]], np.ndarray]
+ScoreTexts = Callable[[Sequence[str]], np.ndarray]
 
 
-def check(path: Path, column: str) -> int:
-    """Read a whole file, strictly, before anything is answered; its rows.
+def save_upload(folder: Path) -> tuple[Path, str]:
+    """Save the file in the current request under its suffix; return its path and the name that the client gave it.
 
     Raises:
-        DataError: with file and line, for anything that is not as it should be.
+        ApiError: there is no file, or its type is unknown.
+    """
+    if request.mimetype == "multipart/form-data":
+        upload = request.files.get("file")
+        if upload is None:
+            raise ApiError(422, "the form has no file in part `file`")
+        client_name = re.split(r"[\\/]", upload.filename or "")[-1]
+        name = "".join(letter for letter in client_name if letter.isprintable())[-100:]
+        suffix = f".{name.rpartition('.')[2]}".lower()
+        if suffix not in MEDIA_TYPES:
+            raise ApiError(422, f"{name or 'a file without a name'}: expected one of {' '.join(MEDIA_TYPES)}")
+        path = folder / f"file{suffix}"
+        upload.save(path)
+        return path, name
+    body_suffix = next((suffix for suffix, types in MEDIA_TYPES.items() if request.mimetype in types), None)
+    if body_suffix is None:
+        expected = ", ".join([*(types[0] for types in MEDIA_TYPES.values()), "multipart/form-data"])
+        raise ApiError(415, f"{request.mimetype or 'no Content-Type'}; expected one of {expected}")
+    path = folder / f"file{body_suffix}"
+    with path.open("wb") as file:
+        shutil.copyfileobj(request.stream, file)
+    return path, path.name
+
+
+def validate_file(path: Path, column: str) -> int:
+    """Read a whole file strictly, before the response starts, and return its number of rows.
+
+    Args:
+        path: the file; its suffix is one of MEDIA_TYPES.
+        column: the name of the text column.
+
+    Raises:
+        DataError: with file and line, for any malformed row.
     """
     if path.suffix == ".txt":
-        return sum(1 for _ in _lines(path))
+        return sum(1 for _ in _read_lines(path))
     return sum(1 for _ in read_texts(str(path), column))
 
 
-def answered_as(path: Path) -> str:
-    """The type of what `labelled` makes of a file."""
-    return KINDS[".csv" if path.suffix == ".txt" else path.suffix][0]
+def response_media_type(path: Path) -> str:
+    """Return the media type of what `label_file` makes of a file."""
+    return MEDIA_TYPES[".csv" if path.suffix == ".txt" else path.suffix][0]
 
 
-def labelled(path: Path, column: str, names: Sequence[str], score: Score) -> Iterator[bytes]:
-    """A checked file with the columns `predicted`, `score` and `score:NAME` a class; they replace what has these names.
+def label_file(path: Path, column: str, labels: Sequence[str], score_texts: ScoreTexts) -> Iterator[bytes]:
+    """Yield the lines of a valid file with columns `predicted`, `score` and, per class, `score:LABEL` added.
 
-    JSON lines have all classes' under one key, `scores`.
+    Columns that have these names already are replaced. In JSON lines the scores of all classes are under one key,
+    `scores`.
 
     Args:
-        path: the file; its suffix is one of KINDS.
-        column: with the texts.
-        names: of the classes.
-        score: texts to scores, float64 [texts, classes].
+        path: the file; its suffix is one of MEDIA_TYPES.
+        column: the name of the text column.
+        labels: the label names, in the order of the scores' columns.
+        score_texts: function that maps texts to scores, float64 [texts, classes].
+
+    Raises:
+        DataError: the predictions would replace the texts.
     """
-    new = ["predicted", "score", *(["scores"] if path.suffix == ".jsonl" else (f"score:{name}" for name in names))]
-    if column in new:
-        raise DataError(f"the texts are in column {column!r}, which the answers replace", "a column of another name")
+    if path.suffix == ".jsonl":
+        added = ["predicted", "score", "scores"]
+    else:
+        added = ["predicted", "score", *(f"score:{label}" for label in labels)]
+    if column in added:
+        raise DataError(
+            f"the texts are in column {column!r}, which the predictions would replace", "a column of another name"
+        )
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8-sig") as lines:
             records = (json.loads(line) for line in lines if line.strip())
-            for record, found in _answered(records, column, names, score):
-                row = {**record, "predicted": found["label"], "score": found["score"], "scores": found["scores"]}
+            for record, result in _predict_records(records, column, labels, score_texts):
+                row = {**record, "predicted": result["label"], "score": result["score"], "scores": result["scores"]}
                 try:
                     yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
-                except UnicodeEncodeError:  # half a character, in some other column: written as it came
+                except UnicodeEncodeError:  # a lone surrogate in another column: escaped, as it was in the upload
                     yield json.dumps(row).encode() + b"\n"
         return
     if path.suffix == ".txt":
-        yield _line("excel", ["text", *new])
-        for record, found in _answered(({"text": line} for line in _lines(path)), "text", names, score):
-            yield _line("excel", [record["text"], found["label"], found["score"], *found["scores"].values()])
+        yield _format_row("excel", ["text", *added])
+        records = ({"text": line} for line in _read_lines(path))
+        for record, result in _predict_records(records, "text", labels, score_texts):
+            yield _format_row("excel", [record["text"], *_result_values(result)])
         return
     dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = csv.DictReader(file, dialect=dialect)
-        own = [name for name in table.fieldnames or () if name not in new]
-        yield _line(dialect, [*own, *new])
-        for record, found in _answered(table, column, names, score):
-            values = [record[name] for name in own]
-            yield _line(dialect, [*values, found["label"], found["score"], *found["scores"].values()])
+        kept = [name for name in table.fieldnames or () if name not in added]
+        yield _format_row(dialect, [*kept, *added])
+        for record, result in _predict_records(table, column, labels, score_texts):
+            yield _format_row(dialect, [*(record[name] for name in kept), *_result_values(result)])
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _read_lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -96,40 +134,20 @@ def _lines(path: Path) -> Iterator[str]:
                 raise DataError(f"{path}, line {number}: not UTF-8 (byte {error.start})", "UTF-8") from None
 
 
-def _answered(
-    records: Iterator[dict[str, Any]], column: str, names: Sequence[str], score: Score
+def _predict_records(
+    records: Iterator[dict[str, Any]], column: str, labels: Sequence[str], score_texts: ScoreTexts
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     records = iter(records)
-    while some := list(islice(records, ROWS_AT_ONCE)):
-        scores = score([record[column] for record in some])
-        yield from zip(some, (prediction(names, row) for row in scores), strict=True)
+    while chunk := list(islice(records, CHUNK_ROWS)):
+        scores = score_texts([record[column] for record in chunk])
+        yield from zip(chunk, (prediction(labels, row) for row in scores), strict=True)
 
 
-def _line(dialect: str, values: Sequence[Any]) -> bytes:
+def _result_values(result: dict[str, Any]) -> list[Any]:
+    return [result["label"], result["score"], *result["scores"].values()]
+
+
+def _format_row(dialect: str, values: Sequence[Any]) -> bytes:
     line = io.StringIO()
     csv.writer(line, dialect=dialect, lineterminator="\n").writerow(values)
     return line.getvalue().encode()
-
-
-def receive(folder: Path) -> tuple[Path, str]:
-    """The file that a request has brought, put into a folder under its suffix, and the name that its sender gave it."""
-    if request.mimetype == "multipart/form-data":
-        upload = request.files.get("file")
-        if upload is None:
-            raise ApiError(422, "no part `file` with a file")
-        given = re.split(r"[\\/]", upload.filename or "")[-1]
-        name = "".join(letter for letter in given if letter.isprintable())[-100:]
-        suffix = f".{name.rpartition('.')[2]}".lower()
-        if suffix not in KINDS:
-            raise ApiError(422, f"{name or 'a file without a name'}: expected one of {' '.join(KINDS)}")
-        path = folder / f"file{suffix}"
-        upload.save(path)
-        return path, name
-    kind = next((kind for kind, types in KINDS.items() if request.mimetype in types), None)
-    if kind is None:
-        wanted = ", ".join([*(types[0] for types in KINDS.values()), "multipart/form-data"])
-        raise ApiError(415, f"{request.mimetype or 'no type'}; expected one of {wanted}")
-    path = folder / f"file{kind}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(request.stream, file)
-    return path, path.name

@@ -1,4 +1,4 @@
-"""What holds for every request: id, key, limits, headers, errors in JSON, one count."""
+"""Handling that all requests share: request ids, authentication, limits, response headers, errors as JSON, metrics."""
 
 import hmac
 import logging
@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from accel_clf.core.errors import DataError
 from accel_clf.serving.errors import (
-    GONE,
+    CLIENT_CLOSED_REQUEST,
     ApiError,
     ClientDisconnectedError,
     NotFiniteError,
@@ -20,15 +20,15 @@ from accel_clf.serving.errors import (
     RequestTimeoutError,
     ShuttingDownError,
     TooLongError,
-    data_problem,
     error_response,
+    format_data_error,
 )
 from accel_clf.serving.prometheus import ServerMetrics
 from accel_clf.serving.service import Service
 
-MEGABYTE = 2**20
-# The page and its parts come from here, and nothing else may run in it.
-CONTENT = (
+MEGABYTE = 2**20  # bytes
+# The page loads everything from this server, and nothing else may run in it.
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -36,34 +36,43 @@ CONTENT = (
 logger = logging.getLogger("accel_clf.serving")
 
 
-def around_requests(app: Flask, service: Service, observed: ServerMetrics, key: str | None) -> None:
-    """What holds for every request: id, key, limits, headers, errors in JSON, one count."""
+def register_middleware(app: Flask, service: Service, metrics: ServerMetrics, api_key: str | None) -> None:
+    """Register the hooks that run before and after each request, and the error handlers.
+
+    Args:
+        app: the application.
+        service: the service, whose settings hold the limits.
+        metrics: the metrics, in which responses are counted.
+        api_key: the key that clients must send; None for no authentication.
+    """
     settings = service.settings
 
     @app.before_request
-    def begin() -> None:
+    def check_request() -> None:
         g.began = time.perf_counter()
-        given = request.headers.get("X-Request-ID", "")
-        g.id = given if re.fullmatch(r"[\w.:-]{1,128}", given) else uuid.uuid4().hex
+        client_id = request.headers.get("X-Request-ID", "")
+        g.id = client_id if re.fullmatch(r"[\w.:-]{1,128}", client_id) else uuid.uuid4().hex
         if request.path.startswith("/health/"):
             return
-        if settings.names and not _is_for(settings.names):
-            raise ApiError(400, f"Host {request.headers.get('Host', '')!r} is none of this server's names")
-        if key and not _has(key):
-            raise ApiError(401, "a key is needed", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'})
-        if service.full and request.path in ("/predict", "/explain"):
-            raise OverloadedError  # before its body is parsed: a refusal must not take what answers need
+        if settings.names and not _is_host_in(settings.names):
+            raise ApiError(400, f"Host {request.headers.get('Host', '')!r} is not one of this server's names")
+        if api_key and not _has_key(api_key):
+            raise ApiError(
+                401, "an API key is required", "Unauthorized", {"WWW-Authenticate": 'Basic realm="accel_clf"'}
+            )
+        if service.is_full and request.path in ("/predict", "/explain"):
+            raise OverloadedError  # before the body is parsed: rejecting load must not cost what predictions need
         if request.path == "/predict/file":
             request.max_content_length = int(settings.max_file_megabytes * MEGABYTE)
 
     @app.after_request
-    def end(response: Response) -> Response:
-        taken = time.perf_counter() - g.began
+    def complete_response(response: Response) -> Response:
+        seconds = time.perf_counter() - g.began
         rule = request.url_rule.rule if request.url_rule else "none"
-        observed.answered(request.method, rule, response.status_code, taken)
+        metrics.count_response(request.method, rule, response.status_code, seconds)
         if settings.log_requests:
-            # Not what was asked: texts are their owners'.
-            logger.info("%s %s %s %s %.1f ms", g.id, request.method, rule, response.status_code, 1000 * taken)
+            # Neither query strings nor bodies: texts are private.
+            logger.info("%s %s %s %s %.1f ms", g.id, request.method, rule, response.status_code, 1000 * seconds)
         response.headers.update(
             {
                 "X-Request-ID": g.id,
@@ -71,73 +80,72 @@ def around_requests(app: Flask, service: Service, observed: ServerMetrics, key: 
                 "X-Frame-Options": "DENY",
                 "Referrer-Policy": "no-referrer",
                 "Cross-Origin-Resource-Policy": "same-origin",
-                "Content-Security-Policy": CONTENT,
+                "Content-Security-Policy": CONTENT_SECURITY_POLICY,
                 "Cache-Control": "no-cache" if response.mimetype in ("text/css", "text/javascript") else "no-store",
-                "Server-Timing": f"total;dur={1000 * taken:.1f}",
+                "Server-Timing": f"total;dur={1000 * seconds:.1f}",
             }
         )
         return response
 
     @app.errorhandler(ApiError)
-    def refused(error: ApiError) -> Response:
-        return error_response(error.status, error.why, error.kind, error.headers)
+    def handle_api_error(error: ApiError) -> Response:
+        return error_response(error.status, error.message, error.error_type, error.headers)
 
     @app.errorhandler(HTTPException)
-    def by_flask(error: HTTPException) -> Response:
+    def handle_http_exception(error: HTTPException) -> Response:
         kept = ("Allow", "Location")
         headers = {name: value for name, value in error.get_headers(None) if name in kept}
         return error_response(error.code or 500, error.description or error.name, headers=headers)
 
     @app.errorhandler(OverloadedError)
-    def full(_: OverloadedError) -> Response:
-        wait = str(service.seconds_to_wait)
-        return error_response(429, "as much is in work as may be", headers={"Retry-After": wait})
+    def handle_overload(_: OverloadedError) -> Response:
+        headers = {"Retry-After": str(service.retry_after)}
+        return error_response(429, "the server is overloaded", headers=headers)
 
     @app.errorhandler(RequestTimeoutError)
-    def late(_: RequestTimeoutError) -> Response:
-        wait = str(service.seconds_to_wait)
-        return error_response(503, "it has taken too long", "Overloaded", {"Retry-After": wait})
+    def handle_timeout(_: RequestTimeoutError) -> Response:
+        headers = {"Retry-After": str(service.retry_after)}
+        return error_response(503, "the request timed out", "Overloaded", headers)
 
     @app.errorhandler(ClientDisconnectedError)
-    def gone(_: ClientDisconnectedError) -> Response:
-        return error_response(
-            GONE, "nobody waits for this answer", "Validation"
-        )  # so it is counted, and read by nobody
+    def handle_disconnect(_: ClientDisconnectedError) -> Response:
+        # Nobody reads this response, but it is counted.
+        return error_response(CLIENT_CLOSED_REQUEST, "the client has disconnected", "Validation")
 
     @app.errorhandler(ShuttingDownError)
-    def stopped(_: ShuttingDownError) -> Response:
-        return error_response(503, "the server is ending")
+    def handle_shutdown(_: ShuttingDownError) -> Response:
+        return error_response(503, "the server is shutting down")
 
     @app.errorhandler(TooLongError)
-    def too_long(error: TooLongError) -> Response:
-        return error_response(422, f"{error}; with truncate: true it is cut", "Tokenizer")
+    def handle_too_long(error: TooLongError) -> Response:
+        return error_response(422, f"{error}; with truncate: true it is truncated", "Tokenizer")
 
     @app.errorhandler(DataError)
-    def unreadable(error: DataError) -> Response:
-        return error_response(422, data_problem(error))
+    def handle_data_error(error: DataError) -> Response:
+        return error_response(422, format_data_error(error))
 
     @app.errorhandler(NotFiniteError)
-    def no_number(_: NotFiniteError) -> Response:
-        logger.error("request %s: the model answers with no number", g.id)
-        return error_response(500, "the model answers with no number")
+    def handle_not_finite(_: NotFiniteError) -> Response:
+        logger.error("request %s: the model returned NaN or infinite scores", g.id)
+        return error_response(500, "the model returned NaN or infinite scores")
 
     @app.errorhandler(Exception)
-    def failed(error: Exception) -> Response:
+    def handle_exception(error: Exception) -> Response:
         logger.error("request %s failed", g.id, exc_info=error)
-        return error_response(500, "this request has failed; the server's log says why")
+        return error_response(500, "the request failed; the reason is in the server's log")
 
 
-def _has(key: str) -> bool:
-    """Whether a request has the key: as a bearer's token, or as the password that a browser asks for."""
+def _has_key(api_key: str) -> bool:
+    """Whether the request carries the key: as a bearer token, or as the password that a browser asks for."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        shown = token.strip().encode("latin-1")  # as headers come, whatever was meant
+        credential = token.strip().encode("latin-1")  # how WSGI decodes headers, whatever the client's encoding
     else:
-        shown = ((request.authorization and request.authorization.password) or "").encode()
-    return hmac.compare_digest(shown, key.encode())
+        credential = ((request.authorization and request.authorization.password) or "").encode()
+    return hmac.compare_digest(credential, api_key.encode())
 
 
-def _is_for(names: Sequence[str]) -> bool:
-    """Whether a request's Host is one of these names, with any port."""
-    found = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", request.headers.get("Host", ""))
-    return found is not None and found[1].lower() in {name.lower() for name in names}
+def _is_host_in(names: Sequence[str]) -> bool:
+    """Whether the request's Host is one of these names, with any port."""
+    match = re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", request.headers.get("Host", ""))
+    return match is not None and match[1].lower() in {name.lower() for name in names}

@@ -1,7 +1,7 @@
-"""Which words matter: leave each out in turn and see what the label loses.
+"""Word importance: leave each word out in turn and measure how much of its score the label loses.
 
-Occlusion, after M. D. Zeiler and R. Fergus, Visualizing and Understanding Convolutional Networks, 2014. It asks nothing
-of the model but answers, so what it says is about the very model that serves.
+Occlusion, after M. D. Zeiler and R. Fergus, Visualizing and Understanding Convolutional Networks, 2014. It needs only
+the model's predictions, so it explains exactly the model that is served.
 """
 
 import re
@@ -9,33 +9,33 @@ from itertools import pairwise
 
 import numpy as np
 
-MOST_PARTS = 64
+MAX_PARTS = 64
 
-# A word, with the space after it; a letter of scripts that do not part words by spaces.
+# A word with the whitespace around it, or a single character of a script that does not separate words by spaces.
 _UNSPACED = "\u0e00-\u0e7f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)\s*|\s+")
 
 
-def parts(text: str, most: int = MOST_PARTS) -> list[str]:
-    """A text's words in order, which make the text when joined; neighbours together where there are too many."""
+def split_text(text: str, max_parts: int = MAX_PARTS) -> list[str]:
+    """Return a text's words in order, adjacent ones merged where there are too many; joined, they are the text."""
     words = _WORD.findall(text)
-    if len(words) <= most:
+    if len(words) <= max_parts:
         return words
-    bounds = np.linspace(0, len(words), most + 1).round().astype(int)
+    bounds = np.linspace(0, len(words), max_parts + 1).round().astype(int)
     return ["".join(words[start:end]) for start, end in pairwise(bounds.tolist())]
 
 
-def without_each(pieces: list[str]) -> list[str]:
-    """The text without its first part, without its second, and so on."""
-    return ["".join(pieces[:place] + pieces[place + 1 :]) for place in range(len(pieces))]
+def leave_one_out(parts: list[str]) -> list[str]:
+    """Return the text without its first part, without its second, and so on."""
+    return ["".join(parts[:index] + parts[index + 1 :]) for index in range(len(parts))]
 
 
-def weights(whole: np.ndarray, without: np.ndarray) -> tuple[int, list[float]]:
-    """The text's label, and how much of its score goes with each part.
+def part_weights(full_scores: np.ndarray, occluded_scores: np.ndarray) -> tuple[int, list[float]]:
+    """Return the index of the text's label, and how much of its score is lost without each part.
 
     Args:
-        whole: the text's scores, float64 [classes].
-        without: those of the text without each part, float64 [parts, classes].
+        full_scores: the scores of the whole text, float64 [classes].
+        occluded_scores: the scores of the text without each part, float64 [parts, classes].
     """
-    label = int(whole.argmax())
-    return label, (whole[label] - without[:, label]).tolist()
+    label = int(full_scores.argmax())
+    return label, (full_scores[label] - occluded_scores[:, label]).tolist()

@@ -1,19 +1,20 @@
-"""What the server counts and times, as Prometheus reads it."""
+"""The server's metrics in Prometheus' format."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from accel_clf.serving.service import Service
 
-METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")  # a client may make up any number of others
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# Methods with a label value of their own. All others share one, since clients can invent any number of methods.
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
 
 
 class ServerMetrics:
-    """Counters of one application.
+    """The metrics of one application.
 
     Args:
-        service: whose queue is shown.
+        service: the service, whose queue and readiness are reported as gauges.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -21,31 +22,39 @@ class ServerMetrics:
     def __init__(self, service: Service) -> None:
         self._registry = CollectorRegistry()
         self._responses = Counter(
-            "accel_clf_responses", "Answers, each counted once.", ["method", "path", "status"], registry=self._registry
-        )
-        self._seconds = Histogram(
-            "accel_clf_seconds", "From a request's start to its answer's first byte.", ["path"], buckets=SECONDS,
+            "accel_clf_responses", "Responses by method, route and status.", ["method", "path", "status"],
             registry=self._registry,
         )  # fmt: skip
-        self._texts = Counter("accel_clf_texts", "Texts that were taken.", registry=self._registry)
-        self._tokens = Counter("accel_clf_tokens", "Tokens of these texts.", registry=self._registry)
-        in_flight = Gauge("accel_clf_requests_in_work", "Requests taken and not answered.", registry=self._registry)
+        self._seconds = Histogram(
+            "accel_clf_seconds", "Time from the start of a request to the first byte of its response.", ["path"],
+            buckets=LATENCY_BUCKETS, registry=self._registry,
+        )  # fmt: skip
+        self._texts = Counter("accel_clf_texts", "Texts accepted.", registry=self._registry)
+        self._tokens = Counter("accel_clf_tokens", "Tokens of the texts accepted.", registry=self._registry)
+        in_flight = Gauge("accel_clf_requests_in_work", "Requests in flight.", registry=self._registry)
         in_flight.set_function(lambda: service.in_flight)
-        queued = Gauge("accel_clf_tokens_queued", "Tokens that wait for the model.", registry=self._registry)
-        queued.set_function(lambda: service.batcher.queued)
-        ready = Gauge("accel_clf_ready", "1 if requests are welcome.", registry=self._registry)
-        ready.set_function(lambda: service.ready)
+        queued_tokens = Gauge("accel_clf_tokens_queued", "Tokens waiting for the model.", registry=self._registry)
+        queued_tokens.set_function(lambda: service.batcher.queued_tokens)
+        ready = Gauge("accel_clf_ready", "1 if new requests should be sent to this server.", registry=self._registry)
+        ready.set_function(lambda: service.is_ready)
 
-    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count an answer."""
+    def count_response(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count a response and observe its latency.
+
+        Args:
+            method: the request's method.
+            path: the route's path, or "none".
+            status: the response's status.
+            seconds: the time from the start of the request to the response.
+        """
         self._responses.labels(method if method in METHODS else "other", path, status).inc()
         self._seconds.labels(path).observe(seconds)
 
-    def read(self, texts: int, tokens: int) -> None:
-        """Count what a request has brought."""
+    def count_texts(self, texts: int, tokens: int) -> None:
+        """Count the texts that a request has brought, and their tokens."""
         self._texts.inc(texts)
         self._tokens.inc(tokens)
 
-    def as_text(self) -> bytes:
-        """All of it, in Prometheus' format."""
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,11 +1,11 @@
-"""The routes of the application."""
+"""The endpoints."""
 
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from importlib.resources import files as files_of
+from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,143 +13,152 @@ from urllib.parse import quote
 
 import numpy as np
 from flask import Flask, Response, g, render_template, request, send_from_directory
-from spectree import Response as Responses
+from spectree import Response as ResponseSpec
 from spectree import SpecTree
 
 from accel_clf import __version__
 from accel_clf.core.errors import DataError
-from accel_clf.serving import file_upload, occlusion, schema
-from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, data_problem
+from accel_clf.serving import file_upload, occlusion
+from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, format_data_error
 from accel_clf.serving.prometheus import ServerMetrics
 from accel_clf.serving.schema import (
-    Column,
-    Explanation,
-    Health,
-    Info,
+    ErrorResponse,
+    ExplainRequest,
+    ExplainResponse,
+    FileQuery,
+    HealthResponse,
+    InfoResponse,
+    Parameters,
     PredictRequest,
     PredictResponse,
-    Problem,
-    Scores,
-    Sentence,
-    Text,
+    SentenceQuery,
+    SentenceResponse,
 )
 from accel_clf.serving.service import Service, TokenizedText
 
-FILES_AT_ONCE = 4
+MAX_CONCURRENT_FILES = 4
 
 
-def _has_left() -> Callable[[], bool]:
-    """Whether this request's client has left, as far as the server says."""
-    told: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
-    return told
+def register_health_routes(app: Flask, api: SpecTree, service: Service, metrics: ServerMetrics) -> None:
+    """Register the endpoints for operators: /health/live, /health/ready, /info and /metrics."""
+    health_spec = ResponseSpec(HTTP_200=HealthResponse, HTTP_503=HealthResponse)
 
-
-def health(app: Flask, api: SpecTree, service: Service, observed: ServerMetrics) -> None:
-    well = Responses(HTTP_200=Health, HTTP_503=Health)
-
-    def status(good: bool) -> tuple[dict[str, str], int]:
-        return {"status": "ok" if good else "not ready"}, 200 if good else 503
+    def report_health(is_healthy: bool) -> tuple[dict[str, str], int]:
+        return {"status": "ok" if is_healthy else "not ready"}, 200 if is_healthy else 503
 
     @app.get("/health/live")
-    @api.validate(resp=well, tags=["health"])
+    @api.validate(resp=health_spec, tags=["health"])
     def live() -> Any:
-        """Whether it makes sense to let this server live."""
-        return status(service.alive)
+        """Liveness: if this fails, the server should be restarted."""
+        return report_health(service.is_alive)
 
     @app.get("/health/ready")
-    @api.validate(resp=well, tags=["health"])
+    @api.validate(resp=health_spec, tags=["health"])
     def ready() -> Any:
-        """Whether it makes sense to ask this server."""
-        return status(service.ready)
+        """Readiness: if this fails, requests should be sent elsewhere."""
+        return report_health(service.is_ready)
 
     @app.get("/info")
-    @api.validate(resp=Responses(HTTP_200=Info, HTTP_401=Problem), tags=["server"])
+    @api.validate(resp=ResponseSpec(HTTP_200=InfoResponse, HTTP_401=ErrorResponse), tags=["server"])
     def info() -> Any:
-        """The model, and the limits that requests have."""
+        """Describe the model and the limits on requests."""
         return service.info()
 
     @app.get("/metrics")
-    @api.validate(resp=Responses(HTTP_200=(None, "Prometheus' text format"), HTTP_401=Problem), tags=["server"])
-    def metrics() -> Response:
-        """Counts and times, for Prometheus."""
-        return Response(observed.as_text(), content_type=observed.content_type)
+    @api.validate(
+        resp=ResponseSpec(HTTP_200=(None, "Prometheus' text format"), HTTP_401=ErrorResponse), tags=["server"]
+    )
+    def prometheus_metrics() -> Response:
+        """Return the metrics for Prometheus."""
+        return Response(metrics.render(), content_type=metrics.content_type)
 
 
-def answers(
-    app: Flask, api: SpecTree, service: Service, observed: ServerMetrics, key: dict[str, list[str]] | None
+def register_prediction_routes(
+    app: Flask, api: SpecTree, service: Service, metrics: ServerMetrics, security: dict[str, list[str]] | None
 ) -> None:
-    refusals: dict[str, Any] = {
-        f"HTTP_{status}": (Problem, why)
-        for status, why in {
-            400: "not JSON, or no texts", 401: "no key, or a wrong one", 413: "too many texts, or too large a request",
-            415: "of another type", 422: "not as described, or too long a text",
-            429: "too much is in work: see Retry-After", 500: "the model is broken",
-            503: "too late, or the server is ending",
+    """Register the endpoints that run the model: /predict, /explain and /predict/file.
+
+    Args:
+        app: the application.
+        api: the application's OpenAPI description.
+        service: the service that scores texts.
+        metrics: the metrics, in which texts and tokens are counted.
+        security: the OpenAPI security requirement of these endpoints; None for none.
+    """
+    error_specs: dict[str, Any] = {
+        f"HTTP_{status}": (ErrorResponse, description)
+        for status, description in {
+            400: "not JSON, or no texts", 401: "no API key, or a wrong one",
+            413: "too many texts, or too large a request", 415: "unsupported media type",
+            422: "not as described, or a text is too long",
+            429: "overloaded: see Retry-After", 500: "the model is broken",
+            503: "timed out, or the server is shutting down",
         }.items()
     }  # fmt: skip
+    file_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FILES)
 
-    def encode(texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
-        rows = service.encode(texts, truncate)
-        observed.read(len(rows), sum(len(row.ids) for row in rows))
-        return rows
+    def tokenize(texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
+        tokenized = service.tokenize(texts, truncate)
+        metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
+        return tokenized
 
     @app.post("/predict")
     @api.validate(
-        resp=Responses(HTTP_200=(Scores, "for each text its labels, the likeliest first"), **refusals),
-        tags=["answers"], security=key,
+        resp=ResponseSpec(HTTP_200=(PredictResponse, "the labels of each text, the most likely first"), **error_specs),
+        tags=["answers"], security=security,
     )  # fmt: skip
     def predict(json: PredictRequest) -> Any:
-        """Label one text or several."""
+        """Classify one text or several."""
         texts = [json.inputs] if isinstance(json.inputs, str) else json.inputs
         if len(texts) > service.settings.max_texts:
-            raise ApiError(413, f"{len(texts)} texts; at most {service.settings.max_texts} a request")
-        parameters = json.parameters or schema.Parameters()
-        with service.admitted():
-            rows = encode(texts, parameters.truncate)
-            scores = service.scores(rows, _has_left(), parameters.function_to_apply or "softmax")
+            raise ApiError(413, f"{len(texts)} texts; at most {service.settings.max_texts} per request")
+        parameters = json.parameters or Parameters()
+        with service.admit():
+            tokenized = tokenize(texts, parameters.truncate)
+            scores = service.predict_scores(tokenized, _disconnect_check(), parameters.function_to_apply or "softmax")
         order = np.argsort(-scores, axis=1, kind="stable")[:, : parameters.top_k]
         response = app.json.response(
             [
-                [{"label": service.labels[code], "score": float(own[code])} for code in codes]
-                for own, codes in zip(scores, order, strict=True)
+                [{"label": service.labels[code], "score": float(text_scores[code])} for code in codes]
+                for text_scores, codes in zip(scores, order, strict=True)
             ]
         )
-        if cut := [str(place) for place, row in enumerate(rows) if row.cut]:
-            response.headers["X-Truncated"] = ",".join(cut)
+        if truncated := [str(index) for index, text in enumerate(tokenized) if text.is_truncated]:
+            response.headers["X-Truncated"] = ",".join(truncated)
         return response
 
     @app.get("/predict")
-    @api.validate(resp=Responses(HTTP_200=PredictResponse, **refusals), tags=["answers"], security=key)
-    def predict_sentence(query: Sentence) -> Any:
-        """Label the text in the address."""
-        with service.admitted():
-            rows = encode([query.sentence])
-            scores = service.scores(rows, _has_left())[0]
+    @api.validate(resp=ResponseSpec(HTTP_200=SentenceResponse, **error_specs), tags=["answers"], security=security)
+    def predict_sentence(query: SentenceQuery) -> Any:
+        """Classify the text in the query string."""
+        with service.admit():
+            [tokenized] = tokenize([query.sentence])
+            [scores] = service.predict_scores([tokenized], _disconnect_check())
         return {
             "response": {
                 "sentence": query.sentence,
                 "label": service.labels[int(scores.argmax())],
                 "scores": dict(zip(service.labels, scores.tolist(), strict=True)),
-                "truncated": rows[0].cut,
+                "truncated": tokenized.is_truncated,
                 "time_taken": time.perf_counter() - g.began,
             }
         }
 
     @app.post("/explain")
-    @api.validate(resp=Responses(HTTP_200=Explanation, **refusals), tags=["answers"], security=key)
-    def explain(json: Text) -> Any:
-        """Weigh a text's words: what the label's score loses when each is left out (occlusion).
+    @api.validate(resp=ResponseSpec(HTTP_200=ExplainResponse, **error_specs), tags=["answers"], security=security)
+    def explain(json: ExplainRequest) -> Any:
+        """Compute word importance: how much of its score the label loses when a word is left out (occlusion).
 
-        What the model does not read of a long text is a part of its own, which weighs nothing.
+        The part of a long text that the model does not read is returned separately, with weight 0.
         """
-        with service.admitted():
-            read = service.part_read(json.inputs)
-            pieces = occlusion.parts(json.inputs[read])
-            rows = encode([json.inputs[read], *occlusion.without_each(pieces)])
-            scores = service.scores(rows, _has_left())
-        label, weights = occlusion.weights(scores[0], scores[1:])
-        before, after = json.inputs[: read.start], json.inputs[read.stop :]
-        parts = [(before, 0.0), *zip(pieces, weights, strict=True), (after, 0.0)]
+        with service.admit():
+            span = service.find_read_span(json.inputs)
+            words = occlusion.split_text(json.inputs[span])
+            tokenized = tokenize([json.inputs[span], *occlusion.leave_one_out(words)])
+            scores = service.predict_scores(tokenized, _disconnect_check())
+        label, weights = occlusion.part_weights(scores[0], scores[1:])
+        before, after = json.inputs[: span.start], json.inputs[span.stop :]
+        parts = [(before, 0.0), *zip(words, weights, strict=True), (after, 0.0)]
         return {
             "label": service.labels[label],
             "score": float(scores[0][label]),
@@ -158,62 +167,57 @@ def answers(
             "parts": [{"text": text, "weight": weight} for text, weight in parts if text],
         }
 
-    places = threading.BoundedSemaphore(FILES_AT_ONCE)
-
     @app.post("/predict/file")
     @api.validate(
-        resp=Responses(HTTP_200=(None, "the file, with the columns predicted, score and one a class"), **refusals),
+        resp=ResponseSpec(
+            HTTP_200=(None, "the file with columns predicted, score and one per class added"), **error_specs
+        ),
         tags=["answers"],
-        security=key,
+        security=security,
     )
-    def predict_file(query: Column) -> Response:
-        """Label every line of a text, or every row of a table; the answer is streamed.
+    def predict_file(query: FileQuery) -> Response:
+        """Classify every line of a text file or every row of a table; the response is streamed.
 
-        text/plain is a text a line. Tables are text/csv, text/tab-separated-values or application/x-ndjson: their rows
-        come back with all their columns. In place of the body, the file may be the part `file` of multipart/form-data;
-        its name then says what it is (.txt .csv .tsv .jsonl).
+        text/plain has one text per line. Tables are text/csv, text/tab-separated-values or application/x-ndjson; their
+        rows are returned with all their columns. Instead of being the body, the file can be the part `file` of a
+        multipart/form-data body; its type then follows from its name (.txt .csv .tsv .jsonl).
         """
-        if not places.acquire(blocking=False):
+        if not file_slots.acquire(blocking=False):
             raise OverloadedError
         cleanup = ExitStack()
-        cleanup.callback(places.release)
+        cleanup.callback(file_slots.release)
         try:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="accel_clf-")))
-            (path, name), column = file_upload.receive(folder), query.text or service.text_column
+            (path, name), column = file_upload.save_upload(folder), query.text or service.text_column
             try:
-                rows = file_upload.check(path, column)
-            except DataError as error:  # of the user's file, not of where it lies here
-                raise ApiError(422, data_problem(error).replace(str(path), name)) from None
+                rows = file_upload.validate_file(path, column)
+            except DataError as error:  # names the temporary file; the client knows its own name only
+                raise ApiError(422, format_data_error(error).replace(str(path), name)) from None
 
-            has_left = _has_left()
+            is_disconnected = _disconnect_check()
 
-            def score(texts: Sequence[str]) -> np.ndarray:
-                encoded = service.encode(texts)
-                observed.read(len(encoded), sum(len(row.ids) for row in encoded))
-                return service.scores_patiently(encoded, has_left)
+            def score_texts(texts: Sequence[str]) -> np.ndarray:
+                return service.predict_scores_with_retries(tokenize(texts), is_disconnected)
 
-            lines = file_upload.labelled(path, column, service.labels, score)
-            first = next(lines, b"")  # what can fail at once, fails with its own status
-            response = Response(chain([first], _unless_gone(lines)), mimetype=file_upload.answered_as(path))
+            lines = file_upload.label_file(path, column, service.labels, score_texts)
+            first = next(lines, b"")  # what fails before the response has started gets an error status
+            media_type = file_upload.response_media_type(path)
+            response = Response(chain([first], _until_disconnected(lines)), mimetype=media_type)
         except BaseException:
             cleanup.close()
             raise
         response.call_on_close(cleanup.close)
-        answer = f"{name.rpartition('.')[0]}-labelled{'.csv' if path.suffix == '.txt' else path.suffix}"
-        in_ascii = answer.encode("ascii", "ignore").decode()
-        whole = {} if in_ascii == answer else {"filename*": f"UTF-8''{quote(answer, safe='')}"}
-        response.headers.set("Content-Disposition", "attachment", filename=in_ascii, **whole)
+        download_name = f"{name.rpartition('.')[0]}-labelled{'.csv' if path.suffix == '.txt' else path.suffix}"
+        ascii_name = download_name.encode("ascii", "ignore").decode()
+        encoded_name = {} if ascii_name == download_name else {"filename*": f"UTF-8''{quote(download_name, safe='')}"}
+        response.headers.set("Content-Disposition", "attachment", filename=ascii_name, **encoded_name)
         response.headers["X-Rows"] = str(rows)
         return response
 
 
-def _unless_gone(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """An answer's lines, to their end or until nobody reads them."""
-    with suppress(ClientDisconnectedError):
-        yield from lines
+def register_page_routes(app: Flask, api: SpecTree, service: Service) -> None:
+    """Register the web page, the API documentation and /openapi.json."""
 
-
-def pages(app: Flask, api: SpecTree, service: Service) -> None:
     @app.get("/")
     def page() -> str:
         return render_template("page.html", service=service, version=__version__)
@@ -224,12 +228,24 @@ def pages(app: Flask, api: SpecTree, service: Service) -> None:
 
     @app.get("/docs/swagger.js")
     def swagger_script() -> Response:
-        return send_from_directory(str(files_of("offapi")), "swagger_bundle.js")
+        return send_from_directory(str(resources.files("offapi")), "swagger_bundle.js")
 
     @app.get("/docs/swagger.css")
     def swagger_style() -> Response:
-        return send_from_directory(str(files_of("offapi")), "swagger_style.css")
+        return send_from_directory(str(resources.files("offapi")), "swagger_style.css")
 
     @app.get("/openapi.json")
     def openapi() -> Any:
         return app.json.response(api.spec)
+
+
+def _disconnect_check() -> Callable[[], bool]:
+    """Return waitress' test whether this request's client has disconnected; other servers do not report it."""
+    is_disconnected: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
+    return is_disconnected
+
+
+def _until_disconnected(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines until they end or the client disconnects."""
+    with suppress(ClientDisconnectedError):
+        yield from lines

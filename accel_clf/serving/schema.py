@@ -1,65 +1,52 @@
-"""What may be asked and what is answered: requests are checked by it, and the API's description is made of it."""
+"""Models of requests and responses: they validate requests, and the OpenAPI description is generated from them."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class Parameters(Strict):
-    """How to answer."""
+class Parameters(StrictModel):
+    """Options of a prediction."""
 
     top_k: Annotated[int, Field(ge=1)] | None = None
-    """So many labels a text, the likeliest first; null for all."""
+    """Labels to return per text, the most likely first; null returns all."""
     truncate: bool = True
-    """Cut texts that are too long for the model (header X-Truncated tells which); otherwise they are refused."""
+    """Truncate texts that are too long for the model (header X-Truncated lists them); if false, they are refused."""
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
-    """What makes scores of the model's outputs; null for softmax."""
+    """Function that turns the model's logits into scores; null means softmax."""
 
 
-class PredictRequest(Strict):
-    """Texts to label."""
+class PredictRequest(StrictModel):
+    """Texts to classify."""
 
     inputs: str | Annotated[list[str], Field(min_length=1)]
-    """A text, or several."""
+    """One text, or a list of texts."""
     parameters: Parameters | None = None
 
 
-class Sentence(BaseModel):
-    """A text to label."""
-
-    sentence: str
-
-
-class Text(Strict):
-    """A text whose words are to be weighed."""
-
-    inputs: str
-
-
-class Column(BaseModel):
-    """Where a file's texts are."""
-
-    text: str | None = None
-    """The column with the texts; without it, the one that the model was trained on."""
-
-
-class Score(BaseModel):
-    """A label and how sure the model is of it."""
+class LabelScore(BaseModel):
+    """A label and the model's confidence in it."""
 
     label: str
     score: float
 
 
-class Scores(RootModel[list[list[Score]]]):
-    """For each text its labels, the likeliest first."""
+class PredictResponse(RootModel[list[list[LabelScore]]]):
+    """The labels of each text, the most likely first."""
 
 
-class Response(BaseModel):
-    """What GET /predict answers."""
+class SentenceQuery(BaseModel):
+    """A text to classify, in the query string."""
+
+    sentence: str
+
+
+class SentencePrediction(BaseModel):
+    """The prediction for one sentence."""
 
     sentence: str
     label: str
@@ -69,39 +56,44 @@ class Response(BaseModel):
     """Seconds."""
 
 
-class PredictResponse(BaseModel):
-    """What GET /predict answers."""
+class SentenceResponse(BaseModel):
+    """Response of GET /predict."""
 
-    response: Response
+    response: SentencePrediction
 
 
-class Part(BaseModel):
-    """A stretch of the text, and how much of the label's score goes with it."""
+class ExplainRequest(StrictModel):
+    """A text whose word importance is computed."""
+
+    inputs: str
+
+
+class WeightedPart(BaseModel):
+    """A span of the text, and how much of the label's score is lost without it."""
 
     text: str
     weight: float
 
 
-class Explanation(BaseModel):
-    """What each word does: the score that the label loses without it."""
+class ExplainResponse(BaseModel):
+    """Word importance: the score that the label loses when a word is left out."""
 
     label: str
     score: float
     method: Literal["occlusion"]
     truncated: bool
-    parts: list[Part]
+    parts: list[WeightedPart]
 
 
-class Problem(BaseModel):
-    """Why there is no answer."""
+class FileQuery(BaseModel):
+    """Where the texts are in an uploaded file."""
 
-    error: str
-    error_type: str
-    request_id: str
+    text: str | None = None
+    """Name of the text column; by default that of the training data."""
 
 
-class Info(BaseModel):
-    """The model, and what a request may be."""
+class InfoResponse(BaseModel):
+    """The model and the limits on requests."""
 
     model: str
     models: int
@@ -114,7 +106,15 @@ class Info(BaseModel):
     limits: dict[str, float]
 
 
-class Health(BaseModel):
-    """How the server is."""
+class HealthResponse(BaseModel):
+    """Health of the server."""
 
     status: str
+
+
+class ErrorResponse(BaseModel):
+    """Why the request was refused or failed."""
+
+    error: str
+    error_type: str
+    request_id: str

@@ -1,4 +1,4 @@
-"""One loaded run that answers texts from many threads: tokens are made in the callers' threads, answers in one."""
+"""A loaded run that scores texts for many threads: callers tokenize in their own threads, one thread runs the model."""
 
 import os
 import threading
@@ -18,79 +18,96 @@ from accel_clf.data.sources import check_text
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
 from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
-from accel_clf.serving.worker import Worker, batch_tokens, load
+from accel_clf.serving.worker import Worker, load_predictor, max_batch_tokens
 
-WAITING_BATCHES = 16
+MAX_QUEUED_BATCHES = 16
+INITIAL_TOKENS_PER_SECOND = 1000.0  # assumed until a batch has been measured
+RETRY_SECONDS = 0.05  # between two attempts of a large request to be admitted
 
 
 @dataclass(frozen=True)
 class TokenizedText:
-    """A text as the model gets it.
+    """A text as the model reads it.
 
     Attributes:
-        ids: int32 [tokens], special ones included.
-        tokens: that the whole text has; more than in `ids` if it was cut.
+        ids: int32 [tokens], including special tokens.
+        full_length: number of tokens before truncation.
     """
 
     ids: np.ndarray
-    tokens: int
+    full_length: int
 
     @property
-    def cut(self) -> bool:
-        return self.tokens > len(self.ids)
+    def is_truncated(self) -> bool:
+        return self.full_length > len(self.ids)
 
 
 class Service:
-    """A run, or a cross-validation's ensemble, ready to answer.
+    """A run, or a cross-validation's ensemble, that scores texts.
 
     Args:
-        run: the folder.
-        settings: of the server.
+        run: the run folder.
+        settings: the server's settings.
 
     Attributes:
         labels: the label names, in the order of the scores' columns.
-        models: how many.
-        model_name: of the encoder that they were made from.
-        text_column: that the training rows' texts stood in.
-        precision: that matrix products have.
-        max_length: tokens a text may have, special ones included.
-        device: that computes.
-        in_work: requests that have been admitted and not answered.
+        models: number of models in the ensemble.
+        model_name: the name of the pretrained encoder.
+        text_column: name of the text column in the training data.
+        precision: the precision of matrix products.
+        max_length: maximum number of tokens per text, including special tokens.
+        device: the device that the model runs on.
+        in_flight: number of requests that have been admitted and not answered.
 
     Raises:
-        ConfigError: the folder is not a trained run's; or int8 has cost more accuracy than it may.
+        ConfigError: the folder is not a trained run's, or int8 loses more accuracy than `max_loss`.
     """
 
     def __init__(self, run: Path, settings: ServeConfig) -> None:
         self.settings = settings
-        self._worker = Worker(load, run, settings)
-        loaded = self._worker.loaded
+        self._worker = Worker(load_predictor, run, settings)
+        model = self._worker.model
         self.labels, self.models, self.precision, self.device = (
-            loaded.labels, loaded.models, loaded.precision, loaded.device,
+            model.labels, model.models, model.precision, model.device,
         )  # fmt: skip
-        self._temperature = loaded.temperature
-        config = loaded.config
+        self._temperature = model.temperature
+        config = model.config
         self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
-        self._tokenizer = _tokenizer_for_threads(loaded.tokenizer, self.max_length, loaded.truncation_side)
-        self._tokenizing = threading.BoundedSemaphore(os.cpu_count() or 1)
-        batch = batch_tokens(settings, self.device)
+        self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side)
+        self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+        batch_tokens = max_batch_tokens(settings, self.device)
         self._draining = False
-        self._answered_tokens, self._busy_seconds = 0, 0.0
+        self._processed_tokens, self._busy_seconds = 0, 0.0
         self._lock, self.in_flight = threading.Lock(), 0
-        self.batcher = Batcher(self._answer, batch_tokens=batch, waiting_tokens=WAITING_BATCHES * batch)
+        self.batcher = Batcher(
+            self._infer_batch, max_batch_tokens=batch_tokens, max_queued_tokens=MAX_QUEUED_BATCHES * batch_tokens
+        )
 
     @property
-    def alive(self) -> bool:
-        """Whether requests can be answered at all."""
-        return self.batcher.alive and self._worker.alive
+    def is_alive(self) -> bool:
+        """Whether the model is running."""
+        return self.batcher.is_alive and self._worker.is_alive
 
     @property
-    def ready(self) -> bool:
-        """Whether new requests are welcome."""
-        return self.alive and not self._draining
+    def is_ready(self) -> bool:
+        """Whether new requests should be sent here."""
+        return self.is_alive and not self._draining
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a new request would be refused."""
+        return self.in_flight >= self.settings.queue or self.batcher.is_full
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which a refused request may be retried: until the queue has been processed."""
+        tokens_per_second = (
+            self._processed_tokens / self._busy_seconds if self._busy_seconds else INITIAL_TOKENS_PER_SECOND
+        )
+        return max(1, round(self.batcher.queued_tokens / tokens_per_second))
 
     def info(self) -> dict[str, Any]:
-        """What a client may want to know: the model, and what a request may be."""
+        """Return the description of the model and of the limits on requests."""
         return {
             "model": self.model_name,
             "models": self.models,
@@ -105,31 +122,15 @@ class Service:
             ),
         }
 
-    def drain(self) -> None:
-        """Say from here on that others should be asked; requests that come nevertheless are answered."""
-        self._draining = True
-
-    def close(self, seconds: float) -> bool:
-        """End the thread that computes when what waits is answered; whether that was in time."""
-        self._draining = True
-        in_time = self.batcher.close(seconds)
-        self._worker.close()
-        return in_time
-
-    @property
-    def full(self) -> bool:
-        """Whether a request would not be admitted."""
-        return self.in_flight >= self.settings.queue or self.batcher.full
-
     @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Within it, a request is one of the `queue` that may be in work.
+    def admit(self) -> Iterator[None]:
+        """Count a request as in flight while the context lasts.
 
         Raises:
-            OverloadedError: so many are already, or they wait with more tokens than may wait.
+            OverloadedError: `queue` requests are in flight already, or the batcher's queue is full.
         """
         with self._lock:
-            if self.full:
+            if self.is_full:
                 raise OverloadedError
             self.in_flight += 1
         try:
@@ -138,99 +139,109 @@ class Service:
             with self._lock:
                 self.in_flight -= 1
 
-    def encode(self, texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
-        """The tokens of texts, the same as evaluation's.
+    def tokenize(self, texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
+        """Tokenize texts exactly as evaluation does.
 
         Raises:
-            TooLongError: a text is too long, and must not be cut.
-            DataError: a text holds a lone surrogate.
+            TooLongError: a text is too long, and `truncate` is false.
+            DataError: a text contains a lone surrogate.
         """
-        for place, text in enumerate(texts):
-            check_text(text, f"inputs[{place}]")
-        found = []
-        with self._tokenizing:  # what it makes of a text on the way takes a hundred times its memory
+        for index, text in enumerate(texts):
+            check_text(text, f"inputs[{index}]")
+        tokenized = []
+        with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
             encodings = self._tokenizer.encode_batch_fast(list(texts))
-        for place, encoding in enumerate(encodings):
-            tokens = len(encoding.ids)
+        for index, encoding in enumerate(encodings):
+            full_length = len(encoding.ids)
             if encoding.overflowing:
-                special = sum(encoding.special_tokens_mask)
-                tokens += sum(len(rest.ids) - special for rest in encoding.overflowing)
+                special_tokens = sum(encoding.special_tokens_mask)
+                full_length += sum(len(overflow.ids) - special_tokens for overflow in encoding.overflowing)
                 if not truncate:
-                    raise TooLongError(place, tokens, self.max_length)
-            found.append(TokenizedText(np.array(encoding.ids, np.int32), tokens))
-        return found
+                    raise TooLongError(index, full_length, self.max_length)
+            tokenized.append(TokenizedText(np.array(encoding.ids, np.int32), full_length))
+        return tokenized
 
-    def part_read(self, text: str) -> slice:
-        """Where in a text the part is that the model reads.
+    def find_read_span(self, text: str) -> slice:
+        """Return the span of characters that the model reads of a text.
 
         Raises:
-            DataError: the text holds a lone surrogate.
+            DataError: the text contains a lone surrogate.
         """
         check_text(text, "inputs")
-        with self._tokenizing:
+        with self._tokenizer_slots:
             encoding = self._tokenizer.encode(text)
         if not encoding.overflowing:
             return slice(0, len(text))
         tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-        starts, ends = zip(*(bounds for bounds, special in tokens if not special), strict=True)
+        starts, ends = zip(*(offsets for offsets, is_special in tokens if not is_special), strict=True)
         return slice(min(starts), max(ends))
 
-    def scores(
-        self, rows: Sequence[TokenizedText], gone: Callable[[], bool] = lambda: False, function: str = "softmax"
+    def predict_scores(
+        self,
+        texts: Sequence[TokenizedText],
+        is_disconnected: Callable[[], bool] = lambda: False,
+        function: str = "softmax",
     ) -> np.ndarray:
-        """What the model says of texts, the mean over an ensemble's models: float64 [rows, classes].
+        """Return the scores of texts, averaged over an ensemble's models: float64 [texts, classes].
 
         Args:
-            rows: the texts.
-            gone: whether nobody wants the answer any more.
+            texts: as `tokenize` returns them.
+            is_disconnected: returns whether the client has disconnected.
             function: applied to the logits: softmax, sigmoid, or none.
 
         Raises:
-            OverloadedError, RequestTimeoutError, ClientDisconnectedError, ShuttingDownError: see Batcher.ask.
-            NotFiniteError: the model is broken.
+            OverloadedError, RequestTimeoutError, ClientDisconnectedError, ShuttingDownError: see Batcher.infer.
+            NotFiniteError: a score is NaN or infinite.
         """
-        if not rows:
+        if not texts:
             return np.empty((0, len(self.labels)))
-        answers = self.batcher.ask([row.ids for row in rows], self.settings.timeout, gone)
-        each = np.stack(answers).astype(np.float64) / self._temperature
+        logits = self.batcher.infer([text.ids for text in texts], self.settings.timeout, is_disconnected)
+        per_model = np.stack(logits).astype(np.float64) / self._temperature
         if function == "softmax":
-            each = softmax(each, axis=-1)
+            per_model = softmax(per_model, axis=-1)
         elif function == "sigmoid":
-            each = expit(each)
-        found: np.ndarray = each.mean(axis=1)
-        if not np.isfinite(found).all():
+            per_model = expit(per_model)
+        scores: np.ndarray = per_model.mean(axis=1)
+        if not np.isfinite(scores).all():
             raise NotFiniteError
-        return found
+        return scores
 
-    def scores_patiently(self, rows: Sequence[TokenizedText], gone: Callable[[], bool]) -> np.ndarray:
-        """As `scores`, but where others are told to come again, it does: for the parts of a large work."""
-        until = time.monotonic() + self.settings.timeout
+    def predict_scores_with_retries(
+        self, texts: Sequence[TokenizedText], is_disconnected: Callable[[], bool]
+    ) -> np.ndarray:
+        """Return what `predict_scores` does, but retry while overloaded, until the timeout: for chunks of a file."""
+        deadline = time.monotonic() + self.settings.timeout
         while True:
             try:
-                with self.admitted():
-                    return self.scores(rows, gone)
+                with self.admit():
+                    return self.predict_scores(texts, is_disconnected)
             except OverloadedError:
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise
-                time.sleep(0.05)
+                time.sleep(RETRY_SECONDS)
 
-    @property
-    def seconds_to_wait(self) -> int:
-        """After which a request that was refused may come again: when what waits now has been answered."""
-        speed = self._answered_tokens / self._busy_seconds if self._busy_seconds else 1000.0
-        return max(1, round(self.batcher.queued / speed))
+    def drain(self) -> None:
+        """Report not ready from now on, so that load balancers stop sending requests; those that come are answered."""
+        self._draining = True
 
-    def _answer(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def close(self, timeout: float) -> bool:
+        """Process what is queued, stop the model, and return whether this was done in time."""
+        self._draining = True
+        in_time = self.batcher.close(timeout)
+        self._worker.close()
+        return in_time
+
+    def _infer_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         began = time.perf_counter()
-        found = self._worker.logits_batch(rows)
+        logits = self._worker.logits_batch(rows)
         self._busy_seconds += time.perf_counter() - began
-        self._answered_tokens += sum(map(len, rows))
-        return found
+        self._processed_tokens += sum(map(len, rows))
+        return logits
 
 
-def _tokenizer_for_threads(tokenizer: str, max_length: int, truncation_side: str) -> Tokenizer:
-    """A tokenizer that any number of threads may use: nothing changes its state from here on."""
-    own = Tokenizer.from_str(tokenizer)
-    own.no_padding()
-    own.enable_truncation(max_length, direction=truncation_side)
-    return own
+def _thread_safe_tokenizer(tokenizer_json: str, max_length: int, truncation_side: str) -> Tokenizer:
+    """Return a tokenizer whose state never changes after this, so that threads can share it."""
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length, direction=truncation_side)
+    return tokenizer

@@ -1,4 +1,7 @@
-"""The model in a process of its own: beside threads that speak HTTP, its operations would wait for their lock."""
+"""The model in a separate process.
+
+In the HTTP process, its operations would wait for the interpreter's lock, which request threads hold.
+"""
 
 import os
 import pickle
@@ -20,30 +23,30 @@ from accel_clf.core.errors import UserError
 if TYPE_CHECKING:
     from accel_clf.inference.predictor import Predictor
 
-# Tokens that make the device's matrix products efficient; more would only make the first of them wait for the last.
-BATCH_TOKENS = {"cpu": 4096}
-BATCH_TOKENS_ELSEWHERE = 16384
-SECONDS_TO_END = 5.0
-WORKER_NICENESS = (
-    5  # whoever reads requests, says how it is, and refuses what is too much: they take little, and cannot wait
-)
+# Tokens per batch from which the device's matrix products are efficient; larger batches only add latency.
+MAX_BATCH_TOKENS = {"cpu": 4096}
+DEFAULT_MAX_BATCH_TOKENS = 16384  # on other devices
+SHUTDOWN_SECONDS = 5.0
+# The HTTP process goes first: it reads requests, answers health checks and rejects excess load, which takes little
+# time and cannot wait.
+WORKER_NICENESS = 5
 
-Load = Callable[[Path, ServeConfig], "Predictor"]
+LoadPredictor = Callable[[Path, ServeConfig], "Predictor"]
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What there is to know of a model that another process has.
+class LoadedModel:
+    """Description of the model that a worker has loaded.
 
     Attributes:
         config: the run's settings.
         labels: the label names, in the order of the logits' columns.
-        models: how many.
+        models: number of models in the ensemble.
         temperature: what logits are divided by.
-        precision: that matrix products have.
-        device: that computes.
-        tokenizer: as JSON of the tokenizers library.
-        truncation_side: where it cuts.
+        precision: the precision of matrix products.
+        device: the device that the model runs on.
+        tokenizer: the tokenizers library's JSON.
+        truncation_side: "left" or "right".
     """
 
     config: Config
@@ -57,92 +60,76 @@ class Loaded:
 
 
 class Worker:
-    """A process that has loaded a run and answers with it.
+    """A process that has loaded a run and computes logits with it.
 
-    It ends when this object or its process does, whatever signals it is sent but SIGKILL.
+    It ends when this object or its parent process does, and ignores SIGINT and SIGTERM.
 
     Args:
-        load: a function of a module, which loads the run; called there.
-        run, settings: what `load` is given.
+        load: a module-level function that loads the run, called in the new process.
+        run: the run folder, passed to `load`.
+        settings: the server's settings, passed to `load`.
 
     Attributes:
-        loaded: what it has loaded.
+        model: description of the model that the process has loaded.
 
     Raises:
-        UserError: whatever `load` has raised, or that the process has ended.
+        UserError: raised by `load`, or the process has ended.
     """
 
-    def __init__(self, load: Load, run: Path, settings: ServeConfig) -> None:
-        path = os.pathsep.join(place or os.getcwd() for place in sys.path)  # the same packages as here
+    def __init__(self, load: LoadPredictor, run: Path, settings: ServeConfig) -> None:
+        python_path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)  # the same packages as here
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": python_path},
         )
-        self._end = weakref.finalize(self, _end, self._process)
-        found = self._ask((load, run, settings))
-        if isinstance(found, UserError):
+        self._stop = weakref.finalize(self, _stop_process, self._process)
+        result = self._call((load, run, settings))
+        if isinstance(result, UserError):
             self.close()
-            raise found
-        assert isinstance(found, Loaded)
-        self.loaded = found
+            raise result
+        assert isinstance(result, LoadedModel)
+        self.model = result
 
     @property
-    def alive(self) -> bool:
-        """Whether it is there."""
+    def is_alive(self) -> bool:
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def logits_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """One batch's logits by each model: float32 [rows, models, classes]; for one thread.
+        """Return one batch's logits by each model: float32 [rows, models, classes]. Not thread-safe.
 
         Args:
             rows: token ids, int [length] each.
 
         Raises:
-            UserError: it has ended.
+            UserError: the process has ended.
         """
-        found = self._ask(rows)
-        assert isinstance(found, np.ndarray)
-        return found
+        logits = self._call(rows)
+        assert isinstance(logits, np.ndarray)
+        return logits
 
     def close(self) -> None:
-        """End it."""
-        self._end()
+        """Stop the process."""
+        self._stop()
 
-    def _ask(self, what: object) -> object:
+    def _call(self, message: object) -> object:
         assert self._process.stdin and self._process.stdout, "both are pipes"
         try:
-            _send(what, self._process.stdin)
+            _send(message, self._process.stdin)
             return pickle.load(self._process.stdout)
         except (OSError, EOFError):
             code = self._process.wait()
-            told = f"by signal {-code}" if code < 0 else f"with exit code {code}; what it said is above"
-            raise UserError(f"the model's process has ended {told}") from None
+            reason = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}; see its output above"
+            raise UserError(f"the model process {reason}") from None
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    assert process.stdin and process.stdout, "both are pipes"
-    with suppress(BrokenPipeError):  # it has ended before it has read all
-        process.stdin.close()
-    try:
-        process.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:  # amid a batch that nobody waits for any more
-        process.kill()
-        process.wait()
-    process.stdout.close()  # last: a thread that still reads it has its lock
-
-
-def _send(what: object, to: IO[bytes]) -> None:
-    pickle.dump(what, to, pickle.HIGHEST_PROTOCOL)
-    to.flush()
-
-
-def load(run: Path, settings: ServeConfig) -> "Predictor":
-    """Load a run as the server's settings say.
+def load_predictor(run: Path, settings: ServeConfig) -> "Predictor":
+    """Load and warm up a run's predictor according to the server's settings.
 
     Raises:
-        ConfigError: the folder is not a trained run's; or int8 costs more accuracy than it may.
+        ConfigError: the folder is not a trained run's, or int8 loses more accuracy than `max_loss`.
     """
     import torch
 
@@ -155,33 +142,34 @@ def load(run: Path, settings: ServeConfig) -> "Predictor":
         assert settings.check is not None
         check_int8_accuracy(run, settings.check, settings.max_loss)
     predictor = Predictor(run, settings.precision, low_latency=True)
-    predictor.warm_up(batch_tokens(settings, str(predictor.strategy.device)))
+    predictor.warm_up(max_batch_tokens(settings, str(predictor.strategy.device)))
     return predictor
 
 
-def batch_tokens(settings: ServeConfig, device: str) -> int:
-    """Most that a batch may have, padding counted."""
-    return settings.batch_tokens or BATCH_TOKENS.get(device, BATCH_TOKENS_ELSEWHERE)
+def max_batch_tokens(settings: ServeConfig, device: str) -> int:
+    """Return the size limit of a batch in tokens, including padding: the setting's, or the device's default."""
+    return settings.batch_tokens or MAX_BATCH_TOKENS.get(device, DEFAULT_MAX_BATCH_TOKENS)
 
 
 def main() -> None:
-    """What the process does: load, tell, and answer until nobody asks any more."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all at once, it would end before requests are answered
-        signal.signal(number, signal.SIG_IGN)
+    """Run the process: load the model, describe it, then compute logits until the parent closes the pipe."""
+    # A terminal and an init system send these to all processes; this one must outlive the requests in flight.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     if hasattr(os, "nice"):  # not on Windows
         os.nice(WORKER_NICENESS)
-    asked, answered = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # what libraries print is not an answer
+    os.dup2(2, 1)  # what libraries print must not end up among the replies
     try:
-        make, run, settings = pickle.load(asked)
+        load, run, settings = pickle.load(requests)
         try:
-            predictor = make(run, settings)
+            predictor = load(run, settings)
         except UserError as error:
-            _send(error, answered)
+            _send(error, replies)
             return
         _send(
-            Loaded(
+            LoadedModel(
                 config=predictor.config,
                 labels=predictor.labels,
                 models=len(predictor.models),
@@ -191,9 +179,26 @@ def main() -> None:
                 tokenizer=predictor.tokenizer.backend_tokenizer.to_str(),
                 truncation_side=predictor.tokenizer.truncation_side,
             ),
-            answered,
+            replies,
         )
         while True:
-            _send(predictor.logits_batch(pickle.load(asked)), answered)
+            _send(predictor.logits_batch(pickle.load(requests)), replies)
     except (EOFError, BrokenPipeError):
         return
+
+
+def _send(message: object, pipe: IO[bytes]) -> None:
+    pickle.dump(message, pipe, pickle.HIGHEST_PROTOCOL)
+    pipe.flush()
+
+
+def _stop_process(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin and process.stdout, "both are pipes"
+    with suppress(BrokenPipeError):  # the process has ended before reading everything
+        process.stdin.close()
+    try:
+        process.wait(SHUTDOWN_SECONDS)
+    except subprocess.TimeoutExpired:  # in the middle of a batch whose requests are all abandoned
+        process.kill()
+        process.wait()
+    process.stdout.close()  # last: a thread that is still reading it holds its lock

@@ -1,4 +1,4 @@
-"""A fused encoder gives the answers of the one that it was made from."""
+"""Fused and int8 encoders return (nearly) the logits of the encoder that they were made from."""
 
 from typing import Any
 
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu"), "fp32"), reaso
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=10, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed: int) -> None:
-    named: dict[str, Any] = {"activation" if family == "distilbert" else "hidden_act": activation}
-    plain = packed_copy(make(family, **named)).eval()
-    fused = packed_copy(make(family, **named)).eval()
+def test_fused_encoder_equals_packed_encoder(family: str, activation: str, lengths: list[int], seed: int) -> None:
+    options: dict[str, Any] = {"activation" if family == "distilbert" else "hidden_act": activation}
+    plain = packed_copy(make(family, **options)).eval()
+    fused = packed_copy(make(family, **options)).eval()
     fuse(fused, FAMILIES[family])
-    left = {module for module in fused.modules() if type(module) is torch.nn.Linear}
-    assert left == set(directly_read_linears(fused))
-    assert len(left) == 2
+    unfused = {module for module in fused.modules() if type(module) is torch.nn.Linear}
+    assert unfused == set(directly_read_linears(fused))
+    assert len(unfused) == 2
     batch = pack(sorted(rows_of(lengths, seed), key=len))
     with torch.inference_mode():
         torch.testing.assert_close(fused(**batch).logits, plain(**batch).logits, rtol=0, atol=1e-5)
@@ -40,31 +40,31 @@ def test_fused_is_packed(family: str, activation: str, lengths: list[int], seed:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
-def test_int8_is_close(family: str, layout: str) -> None:
+def test_int8_logits_are_close(family: str, layout: str) -> None:
     model = make(family).eval()
     apply_layout(model, layout, is_requested=True)
     rows = rows_of([3, 9, 9, 40])
-    given_to = pack(rows) if layout == "packed" else pad(rows, PAD)
+    inputs = pack(rows) if layout == "packed" else pad(rows, PAD)
     with torch.inference_mode():
-        wanted = model(**given_to).logits
+        expected = model(**inputs).logits
         quantize(model, "int8")
-        found = model(**given_to).logits
-    left = {module for module in model.modules() if type(module) is torch.nn.Linear}
-    assert left == set(directly_read_linears(model))
-    assert len(left) == (2 if layout == "packed" else 0)
-    assert 0 < (found - wanted).abs().mean() < 0.2 * wanted.std()
+        logits = model(**inputs).logits
+    unquantized = {module for module in model.modules() if type(module) is torch.nn.Linear}
+    assert unquantized == set(directly_read_linears(model))
+    assert len(unquantized) == (2 if layout == "packed" else 0)
+    assert 0 < (logits - expected).abs().mean() < 0.2 * expected.std()
 
 
-def test_the_activation_is_a_part_of_the_product() -> None:
+def test_fused_linear_applies_the_activation() -> None:
     layers = [torch.nn.Linear(8, 16), torch.nn.Linear(8, 4)]
     values = torch.randn(3, 8)
-    wanted = torch.nn.functional.gelu(torch.cat([layer(values) for layer in layers], dim=-1))
-    torch.testing.assert_close(Linear(layers, "gelu")(values), wanted.detach(), rtol=0, atol=1e-6)
+    expected = torch.nn.functional.gelu(torch.cat([layer(values) for layer in layers], dim=-1))
+    torch.testing.assert_close(Linear(layers, "gelu")(values), expected.detach(), rtol=0, atol=1e-6)
 
 
 def test_batches_have_few_shapes() -> None:
-    missing = [-tokens % _shape_step(tokens) for tokens in range(1, 4097)]
-    shapes = {tokens + more for tokens, more in enumerate(missing, start=1)}
+    fillers = [-tokens % _shape_step(tokens) for tokens in range(1, 4097)]
+    shapes = {tokens + filler for tokens, filler in enumerate(fillers, start=1)}
     assert len(shapes) <= SHAPES_PER_DOUBLING * 7
-    assert all(shape % _shape_step(shape) == 0 for shape in shapes), "a shape stays as it is"
-    assert all(more < tokens / SHAPES_PER_DOUBLING for tokens, more in enumerate(missing, start=1) if tokens >= 128)
+    assert all(shape % _shape_step(shape) == 0 for shape in shapes), "rounding a shape up leaves it unchanged"
+    assert all(filler < tokens / SHAPES_PER_DOUBLING for tokens, filler in enumerate(fillers, start=1) if tokens >= 128)

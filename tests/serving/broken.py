@@ -1,4 +1,4 @@
-"""Bad models for a server, planted before it starts."""
+"""Broken models, planted in a server before it starts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,35 +10,37 @@ import numpy as np
 from accel_clf.config.schema import ServeConfig
 from accel_clf.inference.predictor import Predictor
 from accel_clf.serving import service
-from accel_clf.serving.worker import load
+from accel_clf.serving.worker import load_predictor
 
-Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
+LogitsBatch = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
-def slow(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
-    """A batch takes 0.2 s, whatever is in it."""
+def slow(logits_batch: LogitsBatch, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Take 0.2 s per batch, whatever its size."""
     time.sleep(0.2)
-    return right(rows)
+    return logits_batch(rows)
 
 
-def no_number(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
-    return np.full_like(right(rows), np.nan)
+def nan(logits_batch: LogitsBatch, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return NaN."""
+    return np.full_like(logits_batch(rows), np.nan)
 
 
-def dying(right: Answer, rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Fails at the second text."""
-    dying.calls = getattr(dying, "calls", 0) + 1  # type: ignore[attr-defined]
-    if dying.calls == 2:  # type: ignore[attr-defined]
+def failing(logits_batch: LogitsBatch, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Fail at the second batch."""
+    failing.calls = getattr(failing, "calls", 0) + 1  # type: ignore[attr-defined]
+    if failing.calls == 2:  # type: ignore[attr-defined]
         raise RuntimeError("planted in the model")
-    return right(rows)
+    return logits_batch(rows)
 
 
-def load_bad(name: str, run: Path, settings: ServeConfig) -> Predictor:
-    """What the model's process loads."""
-    predictor = load(run, settings)
+def load_broken(name: str, run: Path, settings: ServeConfig) -> Predictor:
+    """Load a predictor, in the model process, and break it."""
+    predictor = load_predictor(run, settings)
     predictor.logits_batch = partial(globals()[name], predictor.logits_batch)  # type: ignore[method-assign]
     return predictor
 
 
 def plant(name: str) -> None:
-    service.load = partial(load_bad, name)
+    """Make the service load a model that one of the functions above breaks."""
+    service.load_predictor = partial(load_broken, name)

@@ -1,4 +1,4 @@
-"""A real server on loopback, in a process of its own, and a client that sees every byte."""
+"""A real server on loopback, in a separate process, and a client that sees every byte."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ from tests.forked import Forked, command
 
 
 @dataclass
-class Reply:
+class Response:
     status: int
     headers: http.client.HTTPMessage
     body: bytes
@@ -27,16 +27,22 @@ class Reply:
 
 @dataclass
 class Server:
-    """A server and its address."""
+    """A running server.
+
+    Attributes:
+        process: the process that runs `accel-clf serve`.
+        port: the port that it listens on.
+        stderr: the file that its standard error goes to.
+    """
 
     process: Forked
     port: int
-    said: Path
+    stderr: Path
 
-    def ask(
+    def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 60
-    ) -> Reply:
-        """One request on a connection of its own; what is no bytes and no string goes as JSON."""
+    ) -> Response:
+        """Send one request on a new connection; a body that is neither bytes nor a string is sent as JSON."""
         headers = dict(headers or {})
         if body is not None and not isinstance(body, bytes | str):
             body = json.dumps(body)
@@ -47,31 +53,33 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, headers)
-            reply = connection.getresponse()
-            return Reply(reply.status, reply.headers, reply.read())
+            response = connection.getresponse()
+            return Response(response.status, response.headers, response.read())
         finally:
             connection.close()
 
-    def predict(self, inputs: Any, **parameters: Any) -> Reply:
+    def predict(self, inputs: Any, **parameters: Any) -> Response:
+        """Send POST /predict."""
         body = {"inputs": inputs, **({"parameters": parameters} if parameters else {})}
-        return self.ask("POST", "/predict", body)
+        return self.request("POST", "/predict", body)
 
-    def upload(self, name: str, content: bytes, column: str = "") -> Reply:
-        """A file as browsers and curl send it."""
-        head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    def upload(self, name: str, content: bytes, column: str = "") -> Response:
+        """Send a file the way browsers and curl do."""
+        part_headers = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
         path = f"/predict/file?text={column}" if column else "/predict/file"
-        kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        return self.ask("POST", path, head.encode() + content + b"\r\n--x--\r\n", kind)
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        return self.request("POST", path, part_headers.encode() + content + b"\r\n--x--\r\n", headers)
 
-    def counted(self) -> dict[tuple[str, str, str], int]:
-        """Answers by method, path and status."""
-        text = self.ask("GET", "/metrics").body.decode()
-        found = re.findall(r'accel_clf_responses_total\{method="(.*?)",path="(.*?)",status="(.*?)"\} (\S+)', text)
-        return {(method, path, status): int(float(count)) for method, path, status, count in found}
+    def response_counts(self) -> dict[tuple[str, str, str], int]:
+        """Return the number of responses by method, path and status, from /metrics."""
+        text = self.request("GET", "/metrics").body.decode()
+        counters = re.findall(r'accel_clf_responses_total\{method="(.*?)",path="(.*?)",status="(.*?)"\} (\S+)', text)
+        return {(method, path, status): int(float(count)) for method, path, status, count in counters}
 
-    def end(self, within: float = 60) -> int:
+    def stop(self, timeout: float = 60) -> int:
+        """Send SIGTERM and return the exit code."""
         self.process.terminate()
-        return self.process.wait(within)
+        return self.process.wait(timeout)
 
 
 @contextmanager
@@ -80,29 +88,31 @@ def serving(
     folder: Path,
     *flags: object,
     before: Callable[..., None] | None = None,
-    given: tuple[object, ...] = (),
+    before_args: tuple[object, ...] = (),
     **environment: str,
 ) -> Iterator[Server]:
-    """`accel-clf serve RUN`, until the block ends; `before(*given)` runs in its process first."""
-    printed, said = folder / "printed", folder / "said"
-    work = command(["serve", run, "--port", 0, *flags], before, *given)
-    process = Forked(work, printed, said, {**os.environ, **environment})
+    """Run `accel-clf serve RUN` until the block ends; `before(*before_args)` is called in its process first."""
+    stdout, stderr = folder / "stdout", folder / "stderr"
+    work = command(["serve", run, "--port", 0, *flags], before, *before_args)
+    process = Forked(work, stdout, stderr, {**os.environ, **environment})
     address = re.compile(r"listening on http://127\.0\.0\.1:(\d+)\n")
     try:
-        assert until(lambda: (printed.is_file() and address.search(printed.read_text())) or process.poll() is not None)
-        found = address.search(printed.read_text())
-        assert found, said.read_text()
-        yield Server(process, int(found[1]), said)
+        assert wait_until(
+            lambda: (stdout.is_file() and address.search(stdout.read_text())) or process.poll() is not None
+        )
+        match = address.search(stdout.read_text())
+        assert match, stderr.read_text()
+        yield Server(process, int(match[1]), stderr)
     finally:
         process.kill()
         process.wait(30)
 
 
-def until(holds: Callable[[], object], seconds: float = 60) -> bool:
-    """Whether something comes to hold within a time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
+def wait_until(condition: Callable[[], object], timeout: float = 60) -> bool:
+    """Wait until a condition holds, or for `timeout` seconds, and return whether it holds."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if condition():
             return True
         time.sleep(0.02)
-    return bool(holds())
+    return bool(condition())

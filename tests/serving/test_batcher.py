@@ -1,4 +1,4 @@
-"""One thread for many: nobody gets another's answer, nobody waits for ever, nothing is answered that nobody wants."""
+"""The batcher: every request gets its own outputs, none waits forever, and abandoned requests are skipped."""
 
 import threading
 import time
@@ -11,177 +11,178 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.serving.batcher import Batcher, batches
+from accel_clf.serving.batcher import Batcher, group_by_length
 from accel_clf.serving.errors import ClientDisconnectedError, OverloadedError, RequestTimeoutError, ShuttingDownError
 
-LONG = 30.0
+TIMEOUT = 30.0  # seconds
 
 
 @given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 120))
-def test_batches_hold_every_row_once(lengths: list[int], most: int) -> None:
-    found = batches(np.array(lengths, int), most)
-    assert sorted(row for batch in found for row in batch.tolist()) == list(range(len(lengths)))
-    for batch in found:
-        widest = max(lengths[row] for row in batch)
-        assert len(batch) == 1 or widest * len(batch) <= most
-    for batch, following in pairwise(found):
-        together = (len(batch) + 1) * lengths[following[0]]
-        assert together > most, "a row more would have fitted"
+def test_batches_contain_every_row_once(lengths: list[int], max_tokens: int) -> None:
+    batches = group_by_length(np.array(lengths, int), max_tokens)
+    assert sorted(row for batch in batches for row in batch.tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[row] for row in batch)
+        assert len(batch) == 1 or longest * len(batch) <= max_tokens
+    for batch, following in pairwise(batches):
+        tokens_with_one_more = (len(batch) + 1) * lengths[following[0]]
+        assert tokens_with_one_more > max_tokens, "one more row would have fitted"
 
 
-class ModelConfig:
-    """Answers each row with its sum, when it is let."""
+class FakeModel:
+    """Returns the sum of each row, once `resume` is set."""
 
     def __init__(self) -> None:
-        self.run = threading.Event()
-        self.run.set()
+        self.resume = threading.Event()
+        self.resume.set()
         self.entered = threading.Semaphore(0)
-        self.seen: list[list[int]] = []
-        self.fails: Exception | None = None
+        self.batch_lengths: list[list[int]] = []
+        self.error: Exception | None = None
 
     def __call__(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         self.entered.release()
-        assert self.run.wait(LONG)
-        if self.fails:
-            raise self.fails
-        self.seen.append([len(row) for row in rows])
+        assert self.resume.wait(TIMEOUT)
+        if self.error:
+            raise self.error
+        self.batch_lengths.append([len(row) for row in rows])
         return np.array([row.sum() for row in rows])
 
 
 @pytest.fixture
-def model() -> ModelConfig:
-    return ModelConfig()
+def model() -> FakeModel:
+    return FakeModel()
 
 
 @pytest.fixture
-def batcher(model: ModelConfig) -> Iterator[Batcher]:
-    made = Batcher(model, batch_tokens=100, waiting_tokens=400)
-    yield made
-    model.run.set()
-    assert made.close(LONG)
+def batcher(model: FakeModel) -> Iterator[Batcher]:
+    batcher = Batcher(model, max_batch_tokens=100, max_queued_tokens=400)
+    yield batcher
+    model.resume.set()
+    assert batcher.close(TIMEOUT)
 
 
 def never() -> bool:
     return False
 
 
-def row(length: int, number: int = 1) -> np.ndarray:
-    return np.full(length, number)
+def make_row(length: int, value: int = 1) -> np.ndarray:
+    return np.full(length, value)
 
 
-def test_nobody_gets_anothers_answer() -> None:
-    model = ModelConfig()
-    batcher = Batcher(model, batch_tokens=200, waiting_tokens=10**6)
-    draw = np.random.default_rng(0)
-    requests = [
-        [draw.integers(0, 10**6, draw.integers(1, 60)) for _ in range(draw.integers(0, 8))] for _ in range(1000)
-    ]
-    with ThreadPoolExecutor(64) as clients:
-        answers = list(clients.map(lambda rows: batcher.ask(rows, LONG, never), requests))
-    assert [list(map(int, found)) for found in answers] == [[int(r.sum()) for r in rows] for rows in requests]
-    assert max(len(seen) for seen in model.seen) > 1
-    assert all(len(seen) == 1 or len(seen) * max(seen) <= 200 for seen in model.seen)
-    assert batcher.close(LONG)
-    assert batcher.queued == 0
-
-
-def later(batcher: Batcher, rows: list[np.ndarray], pool: ThreadPoolExecutor) -> "Future[list[np.ndarray]]":
-    """A request that waits in the queue when this returns."""
-    queued = batcher.queued
-    asked = pool.submit(batcher.ask, rows, LONG, never)
-    until = time.monotonic() + LONG
-    while batcher.queued == queued and time.monotonic() < until and not asked.done():
+def submit_and_wait_until_queued(
+    batcher: Batcher, rows: list[np.ndarray], pool: ThreadPoolExecutor
+) -> "Future[list[np.ndarray]]":
+    """Submit a request that is in the queue when this returns."""
+    tokens_before = batcher.queued_tokens
+    future = pool.submit(batcher.infer, rows, TIMEOUT, never)
+    deadline = time.monotonic() + TIMEOUT
+    while batcher.queued_tokens == tokens_before and time.monotonic() < deadline and not future.done():
         time.sleep(0.001)
-    return asked
+    return future
 
 
-def test_what_gathers_is_answered_together_by_length(batcher: Batcher, model: ModelConfig) -> None:
-    model.run.clear()
+def test_every_request_gets_its_own_outputs() -> None:
+    model = FakeModel()
+    batcher = Batcher(model, max_batch_tokens=200, max_queued_tokens=10**6)
+    rng = np.random.default_rng(0)
+    requests = [[rng.integers(0, 10**6, rng.integers(1, 60)) for _ in range(rng.integers(0, 8))] for _ in range(1000)]
+    with ThreadPoolExecutor(64) as clients:
+        results = list(clients.map(lambda rows: batcher.infer(rows, TIMEOUT, never), requests))
+    assert [list(map(int, outputs)) for outputs in results] == [[int(row.sum()) for row in rows] for rows in requests]
+    assert max(len(lengths) for lengths in model.batch_lengths) > 1
+    assert all(len(lengths) == 1 or len(lengths) * max(lengths) <= 200 for lengths in model.batch_lengths)
+    assert batcher.close(TIMEOUT)
+    assert batcher.queued_tokens == 0
+
+
+def test_queued_rows_are_batched_by_length(batcher: Batcher, model: FakeModel) -> None:
+    model.resume.clear()
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(batcher.ask, [row(5)], LONG, never)
-        assert model.entered.acquire(timeout=LONG)
-        for rows in ([row(40), row(10)], [row(45), row(12)], [row(11)]):
-            later(batcher, rows, pool)
-        model.run.set()
-        assert first.result(LONG) == [5]
-    assert model.seen == [[5], [10, 11, 12], [40, 45]]
+        first = pool.submit(batcher.infer, [make_row(5)], TIMEOUT, never)
+        assert model.entered.acquire(timeout=TIMEOUT)
+        for rows in ([make_row(40), make_row(10)], [make_row(45), make_row(12)], [make_row(11)]):
+            submit_and_wait_until_queued(batcher, rows, pool)
+        model.resume.set()
+        assert first.result(TIMEOUT) == [5]
+    assert model.batch_lengths == [[5], [10, 11, 12], [40, 45]]
 
 
-def test_no_more_waits_than_may(batcher: Batcher, model: ModelConfig) -> None:
-    model.run.clear()
+def test_full_queue_refuses_requests(batcher: Batcher, model: FakeModel) -> None:
+    model.resume.clear()
     with ThreadPoolExecutor(4) as pool:
-        pool.submit(batcher.ask, [row(5)], LONG, never)
-        assert model.entered.acquire(timeout=LONG)
-        large = later(batcher, [row(500)], pool)  # larger than the queue, but alone in it
+        pool.submit(batcher.infer, [make_row(5)], TIMEOUT, never)
+        assert model.entered.acquire(timeout=TIMEOUT)
+        # Larger than the queue, but the only request in it.
+        large = submit_and_wait_until_queued(batcher, [make_row(500)], pool)
         with pytest.raises(OverloadedError):
-            batcher.ask([row(1)], LONG, never)
-        model.run.set()
-        assert large.result(LONG) == [500]
-    assert batcher.ask([row(3)], LONG, never) == [3]
+            batcher.infer([make_row(1)], TIMEOUT, never)
+        model.resume.set()
+        assert large.result(TIMEOUT) == [500]
+    assert batcher.infer([make_row(3)], TIMEOUT, never) == [3]
 
 
-def test_who_has_left_is_not_answered(batcher: Batcher, model: ModelConfig) -> None:
-    model.run.clear()
+def test_timed_out_request_is_skipped(batcher: Batcher, model: FakeModel) -> None:
+    model.resume.clear()
     with ThreadPoolExecutor(4) as pool:
-        pool.submit(batcher.ask, [row(5)], LONG, never)
-        assert model.entered.acquire(timeout=LONG)
+        pool.submit(batcher.infer, [make_row(5)], TIMEOUT, never)
+        assert model.entered.acquire(timeout=TIMEOUT)
         with pytest.raises(RequestTimeoutError):
-            batcher.ask([row(7)], 0.01, never)
-        stays = later(batcher, [row(8)], pool)
-        model.run.set()
-        assert stays.result(LONG) == [8]
-    assert model.seen == [[5], [8]]
+            batcher.infer([make_row(7)], 0.01, never)
+        patient = submit_and_wait_until_queued(batcher, [make_row(8)], pool)
+        model.resume.set()
+        assert patient.result(TIMEOUT) == [8]
+    assert model.batch_lengths == [[5], [8]]
 
 
-def test_who_is_gone_is_not_answered(batcher: Batcher, model: ModelConfig) -> None:
-    model.run.clear()
-    left = threading.Event()
+def test_disconnected_client_is_skipped(batcher: Batcher, model: FakeModel) -> None:
+    model.resume.clear()
+    disconnected = threading.Event()
     with ThreadPoolExecutor(4) as pool:
-        pool.submit(batcher.ask, [row(5)], LONG, never)
-        assert model.entered.acquire(timeout=LONG)
-        goes = pool.submit(batcher.ask, [row(7)], LONG, left.is_set)
-        left.set()
-        assert isinstance(goes.exception(LONG), ClientDisconnectedError)
-        model.run.set()
-    assert model.seen == [[5]]
+        pool.submit(batcher.infer, [make_row(5)], TIMEOUT, never)
+        assert model.entered.acquire(timeout=TIMEOUT)
+        abandoned = pool.submit(batcher.infer, [make_row(7)], TIMEOUT, disconnected.is_set)
+        disconnected.set()
+        assert isinstance(abandoned.exception(TIMEOUT), ClientDisconnectedError)
+        model.resume.set()
+    assert model.batch_lengths == [[5]]
 
 
-def test_closing_answers_what_waits(model: ModelConfig) -> None:
-    batcher = Batcher(model, batch_tokens=100, waiting_tokens=1000)
-    model.run.clear()
+def test_close_processes_queued_requests(model: FakeModel) -> None:
+    batcher = Batcher(model, max_batch_tokens=100, max_queued_tokens=1000)
+    model.resume.clear()
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]
-        assert model.entered.acquire(timeout=LONG)
-        asked += [later(batcher, [row(number)], pool) for number in range(2, 6)]
-        closed = pool.submit(batcher.close, LONG)
+        futures = [pool.submit(batcher.infer, [make_row(5)], TIMEOUT, never)]
+        assert model.entered.acquire(timeout=TIMEOUT)
+        futures += [submit_and_wait_until_queued(batcher, [make_row(length)], pool) for length in range(2, 6)]
+        closed = pool.submit(batcher.close, TIMEOUT)
         while not batcher._closing:
             time.sleep(0.001)
         with pytest.raises(ShuttingDownError):
-            batcher.ask([row(1)], LONG, never)
-        model.run.set()
-        assert [one.result(LONG) for one in asked] == [[5], [2], [3], [4], [5]]
-        assert closed.result(LONG)
-    assert not batcher.alive
+            batcher.infer([make_row(1)], TIMEOUT, never)
+        model.resume.set()
+        assert [future.result(TIMEOUT) for future in futures] == [[5], [2], [3], [4], [5]]
+        assert closed.result(TIMEOUT)
+    assert not batcher.is_alive
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which is what is tested
-def test_a_model_that_fails_leaves_nobody_waiting(model: ModelConfig) -> None:
-    batcher = Batcher(model, batch_tokens=10, waiting_tokens=1000)
-    model.run.clear()
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the exception is the subject
+def test_failed_model_fails_all_waiting_requests(model: FakeModel) -> None:
+    batcher = Batcher(model, max_batch_tokens=10, max_queued_tokens=1000)
+    model.resume.clear()
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(batcher.ask, [row(5)], LONG, never)]
-        assert model.entered.acquire(timeout=LONG)
-        asked += [later(batcher, [row(9), row(9)], pool) for _ in range(3)]
-        model.fails = MemoryError("no room")
-        model.run.set()
-        for one in asked:
+        futures = [pool.submit(batcher.infer, [make_row(5)], TIMEOUT, never)]
+        assert model.entered.acquire(timeout=TIMEOUT)
+        futures += [submit_and_wait_until_queued(batcher, [make_row(9), make_row(9)], pool) for _ in range(3)]
+        model.error = MemoryError("out of memory")
+        model.resume.set()
+        for future in futures:
             with pytest.raises(ShuttingDownError):
-                one.result(LONG)
-    batcher._thread.join(LONG)
-    assert not batcher.alive
+                future.result(TIMEOUT)
+    batcher._inference_thread.join(TIMEOUT)
+    assert not batcher.is_alive
     with pytest.raises(ShuttingDownError):
-        batcher.ask([row(1)], LONG, never)
+        batcher.infer([make_row(1)], TIMEOUT, never)
 
 
-def test_nothing_asked_is_answered_at_once(batcher: Batcher) -> None:
-    assert batcher.ask([], 0.0, never) == []
+def test_request_without_rows_returns_at_once(batcher: Batcher) -> None:
+    assert batcher.infer([], 0.0, never) == []

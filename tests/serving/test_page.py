@@ -1,4 +1,4 @@
-"""The page in a real Chromium, as a person uses it."""
+"""The web page in Chromium, used as a person does."""
 
 import csv
 import re
@@ -22,52 +22,53 @@ SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.t
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> Iterator[Server]:
-    """One of its labels is a script."""
+    """A server of a run with a label that is a script."""
     folder = tmp_path_factory.mktemp("page")
     with reviews.open(encoding="utf-8") as file:
         rows = [(row["text"], SCRIPT if row["label"] == "positive" else "bad") for row in csv.DictReader(file)][:64]
     data = write_csv(folder / "rows.csv", rows)
     flags = {"model": {"name": str(tiny_bert)}, "data": {"train": str(data), "validation": None, "max_length": 64}}
     train(load(None, {**flags, "output": str(folder / "run")}))
-    with serving(folder / "run", folder) as started:
-        yield started
+    with serving(folder / "run", folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
-        yield started
-        started.close()
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
 def page(browser: "playwright.Browser", server: Server) -> Iterator["playwright.Page"]:
-    """Open, and at the end with nothing that it has complained of, nor asked another host for."""
+    """The page on a phone's screen; at the end, it must have logged no errors and contacted no other host."""
     context = browser.new_context(viewport={"width": 360, "height": 740}, accept_downloads=True)
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
     hosts: set[str] = set()
-    opened.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "//" in request.url else None)
-    opened.goto(f"http://127.0.0.1:{server.port}/")
-    yield opened
-    assert opened.title() != "owned"
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "//" in request.url else None)
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    yield page
+    assert page.title() != "owned"
     assert hosts == {f"127.0.0.1:{server.port}"}
-    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+    assert [text for text in errors if not text.startswith("Failed to load resource")] == []
     context.close()
 
 
-def test_a_text(page: "playwright.Page", server: Server) -> None:
-    """By the keyboard alone: the text has the focus already."""
+def test_text_by_keyboard(page: "playwright.Page", server: Server) -> None:
+    """The text field has the focus from the start."""
     page.keyboard.type("i never thought the soup was dull.")
     page.keyboard.press("Control+Enter")
     playwright.expect(page.locator("#answer")).to_be_visible()
-    right = server.predict("i never thought the soup was dull.").json[0]
-    assert page.locator("#label").inner_text() == right[0]["label"]
+    prediction = server.predict("i never thought the soup was dull.").json[0]
+    assert page.locator("#label").inner_text() == prediction[0]["label"]
     assert page.locator("#scores li").count() == 2
-    assert page.locator("#scores .value").all_inner_texts() == [f"{100 * one['score']:.1f}%" for one in right]
+    percentages = [f"{100 * item['score']:.1f}%" for item in prediction]
+    assert page.locator("#scores .value").all_inner_texts() == percentages
     assert re.fullmatch(r"\d+ ms", page.locator("#time").inner_text())
     playwright.expect(page.locator("#cut")).to_be_hidden()
     page.keyboard.press("Tab")
@@ -75,17 +76,16 @@ def test_a_text(page: "playwright.Page", server: Server) -> None:
     page.keyboard.press("Enter")
     playwright.expect(page.locator("#parts")).to_have_text("i never thought the soup was dull.")
     assert page.locator("#parts span").count() == 7
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than a phone"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than a phone"
 
 
-def test_a_long_text(page: "playwright.Page") -> None:
+def test_long_text_is_reported_as_truncated(page: "playwright.Page") -> None:
     page.fill("#text", "dull film " * 200)
     page.get_by_role("button", name="Label it").click()
     playwright.expect(page.locator("#cut")).to_be_visible()
 
 
-def test_a_script_is_a_text(page: "playwright.Page") -> None:
-    """As a text, and as a label."""
+def test_scripts_in_texts_and_labels_are_not_run(page: "playwright.Page") -> None:
     page.fill("#text", SCRIPT)
     page.get_by_role("button", name="Label it").click()
     playwright.expect(page.locator("#scores")).to_contain_text(SCRIPT)
@@ -94,7 +94,7 @@ def test_a_script_is_a_text(page: "playwright.Page") -> None:
     assert page.locator("#answer script, #answer img, #words script, #words img").count() == 0
 
 
-def test_a_file(page: "playwright.Page", server: Server, tmp_path: Path) -> None:
+def test_file_upload(page: "playwright.Page", server: Server, tmp_path: Path) -> None:
     rows = [(f"the film number {number} is dull", str(number)) for number in range(300)] + [(SCRIPT, "x")]
     path = write_csv(tmp_path / "films.csv", rows, ("review", "id"))
     page.set_input_files("#file", path)
@@ -109,12 +109,12 @@ def test_a_file(page: "playwright.Page", server: Server, tmp_path: Path) -> None
         page.get_by_role("link", name="Download it").click()
     assert download.value.suggested_filename == "films-labelled.csv"
     with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [(row["review"], row["id"]) for row in found] == rows
-    assert found[-1]["predicted"] == server.predict(SCRIPT).json[0][0]["label"]
+        labelled = list(csv.DictReader(file))
+    assert [(row["review"], row["id"]) for row in labelled] == rows
+    assert labelled[-1]["predicted"] == server.predict(SCRIPT).json[0][0]["label"]
 
 
-def test_no_server(page: "playwright.Page") -> None:
+def test_unreachable_server_is_reported(page: "playwright.Page") -> None:
     page.route("**/predict", lambda route: route.abort())
     page.fill("#text", "dull")
     page.get_by_role("button", name="Label it").click()
@@ -122,7 +122,7 @@ def test_no_server(page: "playwright.Page") -> None:
     page.unroute("**/predict")
 
 
-def test_the_docs(page: "playwright.Page") -> None:
+def test_api_docs(page: "playwright.Page") -> None:
     page.get_by_role("link", name="API").click()
     playwright.expect(page.locator(".opblock-summary-path").first).to_be_visible()
     assert page.locator(".opblock").count() >= 7
