@@ -1,4 +1,4 @@
-"""Rows to tensors: nothing lost, nothing invented, few shapes where they must be few."""
+"""Rows to tensors: nothing is lost or invented, and shapes are few where they must be."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from accel_clf.data.tokenization import TokenizedDataset
 PAD = 0
 
 
-def some_tokens(lengths: list[int]) -> TokenizedDataset:
+def make_tokens(lengths: list[int]) -> TokenizedDataset:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return TokenizedDataset(np.arange(1, starts[-1] + 1, dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
 
@@ -21,47 +21,47 @@ def some_tokens(lengths: list[int]) -> TokenizedDataset:
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 5), st.sampled_from(["padded", "bucketed"])
 )
-def test_tensors_give_the_rows_back(lengths: list[int], fillers: int, layout: str) -> None:
-    tokens = some_tokens(lengths)
+def test_tensors_hold_the_tokens_of_their_rows(lengths: list[int], padding_rows: int, layout: str) -> None:
+    tokens = make_tokens(lengths)
     labels = np.arange(len(lengths))
-    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, PADDING_ROW)])
-    (places,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
-    batch = collate(tokens, labels, PAD, layout)(places)
+    rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
+    (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
+    batch = collate(tokens, labels, PAD, layout)(slots)
     width = max(lengths) if layout == "padded" else buckets(np.array([max(lengths)]), 40)[0]
-    kept = len(lengths) + (fillers if layout == "bucketed" else 0)
+    kept = len(lengths) + (padding_rows if layout == "bucketed" else 0)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
-    for place, row in enumerate(batch["rows"].tolist()):
-        real = batch["attention_mask"][place].bool()
+    for index, row in enumerate(batch["rows"].tolist()):
+        is_token = batch["attention_mask"][index].bool()
         if row == PADDING_ROW:
-            assert batch["labels"][place] == IGNORE_INDEX
+            assert batch["labels"][index] == IGNORE_INDEX
         else:
-            assert batch["input_ids"][place][real].tolist() == tokens[row].tolist()
-            assert (batch["input_ids"][place][~real] == PAD).all()
-            assert batch["labels"][place] == row
+            assert batch["input_ids"][index][is_token].tolist() == tokens[row].tolist()
+            assert (batch["input_ids"][index][~is_token] == PAD).all()
+            assert batch["labels"][index] == row
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 5))
-def test_packed_rows_are_there_without_padding(lengths: list[int], fillers: int) -> None:
-    tokens, labels = some_tokens(lengths), np.arange(len(lengths))
-    rows = np.concatenate([np.arange(len(lengths)), np.full(fillers, PADDING_ROW)])
-    (places,) = GlobalBatchSampler(rows[None], tokens.lengths, "packed", 40)
-    batch = collate(tokens, labels, PAD, "packed")(places)
+def test_packed_rows_have_no_padding(lengths: list[int], padding_rows: int) -> None:
+    tokens, labels = make_tokens(lengths), np.arange(len(lengths))
+    rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
+    (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, "packed", 40)
+    batch = collate(tokens, labels, PAD, "packed")(slots)
     assert batch["lengths"] == tuple(sorted(lengths))
     assert batch["input_ids"].shape == batch["position_ids"].shape == (1, sum(lengths))
     assert batch["labels"].tolist() == batch["rows"].tolist()
     assert sorted(batch["rows"].tolist()) == labels.tolist()
     for row, start in zip(batch["rows"].tolist(), batch["starts"].tolist(), strict=True):
-        own = slice(start, start + lengths[row])
-        assert batch["input_ids"][0, own].tolist() == tokens[row].tolist()
-        assert batch["position_ids"][0, own].tolist() == list(range(lengths[row]))
+        tokens_of_row = slice(start, start + lengths[row])
+        assert batch["input_ids"][0, tokens_of_row].tolist() == tokens[row].tolist()
+        assert batch["position_ids"][0, tokens_of_row].tolist() == list(range(lengths[row]))
 
 
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-def test_a_share_of_fillers_keeps_one(layout: str) -> None:
-    """DDP waits for every process, so one with no rows left still has a batch, which adds nothing."""
-    tokens = some_tokens([3])
-    (places,) = GlobalBatchSampler(np.full((1, 4), PADDING_ROW), tokens.lengths, layout, 8)
-    batch = collate(tokens, np.array([1]), PAD, layout)(places)
+def test_share_without_rows_keeps_one_padding_row(layout: str) -> None:
+    """DDP waits for every process, so one without rows still has a batch, which adds nothing to the loss."""
+    tokens = make_tokens([3])
+    (slots,) = GlobalBatchSampler(np.full((1, 4), PADDING_ROW), tokens.lengths, layout, 8)
+    batch = collate(tokens, np.array([1]), PAD, layout)(slots)
     assert batch["rows"].tolist() == [PADDING_ROW]
     loss = torch.nn.functional.cross_entropy(
         torch.randn(1, 2), batch["labels"], ignore_index=IGNORE_INDEX, reduction="sum"
@@ -77,8 +77,8 @@ def test_buckets_are_few_and_wide_enough(length: int, max_length: int) -> None:
     assert width in (*WIDTHS, max_length)
 
 
-def test_all_processes_share_a_bucket() -> None:
-    tokens = some_tokens([3, 40])
+def test_all_processes_share_a_width() -> None:
+    tokens = make_tokens([3, 40])
     batches = GlobalBatchSampler(np.array([[0, 1], [0, PADDING_ROW]]), tokens.lengths, "bucketed", 64)
-    assert [[place.width for place in batch] for batch in batches] == [[64, 64], [16, 16]]
-    assert [batches.slot(number) for number in range(4)] == [place for batch in batches for place in batch]
+    assert [[slot.width for slot in batch] for batch in batches] == [[64, 64], [16, 16]]
+    assert [batches.slot(index) for index in range(4)] == [slot for batch in batches for slot in batch]
