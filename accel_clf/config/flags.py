@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(
-    argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None, kind: str = ""
+    argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None, suffix: str = ""
 ) -> tuple[Config, argparse.Namespace]:
     """Parse `[CONFIG.yaml] [--section.key value ...] [--debug]` and the command's other arguments.
 
@@ -35,7 +35,7 @@ def parse(
         argv: the arguments.
         prog, description: for `--help`.
         add: adds the command's other arguments to the parser.
-        kind: see config.load.
+        suffix: of the run folder's default name, see config.load.
 
     Returns:
         The settings, and all arguments.
@@ -54,7 +54,7 @@ def parse(
         add(parser)
     read_flags = add_settings(parser, Config)
     args = parser.parse_args(argv)
-    return load(args.config, read_flags(args), kind), args
+    return load(args.config, read_flags(args), suffix), args
 
 
 def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Namespace], dict[str, Any]]:

@@ -14,13 +14,13 @@ _Model = TypeVar("_Model", bound=Section)
 THE_COMMAND_LINE = "the command line"
 
 
-def load(path: str | Path | None, flags: Mapping[str, Any], kind: str = "") -> Config:
+def load(path: str | Path | None, flags: Mapping[str, Any], suffix: str = "") -> Config:
     """Load the settings of a YAML file, if there is one, overridden by `flags`.
 
     Args:
         path: the file; None for none.
         flags: sections and settings.
-        kind: the suffix of the run folder's default name.
+        suffix: of the run folder's default name.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is unknown or out of its range.
@@ -29,7 +29,7 @@ def load(path: str | Path | None, flags: Mapping[str, Any], kind: str = "") -> C
     config = _validate(Config, merge(from_file, flags), str(path) if path is not None else THE_COMMAND_LINE)
     if config.output:
         return config
-    return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{kind}"})
+    return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{suffix}"})
 
 
 def load_serve(flags: Mapping[str, Any]) -> ServeConfig:
