@@ -1,13 +1,18 @@
 """Which hardware a run gets, and how it is refused what is not there."""
 
+import gc
 import os
+import time
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from accel_clf.config.load import load
+from accel_clf.core import process_env
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import shared_across_cores
 from accel_clf.strategies import launch
@@ -66,16 +71,39 @@ def test_no_tpu_here_is_found_by_its_chips() -> None:
     assert tpu_chips() == 0
 
 
+class Job:
+    """Something that a weak reference can point to."""
+
+
 def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[object] = []
-
-    def make() -> object:
-        made.append(object())
-        return made[-1]
-
-    # outside a core: a process of its own each
+    monkeypatch.delenv("FORK_LAUNCHED", raising=False)
+    monkeypatch.setattr(process_env, "_cores_of_this_process", lambda: 3)
     first, second = load(None, {}), load(None, {"training": {"seed": 1}})
-    assert shared_across_cores(first, make) is not shared_across_cores(first, make)
+    # outside an XLA worker each process has its own
+    assert shared_across_cores(first, Job) is not shared_across_cores(first, Job)
     monkeypatch.setenv("FORK_LAUNCHED", "1")
-    assert shared_across_cores(first, make) is shared_across_cores(first, make)
-    assert shared_across_cores(first, make) is not shared_across_cores(second, make)
+    assert shared_across_cores(first, Job) is shared_across_cores(first, Job)
+    assert shared_across_cores(first, Job) is not shared_across_cores(second, Job)
+
+
+def test_shared_job_is_dropped_once_all_cores_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORK_LAUNCHED", "1")
+    monkeypatch.setattr(process_env, "_cores_of_this_process", lambda: 8)
+    jobs: list[Job] = []
+
+    def make() -> Job:
+        time.sleep(0.05)  # long enough for the other cores to arrive
+        jobs.append(Job())
+        return jobs[-1]
+
+    with ThreadPoolExecutor(8) as cores:
+        taken = list(cores.map(lambda _: shared_across_cores("job", make), range(8)))
+    assert len(jobs) == 1
+    assert all(job is jobs[0] for job in taken)
+    reference = weakref.ref(jobs.pop())
+    del taken
+    gc.collect()
+    assert reference() is None
+    again = shared_across_cores("job", make)
+    assert jobs == [again]
+    assert all(shared_across_cores("job", make) is again for _ in range(7))

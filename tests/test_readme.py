@@ -1,4 +1,4 @@
-"""The README's tables of settings are config.py's; `python -m tests.test_readme` (make readme) writes them."""
+"""The README lists all settings, and commands that exist; `python -m tests.test_readme` (make readme) writes it."""
 
 import re
 import subprocess
@@ -15,19 +15,19 @@ MODELS = {"settings": Config, "serving": ServeConfig}
 
 
 def with_tables(text: str) -> str:
-    return TABLE.sub(lambda found: f"{found[1]}\n{settings_table(MODELS[found[2]])}\n\n{found[3]}", text)
+    return TABLE.sub(lambda match: f"{match[1]}\n{settings_table(MODELS[match[2]])}\n\n{match[3]}", text)
 
 
-def test_every_setting_is_in_the_readme() -> None:
+def test_readme_lists_every_setting() -> None:
     text = README.read_text()
     assert with_tables(text) == text, "run `make readme`"
     assert all(f"`{name}`" in text for model in MODELS.values() for name, _ in settings(model))
 
 
-def test_every_command_in_the_readme_exists() -> None:
-    shown = set(re.findall(r"^(?:cat .* \| )?accel-clf +(\w+)", README.read_text(), re.MULTILINE))
+def test_commands_in_the_readme_exist() -> None:
+    in_readme = set(re.findall(r"^(?:cat .* \| )?accel-clf +(\w+)", README.read_text(), re.MULTILINE))
     commands = set(re.findall(r"^ {2,4}(\w+) ", subprocess.check_output(CLI, text=True), re.MULTILINE))
-    assert {"train", "cv", "evaluate", "predict", "serve"} <= shown <= commands
+    assert {"train", "cv", "evaluate", "predict", "serve"} <= in_readme <= commands
 
 
 if __name__ == "__main__":

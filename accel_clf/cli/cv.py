@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "accel-clf cv") -> int:
     args = sys.argv[1:] if argv is None else argv
 
     def read() -> Job:
-        config, arguments = parse(args, prog, DESCRIPTION, _add_flags, kind="-cv")
+        config, arguments = parse(args, prog, DESCRIPTION, _add_flags, suffix="-cv")
         if arguments.collect and arguments.fold is not None:
             raise ConfigError("--collect and --fold", "one of them", "leave one out")
 

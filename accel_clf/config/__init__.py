@@ -1,6 +1,6 @@
-"""Settings: declared once, read from YAML and flags.
+"""Settings: declared once, read from YAML files and flags.
 
 schema  every setting once: name, type, default, check and description
-load    a YAML file and flags to a Config; errors that name the setting
-flags   every setting as a flag, and as a row of the documentation's tables
+load    a YAML file and flags become a Config, or an error that names the setting
+flags   every setting as a flag of the command line and as a row of the README's tables
 """

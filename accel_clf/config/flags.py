@@ -1,4 +1,4 @@
-"""The command line: every setting of config.py as a flag, and refusals that name the nearest one."""
+"""The command line: every setting as a flag; errors suggest the closest one."""
 
 import argparse
 import json
@@ -13,48 +13,55 @@ from accel_clf.core.errors import ConfigError, closest
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose refusals are ConfigErrors, with the nearest flag named."""
+    """An ArgumentParser whose errors are ConfigErrors that suggest the closest flag."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        """Raise a ConfigError in place of exiting."""
         flags = [flag for action in self._actions for flag in action.option_strings]
         unknown = [word for word in message.split() if word.startswith("--")] if "unrecognized" in message else []
         hint = closest(unknown[0].split("=")[0], flags) if unknown else ""
-        raise ConfigError(f"{self.prog}: {message}", hint, f"`{self.prog} --help` lists what there is")
+        raise ConfigError(f"{self.prog}: {message}", hint, f"`{self.prog} --help` lists all flags")
 
 
 def parse(
-    argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None, kind: str = ""
+    argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None, suffix: str = ""
 ) -> tuple[Config, argparse.Namespace]:
-    """`[CONFIG.yaml] [--section.key value ...] [--debug]` as settings, and what else was given.
+    """Parse `[CONFIG.yaml] [--section.key value ...] [--debug]` and the command's other arguments.
 
     Args:
-        argv: the words.
+        argv: the arguments.
         prog, description: for `--help`.
-        add: adds arguments of the command's own.
-        kind: see config.load.
+        add: adds the command's other arguments to the parser.
+        suffix: of the run folder's default name, see config.load.
+
+    Returns:
+        The settings, and all arguments.
+
+    Raises:
+        ConfigError: an argument or a setting is unknown or invalid.
     """
     parser = Parser(
         prog=prog,
         usage=f"{prog} [CONFIG.yaml] [--section.key value ...] [--debug]",
         description=description,
     )
-    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags come on top")
+    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags override them")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if add:
         add(parser)
-    read = add_settings(parser, Config)
-    arguments = parser.parse_args(argv)
-    return load(arguments.config, read(arguments), kind), arguments
+    read_flags = add_settings(parser, Config)
+    args = parser.parse_args(argv)
+    return load(args.config, read_flags(args), suffix), args
 
 
 def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Namespace], dict[str, Any]]:
-    """A flag for every setting of a model.
+    """Add a flag for every setting of a model.
 
     Returns:
-        What finds those that were given among a command's arguments.
+        A function that extracts the settings from a command's parsed arguments.
     """
     from pydantic_settings import CliSettingsSource
 
@@ -68,39 +75,40 @@ def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Nam
     fields = dict(settings(model))
     for action in parser._actions:
         if field := fields.get(action.dest):
-            # pydantic's words for types and defaults are Python's: {{float,str},null} and None.
-            kinds = str(action.metavar).translate(str.maketrans("", "", "{}"))
-            action.metavar = "{" + kinds + "}" if "," in kinds and "[" not in kinds else kinds
-            if field.annotation is bool:  # `--flag` alone switches on
+            # pydantic writes types and defaults as Python does: {{float,str},null} and None.
+            types = str(action.metavar).translate(str.maketrans("", "", "{}"))
+            action.metavar = "{" + types + "}" if "," in types and "[" not in types else types
+            if field.annotation is bool:  # `--flag` without a value means true
                 action.nargs, action.const = "?", "true"
             action.help = f"{field.description} (default: {default_text(field)})".replace("%", "%%")
-    known = {name.split(".")[0] for name in fields}
+    top_level = {name.split(".")[0] for name in fields}
 
-    def read(arguments: argparse.Namespace) -> dict[str, Any]:
-        return {name: value for name, value in source(parsed_args=arguments)().items() if name in known}
+    def read(args: argparse.Namespace) -> dict[str, Any]:
+        return {name: value for name, value in source(parsed_args=args)().items() if name in top_level}
 
     return read
 
 
 def default_text(field: Any) -> str:
-    """A pydantic field's default as YAML has it."""
+    """Format the default of a pydantic field as YAML."""
     default = field.get_default()
     return "none" if default in ((), "") else json.dumps(default).strip('"')
 
 
 def settings_table(model: type[BaseModel] = Config) -> str:
-    """The README's table of a model's settings, in Markdown."""
-    lines = ["| setting | default | what |", "|---|---|---|"]
+    """Format the README's table of a model's settings, in Markdown."""
+    lines = ["| setting | default | description |", "|---|---|---|"]
     for name, field in settings(model):
-        described = " ".join((field.description or "").split())
-        for literal in _literals(field.annotation):
-            if len(literal) > 1:
-                described += f" One of {', '.join(literal)}."
-        lines.append(f"| `{name}` | {default_text(field)} | {described} |")
+        description = " ".join((field.description or "").split())
+        for choices in _literals(field.annotation):
+            if len(choices) > 1:
+                description += f" One of {', '.join(choices)}."
+        lines.append(f"| `{name}` | {default_text(field)} | {description} |")
     return "\n".join(lines)
 
 
 def _literals(annotation: Any) -> Iterator[tuple[str, ...]]:
+    """Iterate over the choices of each Literal inside a type annotation."""
     if getattr(annotation, "__origin__", None) is Literal:
         yield get_args(annotation)
     else:

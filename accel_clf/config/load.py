@@ -11,47 +11,46 @@ from accel_clf.core.errors import ConfigError, closest
 
 _Model = TypeVar("_Model", bound=Section)
 
-
 THE_COMMAND_LINE = "the command line"
 
 
-def load(path: str | Path | None, flags: Mapping[str, Any], kind: str = "") -> Config:
-    """The settings of a YAML file (or of none), with `flags` over them.
+def load(path: str | Path | None, flags: Mapping[str, Any], suffix: str = "") -> Config:
+    """Load the settings of a YAML file, if there is one, overridden by `flags`.
 
     Args:
-        path: the file.
+        path: the file; None for none.
         flags: sections and settings.
-        kind: the end of the run folder's name, where the settings name none.
+        suffix: of the run folder's default name.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is unknown or out of its range.
     """
-    given = _read_yaml(Path(path)) if path is not None else {}
-    config = _checked(Config, merge(given, flags), str(path) if path is not None else THE_COMMAND_LINE)
+    from_file = _read_yaml(Path(path)) if path is not None else {}
+    config = _validate(Config, merge(from_file, flags), str(path) if path is not None else THE_COMMAND_LINE)
     if config.output:
         return config
-    return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{kind}"})
+    return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{suffix}"})
 
 
 def load_serve(flags: Mapping[str, Any]) -> ServeConfig:
-    """The server's settings.
+    """Load the server's settings from flags.
 
     Raises:
-        ConfigError: one is out of its range, or int8 has nothing to be checked on.
+        ConfigError: a setting is out of its range, or int8 has no file to be checked on.
     """
-    settings = _checked(ServeConfig, flags, THE_COMMAND_LINE, "serve")
-    if settings.precision == "int8" and settings.check is None:
+    config = _validate(ServeConfig, flags, THE_COMMAND_LINE, "serve")
+    if config.precision == "int8" and config.check is None:
         raise ConfigError(
-            "precision is int8, and nothing shows what that costs in accuracy",
+            "precision is int8, with no data to measure the loss of accuracy on",
             "a file with labelled rows",
             "--check FILE, which the model has not been trained on",
         )
-    return settings
+    return config
 
 
-def _checked(model: type[_Model], given: Mapping[str, Any], origin: str, command: str = "train") -> _Model:
+def _validate(model: type[_Model], values: Mapping[str, Any], origin: str, command: str = "train") -> _Model:
     try:
-        return model.model_validate(given)
+        return model.model_validate(values)
     except ValidationError as error:
         raise _explain(error, origin, dict(settings(model)), command) from None
 
@@ -60,7 +59,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file", "a YAML file of settings", "check the path") from None
     except IsADirectoryError:
@@ -69,27 +68,27 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start})", "a YAML file of settings") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f"{path}, line {mark.line + 1}" if mark else str(path)
+        location = f"{path}, line {mark.line + 1}" if mark else str(path)
         raise ConfigError(
-            f"{place}: {getattr(error, 'problem', None) or 'not YAML'}", "`section:` and below it `  key: value`"
+            f"{location}: {getattr(error, 'problem', None) or 'not YAML'}", "`section:` and below it `  key: value`"
         ) from None
-    if loaded is None:
+    if content is None:
         return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: {type(loaded).__name__}, not settings", "`section:` and below it `  key: value`")
-    return {key: {} if value is None and key in SECTIONS else value for key, value in loaded.items()}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: {type(content).__name__}, not settings", "`section:` and below it `  key: value`")
+    return {key: {} if value is None and key in SECTIONS else value for key, value in content.items()}
 
 
 def _explain(error: ValidationError, origin: str, names: Mapping[str, Any], command: str) -> ConfigError:
-    """One line a setting, however many branches of a union pydantic tried."""
-    problems: dict[str, list[str]] = {}
+    """Explain each invalid setting in one line, however many branches of a union pydantic tried."""
+    problems: dict[str, list[str]] = {}  # name -> what was got, what was expected
     for item in error.errors():
         parts = [str(part) for part in item["loc"]]
         name = ".".join(parts[: 2 if parts and parts[0] in SECTIONS else 1])
         if item["type"] == "extra_forbidden":
-            # A key in the wrong section is told from a misspelt one by its last part.
-            moved = [known for known in names if known.split(".")[-1] == name.split(".")[-1]]
-            hint = f"did you mean {moved[0]}?" if moved else closest(name, [*names, *SECTIONS])
+            # A key in the wrong section is the last part of some setting's name; a misspelt key is not.
+            in_other_sections = [known for known in names if known.split(".")[-1] == name.split(".")[-1]]
+            hint = f"did you mean {in_other_sections[0]}?" if in_other_sections else closest(name, [*names, *SECTIONS])
             problems[name] = [f"unknown setting {name}", hint]
         else:
             message = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -105,7 +104,7 @@ def _explain(error: ValidationError, origin: str, names: Mapping[str, Any], comm
     return ConfigError(
         f"{origin}: {first[0]}",
         "" if unknown else first[1] + more,
-        ((first[1] + " " if first[1] else "") + f"`accel-clf {command} --help` lists every setting" + more)
+        ((first[1] + " " if first[1] else "") + f"`accel-clf {command} --help` lists all settings" + more)
         if unknown
-        else f"`accel-clf {command} --help` says what each setting means",
+        else f"`accel-clf {command} --help` explains all settings",
     )

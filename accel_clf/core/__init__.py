@@ -1,12 +1,12 @@
-"""What everything else stands on; knows no setting, no model and no row.
+"""The foundation of all other packages. Knows no setting, no model and no data.
 
-exit_codes   what every command's exit code means
-process_env  what this process is among those of a job, as the environment tells
-errors       what was got, what was expected, what to do: the tree of errors
-console      log lines, progress bars and tables on a terminal or in a log
-files        files and folders that appear when they are complete, or not at all
-cache        where tokens and compiled graphs are kept between runs
-signals      SIGTERM and SIGINT: the first asks a run to save and stop, the second ends it
-hub_errors   what the Hugging Face Hub refuses, in one line
-command      run a command: whatever ends it becomes an exit code and one screen
+exit_codes   the exit codes of all commands
+process_env  the role of this process in a distributed job, read from the environment
+errors       the tree of errors; each says what was got, what was expected and what to do
+console      log lines, progress bars and tables, on a terminal or in a log file
+files        files and folders that appear once they are complete, or not at all
+cache        the cache folder for tokens and compiled graphs
+signals      SIGTERM and SIGINT: the first asks a run to save and stop, the second ends it at once
+hub_errors   errors of the Hugging Face Hub, explained in one line
+command      run a command: whatever ends it becomes an exit code and one screen of text
 """

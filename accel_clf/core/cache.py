@@ -1,4 +1,4 @@
-"""Where tokens and compiled graphs are kept between runs, and who may write there."""
+"""The cache folder, which keeps tokens and compiled graphs between runs, and its locks."""
 
 import os
 from collections.abc import Iterator
@@ -9,14 +9,16 @@ from filelock import FileLock
 
 
 def cache_folder() -> Path:
-    """ACCEL_CLF_CACHE, or accel_clf in the user's cache folder."""
-    own = os.environ.get("ACCEL_CLF_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel_clf"
+    """Return ACCEL_CLF_CACHE or, where that is unset, accel_clf in the user's cache folder."""
+    configured = os.environ.get("ACCEL_CLF_CACHE")
+    if configured:
+        return Path(configured)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel_clf"
 
 
 @contextmanager
 def cache_lock(folder: Path) -> Iterator[None]:
-    """Of all processes that want this folder of the cache, one at a time: the first makes it, the others find it."""
+    """Lock a folder of the cache: of several processes, the first creates it and the others wait, then reuse it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         yield

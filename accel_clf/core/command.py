@@ -1,7 +1,8 @@
-"""Run a command: whatever ends it becomes an exit code and one screen on standard error."""
+"""Run a command: whatever ends it becomes an exit code and one screen of text on standard error."""
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -15,19 +16,28 @@ from accel_clf.core.process_env import is_distributed, is_main_process
 _OS_FIXES = {
     errno.ENOSPC: "free some space on that disk, then run the same command again",
     errno.EDQUOT: "free some of your quota on that disk, then run the same command again",
-    errno.EACCES: "mend the permissions, or choose another place with --output",
-    errno.EPERM: "mend the permissions, or choose another place with --output",
-    errno.EROFS: "that disk can only be read: choose another place with --output",
+    errno.EACCES: "fix the permissions, or choose another folder with --output",
+    errno.EPERM: "fix the permissions, or choose another folder with --output",
+    errno.EROFS: "that disk is read-only: choose another folder with --output",
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path: one of its folders is a file",
 }
+# gloo's messages start with the source line: "[/pytorch/.../gloo/transport/tcp/pair.cc:553] Connection closed by peer".
+# Its failed assertions, "[enforce fail at /.../pair.cc:446] a == b", have other causes and do not match.
+_GLOO_PEER_ERROR = re.compile(
+    r"/gloo/transport/\S+:\d+\] .*?"
+    r"(closed by peer|Connection re(set|fused)|Broken pipe|Read error|Timed out waiting \d+ms|timeout)"
+)
 
 
-def _is_lost_contact(error: Exception) -> bool:
-    """Whether a collective has failed, which another process is the reason of, and tells."""
-    message = str(error).lower()  # of a RuntimeError, whatever the library; it has kinds of its own for some only
-    lost = isinstance(error, RuntimeError) and any(word in message for word in ("gloo", "nccl", "connection"))
-    return lost and is_distributed()
+def _is_lost_peer(error: Exception) -> bool:
+    """Return whether a collective has failed because of another process, which reports the reason itself."""
+    distributed = sys.modules.get("torch.distributed")  # not imported: without it there are no peers
+    transport_error = getattr(distributed, "DistError", None)  # of NCCL and of the store; gloo has no class of its own
+    return is_distributed() and (
+        (transport_error is not None and isinstance(error, transport_error))
+        or (isinstance(error, RuntimeError) and _GLOO_PEER_ERROR.search(str(error)) is not None)
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -35,7 +45,12 @@ def _first_line(error: Exception) -> str:
 
 
 def run_command(command: Callable[[], int], debug: bool = False) -> int:
-    """Run `command` and turn whatever ends it into an exit code and one screen on standard error."""
+    """Run `command` and return its exit code, or that of whatever ended it, explained on standard error.
+
+    Args:
+        command: returns its exit code.
+        debug: whether to show the traceback of an error, whatever its class.
+    """
 
     def terminate(signum: int, frame: FrameType | None) -> None:
         raise Interrupted(signum)
@@ -48,7 +63,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
             traceback.print_exc()
         elif is_main_process():
             print(error, file=sys.stderr)
-        else:  # the first process most likely has the same to say, at length
+        else:  # rank 0 most likely reports the same error in full
             print(f"process {os.environ['RANK']}: {error.got}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -72,19 +87,23 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
         )
         return FAILED
     except Exception as error:
-        if _is_lost_contact(error):
-            told = f"process {os.environ['RANK']}: another process has ended or does not answer ({_first_line(error)})"
-            print(told, file=sys.stderr)
-            return FAILED
-        traced = debug or is_distributed()  # of several processes, which fail for the first one's reason
-        if traced:
+        is_lost_peer = _is_lost_peer(error)
+        # Where several processes fail, each shows its traceback: the first to fail has the cause.
+        with_traceback = debug or (is_distributed() and not is_lost_peer)
+        if with_traceback:
             traceback.print_exc()
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"it ends in {place.filename}:{place.lineno}"
+        if is_lost_peer:
+            message = f"another process has ended or does not answer ({_first_line(error)})"
+            print(f"process {os.environ['RANK']}: {message}", file=sys.stderr)
+            return FAILED
+        last_frame = traceback.extract_tb(error.__traceback__)[-1]
+        location = f"it ends in {last_frame.filename}:{last_frame.lineno}"
         print(
             UserError(
                 f"{type(error).__name__}: {_first_line(error)}",
-                fix=f"see the traceback; {where}" if traced else f"run again with --debug for the traceback ({where})",
+                fix=f"see the traceback; {location}"
+                if with_traceback
+                else f"run again with --debug for the traceback ({location})",
             ),
             file=sys.stderr,
         )

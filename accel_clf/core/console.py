@@ -1,65 +1,65 @@
-"""What a person sees while work goes on: a bar on a terminal, plain lines otherwise; all on standard error."""
+"""Progress for people: a bar on a terminal, plain lines otherwise, both on standard error; and tables."""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-from collections.abc import Sequence
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Bar:
-    """The progress of one job, counted in steps, of a number that may not be known."""
+    """The progress of a task in steps, whose total may be unknown."""
 
-    def __init__(self, what: str, total: int | None) -> None:
-        self.what, self.total, self.done, self.note = what, total, 0, ""
+    def __init__(self, description: str, total: int | None) -> None:
+        self.description, self.total, self.done, self.note = description, total, 0, ""
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
+        """Add finished steps, and replace the note where there is a new one."""
         self.done += steps
         self.note = self.note if note is None else note
 
 
 class _PlainBar(Bar):
-    """A line now and then, for logs; nothing for a job that is over before the first line is due."""
+    """Logs a line from time to time; nothing for a task that ends before the first line is due."""
 
-    def __init__(self, what: str, total: int | None) -> None:
-        super().__init__(what, total)
-        self.due = time.monotonic() + SECONDS_BETWEEN_LINES
+    def __init__(self, description: str, total: int | None) -> None:
+        super().__init__(description, total)
+        self.next_line_at = time.monotonic() + SECONDS_BETWEEN_LINES
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
         super().advance(steps, note)
-        if time.monotonic() >= self.due:
-            self.due = time.monotonic() + SECONDS_BETWEEN_LINES
-            of = "" if self.total is None else f" of {self.total}"
-            log(f"{self.what}: {self.done}{of} {self.note}".rstrip())
+        if time.monotonic() >= self.next_line_at:
+            self.next_line_at = time.monotonic() + SECONDS_BETWEEN_LINES
+            of_total = "" if self.total is None else f" of {self.total}"
+            log(f"{self.description}: {self.done}{of_total} {self.note}".rstrip())
 
 
 def log(line: str) -> None:
-    """A line above whatever bar is there."""
+    """Print a line on standard error, above the progress bar if there is one."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress_bar(what: str, total: int | None, show_progress: bool = True) -> Iterator[Bar]:
-    """A progress bar. Lines printed by `say` meanwhile appear above it; a bar inside another appears below it.
+def progress_bar(description: str, total: int | None, show_progress: bool = True) -> Iterator[Bar]:
+    """Show a progress bar. Lines that `log` prints meanwhile appear above it; a bar inside another appears below it.
 
     Args:
-        what: the job, in a word or two.
-        total: how many steps it has, if that is known.
-        show_progress: False on every process but the first, which stay silent.
+        description: the task, in a word or two.
+        total: its number of steps; None if unknown.
+        show_progress: False on all processes but rank 0, which stay silent.
     """
     if not show_progress:
-        yield Bar(what, total)
+        yield Bar(description, total)
     elif not sys.stderr.isatty():
-        yield _PlainBar(what, total)
+        yield _PlainBar(description, total)
     else:
         with _display() as display:
-            task = display.add_task(what, total=total, note="")
+            task = display.add_task(description, total=total, note="")
 
             class RichBar(Bar):
                 def advance(self, steps: int = 1, note: str | None = None) -> None:
@@ -67,12 +67,12 @@ def progress_bar(what: str, total: int | None, show_progress: bool = True) -> It
                     display.update(task, completed=self.done, note=self.note)
 
             try:
-                yield RichBar(what, total)
+                yield RichBar(description, total)
             finally:
                 display.remove_task(task)
 
 
-_displays: list["Progress"] = []  # the terminal has one, whoever opened it
+_displays: list["Progress"] = []  # at most one: nested bars share the terminal's display
 
 
 @contextmanager
@@ -99,13 +99,13 @@ def _display() -> Iterator["Progress"]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns in line: the first to the left, numbers to the right."""
+    """Format a table as aligned text: the first column to the left, all others to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         first, *others = (
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         return "  " + "  ".join([first, *others]).rstrip()
 

@@ -1,4 +1,23 @@
-"""What goes wrong by the user's hand or the machine's: what was got, what was expected, what to do; and exit codes."""
+"""The errors that end a command, each with what was got, what was expected, what to do, and an exit code.
+
+Exception
+├── UserError                  1  something the user can fix
+│   ├── ConfigError            2  a setting, a flag or a command that cannot be used
+│   ├── DataError             65  rows that cannot be read or do not fit together
+│   ├── CoreFailedError        1  a process or an XLA core that this process has started has failed
+│   └── DamagedError           1  a damaged checkpoint (training/checkpoint)
+├── ApiError                      a request answered with an HTTP error status (serving/errors, as all below)
+├── TooLongError                  a text has more tokens than the model takes
+├── NotFiniteError                the model's scores are NaN or infinite
+├── OverloadedError               too many requests in flight
+├── RequestTimeoutError           a request was not answered in time
+├── ClientDisconnectedError       the client has closed its connection
+└── ShuttingDownError             the server is shutting down
+BaseException
+└── Interrupted          143/130  SIGTERM/SIGINT was received
+
+The errors without an exit code end a request, not a command.
+"""
 
 import signal
 from collections.abc import Sequence
@@ -8,10 +27,10 @@ from accel_clf.core.exit_codes import DATA, FAILED, INTERRUPTED, TERMINATED, USA
 
 
 class UserError(Exception):
-    """Something that the user can mend.
+    """Something that the user can fix.
 
     Args:
-        got: what was found, with its place (file and line, setting).
+        got: what was got, and where (file and line, setting).
         expected: what would have been right.
         fix: what to do about it.
     """
@@ -44,11 +63,11 @@ class DataError(UserError):
 
 
 class CoreFailedError(UserError):
-    """A process or core that this one has started has failed, and has told why."""
+    """A process or an XLA core that this process has started has failed, and has reported why."""
 
 
 class Interrupted(BaseException):
-    """A signal was received. Not an Exception, so that no handler on the way swallows it.
+    """A signal was received. Not an Exception, so that no handler on the way up swallows it.
 
     Args:
         signum: SIGTERM or SIGINT.
@@ -61,6 +80,6 @@ class Interrupted(BaseException):
 
 
 def closest(word: str, choices: Sequence[str]) -> str:
-    """`did you mean X?`, or nothing where no choice is near."""
-    near = get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else ""
+    """Return `did you mean X?` for the closest choice, or "" where none is similar."""
+    matches = get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"did you mean {matches[0]}?" if matches else ""

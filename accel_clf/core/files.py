@@ -1,4 +1,4 @@
-"""Files and folders that appear under their names when they are complete, or not at all."""
+"""Files and folders that appear under their names once they are complete, or not at all."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[str]]:
-    """A text file that appears under its name only when it is complete."""
+    """Open a text file for writing that appears under its name only once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
@@ -30,34 +30,44 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write a value as a JSON file, atomically."""
     with atomic_write(path) as file:
         json.dump(value, file, indent=indent, ensure_ascii=False)
         file.write("\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return read
+    """Read a JSON file that holds an object."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn safetensors' own kind of OSError into one."""
+    """Raise an OSError where safetensors, in an error class of its own, reports one.
+
+    Raises:
+        OSError: reading or writing `path` has failed.
+    """
     try:
         yield
     except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        code = int(found[1]) if found else errno.EIO
+        match = re.search(r"os error (\d+)", str(error))
+        code = int(match[1]) if match else errno.EIO
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
 @contextmanager
 def atomic_dir(folder: Path) -> Iterator[Path]:
-    """A folder of the cache that appears under its name when it is whole; made under `cache_lock`."""
+    """Create a folder of the cache that appears under its name only once it is complete. Needs `cache_lock`.
+
+    Yields:
+        A temporary folder for its content.
+    """
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
     try:
         yield unfinished
-        shutil.rmtree(folder, ignore_errors=True)  # what is there is damaged
+        shutil.rmtree(folder, ignore_errors=True)  # whatever has that name is damaged
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

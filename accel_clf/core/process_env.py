@@ -1,46 +1,63 @@
-"""What this process is among those of a job, as the environment tells."""
+"""The role of this process in a distributed job, read from the environment."""
 
 import os
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-Made = TypeVar("Made")
-_made: dict[Hashable, Any] = {}
-_one_at_a_time = threading.Lock()
+T = TypeVar("T")
+
+_shared_lock = threading.Lock()
+_shared: dict[Hashable, tuple[Any, int]] = {}  # key -> the object, and how many cores have yet to take it
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that speaks, before and after there is a strategy that knows."""
+    """Return whether this is rank 0, the process that logs; works with or without a strategy."""
     return os.environ.get("RANK", os.environ.get("PJRT_LOCAL_PROCESS_RANK", "0")) == "0"
 
 
 def is_distributed() -> bool:
-    """Whether a launcher has started others beside this one."""
+    """Return whether a launcher has started other processes of the same job."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def is_torchelastic() -> bool:
-    """Whether torch's elastic agent, which `accelerate launch` uses for several, has started this one."""
+    """Return whether this process was started by torch's elastic agent, which `accelerate launch` uses for several."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def in_xla_worker() -> bool:
-    """Whether `accelerate launch` has started XLA cores, and this is one of them."""
+    """Return whether this is an XLA core that `accelerate launch` has started."""
     return os.environ.get("FORK_LAUNCHED") == "1"
 
 
 def cpu_requested() -> bool:
-    """Whether the launcher's file or the user says to leave accelerators alone."""
+    """Return whether the launcher's file or the user asks for the CPU even where there are accelerators."""
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
 
 
-def shared_across_cores(what: Hashable, make: Callable[[], Made]) -> Made:
-    """What `make` makes, shared by the cores of a process where they run already."""
+def shared_across_cores(key: Hashable, make: Callable[[], T]) -> T:
+    """Call `make` once per process and return its result on each of the process's XLA cores, which are threads.
+
+    The last core to take the object drops it from here, so that it lives no longer than the cores use it; a later call
+    with an equal key makes a new one. Outside an XLA worker there is nobody to share with: `make` is called each time.
+
+    Args:
+        key: what the cores recognize the object by.
+        make: called by the first core, while the others wait.
+    """
     if not in_xla_worker():
         return make()
-    with _one_at_a_time:
-        if what not in _made:
-            _made[what] = make()
-        made: Made = _made[what]
-    return made
+    with _shared_lock:
+        value, takers_left = _shared.pop(key) if key in _shared else (make(), _cores_of_this_process())
+        if takers_left > 1:
+            _shared[key] = value, takers_left - 1
+    result: T = value
+    return result
+
+
+def _cores_of_this_process() -> int:
+    """Return how many XLA cores run as threads of this process."""
+    import torch_xla.runtime
+
+    return int(torch_xla.runtime.addressable_device_count())

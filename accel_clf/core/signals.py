@@ -16,81 +16,84 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.process_env import in_xla_worker, is_torchelastic
 
-ECHO = 1.0  # seconds in which a launcher may pass on what the terminal has sent to all already
+ECHO = 1.0  # seconds within which a launcher may forward a signal that the terminal has sent to all processes already
 
-
-_asked = RawValue("i", 0)
+_stop_signal = RawValue("i", 0)
 
 
 def stop_signal() -> int:
-    """The signal that has asked to stop; 0 for none."""
-    return int(_asked.value)
+    """Return the signal that asks the run to stop; 0 for none."""
+    return int(_stop_signal.value)
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Within it, the first signal is only noted, for `asked`. Outside the main thread it changes nothing."""
+    """Only record the first signal, for `stop_signal`, while the block runs. Does nothing outside the main thread.
+
+    Raises:
+        Interrupted: at the end of the block, if a signal was received.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = _note_signals()
+    previous_handlers = _install_handlers()
     try:
         yield
-        if stop_signal():  # too late for whoever looks
+        if stop_signal():  # too late for the block to have seen it
             raise Interrupted(stop_signal())
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _asked.value = 0
+        for signum, handler in previous_handlers.items():
+            signal.signal(signum, handler)
+        _stop_signal.value = 0
 
 
 def defer_signals_for_good() -> None:
-    """As `deferred`, for a launcher's process that knows nothing of its job: it exits as the signal says."""
-    own = os.getpid()
-    _note_signals()
+    """Defer signals in a launcher's process, which knows nothing of its job: it exits with the signal's exit code."""
+    pid = os.getpid()
+    _install_handlers()
 
-    def leave() -> None:
-        if stop_signal() and os.getpid() == own:
+    def exit_as_signalled() -> None:
+        if stop_signal() and os.getpid() == pid:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(Interrupted(stop_signal()).exit_code)
 
-    atexit.register(leave)
+    atexit.register(exit_as_signalled)
 
 
-def _note_signals() -> "dict[signal.Signals, signal._HANDLER]":
-    """From here on the first signal is noted only; the handlers that were there before."""
-    # Shared with the processes forked from here on: cores are their threads, which no signal reaches.
-    global _asked
-    _asked = RawValue("i", 0)
-    handle = _handler()
-    return {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+def _install_handlers() -> "dict[signal.Signals, signal._HANDLER]":
+    """Only record the first signal from now on; return the previous handlers."""
+    # Shared with the processes that are forked from now on: cores are threads of theirs, which no signal reaches.
+    global _stop_signal
+    _stop_signal = RawValue("i", 0)
+    handler = _make_handler()
+    return {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
 
 
-def _handler() -> "signal._HANDLER":
-    parent, launched = os.getpid(), is_torchelastic()
-    noted: list[float] = []
+def _make_handler() -> "signal._HANDLER":
+    parent, is_launched = os.getpid(), is_torchelastic()
+    times: list[float] = []  # when signals were received
 
-    def note(signum: int, frame: FrameType | None) -> None:
+    def handle(signum: int, frame: FrameType | None) -> None:
         now, is_child = time.monotonic(), in_xla_worker() or os.getpid() != parent
-        again = noted and not is_child and not (launched and now < noted[0] + ECHO)
+        is_repeated = times and not is_child and not (is_launched and now < times[0] + ECHO)
         for child in active_children():
-            child.kill() if again else os.kill(child.pid or 0, signum)
-        if again:
+            child.kill() if is_repeated else os.kill(child.pid or 0, signum)
+        if is_repeated:
             os._exit(Interrupted(signum).exit_code)
-        noted.append(now)
-        _asked.value = signum
-        if not is_child and not launched:
-            log(f"{signal.Signals(signum).name}: saving, then ending; once more to end at once")
+        times.append(now)
+        _stop_signal.value = signum
+        if not is_child and not is_launched:
+            log(f"{signal.Signals(signum).name}: saving, then stopping; a second signal stops at once")
 
-    return note
+    return handle
 
 
 @cache
 def exit_when_parent_dies(parent: int) -> None:
-    """End this process, which its parent has started for the job, when the parent has been killed.
+    """Exit once `parent`, the process that has started this one for the job, has been killed.
 
-    Otherwise it would go on, unseen, beside the job's next start.
+    Otherwise this process would run on unnoticed, alongside the next start of the job.
     """
 
     def watch() -> None:
@@ -99,4 +102,4 @@ def exit_when_parent_dies(parent: int) -> None:
         sys.stderr.flush()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True, name="end with the parent").start()
+    threading.Thread(target=watch, daemon=True, name="exit when parent dies").start()

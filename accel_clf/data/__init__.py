@@ -1,12 +1,12 @@
-"""Rows: read, placed, tokenized, batched.
+"""Rows: read, split, tokenized, batched.
 
 demo_corpus   the built-in corpus, generated from a seed
-readers       strict readers of CSV, TSV, JSON lines and Parquet
-dataset       labelled rows whose texts are streamed, never held
-sources       the demo, a file or a Hub data set as a dataset
+readers       strict readers of CSV, TSV, JSON Lines and Parquet
+dataset       labelled rows, whose texts are streamed and never held in memory
+sources       the demo, a file or a Hub data set, read as a dataset
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed
-splits        a configuration's training, validation and test rows
-tokenization  texts to token ids once, on disk, memory-mapped
-sampling      which rows make which batch: a function of seed, epoch and sizes
-collate       rows to tensors: padded, bucketed to few widths, or packed without padding
+splits        the training, validation and test rows of a configuration
+tokenization  texts to token ids, once: on disk, memory-mapped
+sampling      which rows form which batch: a function of seed, epoch and sizes
+collate       rows to tensors: padded, bucketed to a few widths, or packed without padding
 """

@@ -1,4 +1,4 @@
-"""Rows to tensors: padded to what the batch needs, or to one of few widths (bucketed), or not at all (packed)."""
+"""Rows to tensors: padded to what the batch needs, padded to one of a few widths (bucketed), or packed unpadded."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,42 +9,48 @@ import torch
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 
-IGNORE_INDEX = -100  # the label that cross-entropy leaves out
+IGNORE_INDEX = -100  # the label that cross-entropy ignores
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+NOT_MODEL_INPUTS = ("labels", "rows")
 
 
 class BatchSlot(NamedTuple):
-    """A place in a batch: the row that takes it, and the width that the whole batch has on all processes, if fixed."""
+    """A slot in a batch.
+
+    Attributes:
+        row: the row that fills it, or PADDING_ROW.
+        width: of the whole batch, on all processes; None where each process pads its own share, or does not pad.
+    """
 
     row: int
     width: int | None
 
 
-Batch = dict[str, Any]  # what the model takes, and beside it labels and rows
+Batch = dict[str, Any]  # the model's inputs, plus labels and rows
 Collate = Callable[[Sequence[BatchSlot]], Batch]
-NOT_MODEL_INPUTS = ("labels", "rows")
 
 
 def buckets(lengths: np.ndarray, max_length: int) -> np.ndarray:
-    """For each length the narrowest of WIDTHS that holds it; max_length itself is the last."""
+    """Return for each length the narrowest of WIDTHS that holds it; max_length itself is the widest."""
     widths = np.array([width for width in WIDTHS if width < max_length] + [max_length])
-    found: np.ndarray = widths[np.searchsorted(widths, lengths)]
-    return found
+    bucketed: np.ndarray = widths[np.searchsorted(widths, lengths)]
+    return bucketed
 
 
 class GlobalBatchSampler:
-    """Batches, each for all processes together; iterated, the batch sampler of a DataLoader.
+    """Global batches, each shared out to all processes; as an iterable, the batch sampler of a DataLoader.
 
     Args:
-        rows: int64 [batches, places], PADDING_ROW where there is no row.
+        rows: int64 [batches, slots], PADDING_ROW in slots without a row.
         lengths: int64 [all rows], in tokens.
-        layout: "padded" (every process pads to its own longest row), "bucketed" (one width for all) or "packed".
-        max_length: the longest a row can be.
+        layout: "padded" (each process pads to the longest row of its share), "bucketed" (one width for all) or
+            "packed".
+        max_length: the longest that a row can be.
 
     Attributes:
-        rows: as given.
-        widths: int64 [batches]; None where processes pad on their own, or do not.
-        batch_size: places in each batch.
+        rows: as passed.
+        widths: int64 [batches]; None where each process pads its own share, or does not pad.
+        batch_size: slots per global batch.
     """
 
     drop_last = False
@@ -62,41 +68,41 @@ class GlobalBatchSampler:
             width = self._width(batch)
             yield [BatchSlot(row, width) for row in rows.tolist()]
 
-    def slot(self, number: int) -> BatchSlot:
-        """One place, counted through all batches."""
-        return BatchSlot(int(self.rows.flat[number]), self._width(number // self.batch_size))
+    def slot(self, index: int) -> BatchSlot:
+        """Return a slot by its index over all batches."""
+        return BatchSlot(int(self.rows.flat[index]), self._width(index // self.batch_size))
 
     def _width(self, batch: int) -> int | None:
         return None if self.widths is None else int(self.widths[batch])
 
 
 def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None) -> Batch:
-    """Rows below each other, as any encoder takes them.
+    """Stack rows into a padded batch, as any encoder takes it.
 
     Args:
         rows: token ids, int [length] each.
-        pad_id: what comes after a row's end.
-        width: of the tensors; None for the longest row's.
+        pad_id: the padding token.
+        width: of the tensors; None for that of the longest row.
 
     Returns:
-        input_ids, and attention_mask, which is 1 where they are a row's own: int64 [rows, width] each.
+        input_ids, and attention_mask, which is 0 for padding: int64 [rows, width] each.
     """
     lengths = np.array([len(row) for row in rows])
-    real = np.arange(width or int(lengths.max())) < lengths[:, None]
-    input_ids = np.full(real.shape, pad_id, np.int64)
-    input_ids[real] = np.concatenate(rows)
-    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(real.astype(np.int64))}
+    is_token = np.arange(width or int(lengths.max())) < lengths[:, None]
+    input_ids = np.full(is_token.shape, pad_id, np.int64)
+    input_ids[is_token] = np.concatenate(rows)
+    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(is_token.astype(np.int64))}
 
 
 def pack(rows: Sequence[np.ndarray]) -> Batch:
-    """Rows after each other, as an encoder takes them that packing.pack has prepared.
+    """Concatenate rows without padding, as an encoder takes them that models/packed has prepared.
 
     Args:
         rows: token ids, int [length] each.
 
     Returns:
-        input_ids and position_ids (from 0 in each row), int64 [1, tokens] each; starts, each row's first place among
-        them, int64 [rows]; and lengths, which stay on the host.
+        input_ids and position_ids (from 0 in each row), int64 [1, tokens] each; starts, the index of each row's first
+        token, int64 [rows]; and lengths, a tuple that stays on the host.
     """
     lengths = np.array([len(row) for row in rows])
     starts = lengths.cumsum() - lengths
@@ -109,35 +115,46 @@ def pack(rows: Sequence[np.ndarray]) -> Batch:
 
 
 def make_inputs(rows: Sequence[np.ndarray], layout: str, pad_id: int, width: int | None = None) -> Batch:
-    """What the model takes in a layout: `pack`, or `pad`."""
+    """Make the model's inputs in a layout: `pack` for "packed", otherwise `pad`."""
     return pack(rows) if layout == "packed" else pad(rows, pad_id, width)
 
 
 def model_inputs(batch: Batch) -> Batch:
-    """What the model takes of a batch."""
+    """Select the model's inputs from a batch."""
     return {name: value for name, value in batch.items() if name not in NOT_MODEL_INPUTS}
 
 
 def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, layout: str) -> Collate:
-    """The function that makes a process's share of a global batch into tensors.
+    """Make the function that turns a process's share of a global batch into tensors.
 
-    Fillers keep their place in a fixed shape, as rows with one padding token and no say in loss or metrics. In other
-    layouts they are dropped, except for one where a process has nothing else: all must take part in a step.
+    Where the width is fixed, padding rows keep their slots, as rows of one padding token that count neither in the
+    loss nor in metrics. Otherwise they are dropped, except for one where a process has no other row: every process
+    must take part in a step.
+
+    Args:
+        tokens: of all rows.
+        labels: int [rows]; None without labels.
+        pad_id: the padding token.
+        layout: "padded", "bucketed" or "packed".
+
+    Returns:
+        A function from slots to the model's inputs, labels and rows (int64 [rows] each, IGNORE_INDEX and PADDING_ROW
+        for padding rows).
     """
     padding = np.array([pad_id])
 
-    def tensors(share: Sequence[BatchSlot]) -> Batch:
-        rows = [place.row for place in share]
-        if share[0].width is None:
+    def make_batch(slots: Sequence[BatchSlot]) -> Batch:
+        rows = [slot.row for slot in slots]
+        if slots[0].width is None:
             rows = [row for row in rows if row != PADDING_ROW] or [PADDING_ROW]
-        encoded = [(row, tokens[row] if row != PADDING_ROW else padding) for row in rows]
+        tokenized = [(row, tokens[row] if row != PADDING_ROW else padding) for row in rows]
         if layout == "packed":
-            encoded.sort(key=lambda pair: len(pair[1]))  # those of one length are neighbours
-        taken = np.array([row for row, _ in encoded])
-        wanted = np.full(len(taken), IGNORE_INDEX, np.int64)
+            tokenized.sort(key=lambda pair: len(pair[1]))  # rows of equal length become neighbours
+        row_ids = np.array([row for row, _ in tokenized])
+        row_labels = np.full(len(row_ids), IGNORE_INDEX, np.int64)
         if labels is not None:
-            wanted[taken != PADDING_ROW] = labels[taken[taken != PADDING_ROW]]
-        given = make_inputs([ids for _, ids in encoded], layout, pad_id, share[0].width)
-        return given | {"labels": torch.from_numpy(wanted), "rows": torch.from_numpy(taken)}
+            row_labels[row_ids != PADDING_ROW] = labels[row_ids[row_ids != PADDING_ROW]]
+        inputs = make_inputs([ids for _, ids in tokenized], layout, pad_id, slots[0].width)
+        return inputs | {"labels": torch.from_numpy(row_labels), "rows": torch.from_numpy(row_ids)}
 
-    return tensors
+    return make_batch

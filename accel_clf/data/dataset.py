@@ -1,7 +1,7 @@
 """Labelled rows.
 
 Texts stay where they are and are streamed each time they are needed; only labels, groups, slices and a digest of 16
-bytes of each text are held in memory.
+bytes per text are held in memory.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of a source, or some of them.
+    """The rows of a source, or a part of them.
 
     Attributes:
-        origin: what they were read from, for messages.
-        stream: every text of the whole source, in order; may be called again and again.
-        ids: int64 [rows], ascending: each row's place in the source, from 0.
+        origin: the name of the source, for messages.
+        stream: iterates over the texts of the whole source, in order; may be called repeatedly.
+        ids: int64 [rows], ascending: each row's index in the source, from 0.
         digests: uint8 [rows, 16], of the texts.
         labels: the classes.
-        groups, slices: columns, or None where not asked for.
+        groups, slices: columns, or None where the settings name none.
     """
 
     origin: str
@@ -57,62 +57,63 @@ class Dataset:
     def label_names(self) -> tuple[str, ...]:
         return self.labels.names
 
-    def take(self, which: np.ndarray) -> "Dataset":
-        """The rows at `which` (int64 positions among these rows), in the source's order."""
-        which = np.sort(which)
+    def take(self, indices: np.ndarray) -> "Dataset":
+        """Select rows by their int64 indices among these rows; they keep the order of the source."""
+        indices = np.sort(indices)
 
-        def part(column: Categorical | None) -> Categorical | None:
-            return None if column is None else Categorical(column.names, column.codes[which])
+        def select(column: Categorical | None) -> Categorical | None:
+            return None if column is None else Categorical(column.names, column.codes[indices])
 
         return replace(
             self,
-            ids=self.ids[which],
-            digests=self.digests[which],
-            labels=Categorical(self.labels.names, self.labels.codes[which]),
-            groups=part(self.groups),
-            slices=part(self.slices),
+            ids=self.ids[indices],
+            digests=self.digests[indices],
+            labels=Categorical(self.labels.names, self.labels.codes[indices]),
+            groups=select(self.groups),
+            slices=select(self.slices),
         )
 
     def texts(self) -> Iterator[str]:
-        """The texts of these rows, in order.
+        """Stream the texts of these rows, in order.
 
         Raises:
-            DataError: the source is no longer what it was when the rows were read.
+            DataError: the source has changed since the rows were read.
         """
-        position = 0
-        for number, text in enumerate(self.stream()):
-            if position == len(self.ids):
+        row = 0
+        for index, text in enumerate(self.stream()):
+            if row == len(self.ids):
                 return
-            if number == self.ids[position]:
-                if digest(text) != self.digests[position].tobytes():
+            if index == self.ids[row]:
+                if digest(text) != self.digests[row].tobytes():
                     break
                 yield text
-                position += 1
-        if position < len(self.ids):
+                row += 1
+        if row < len(self.ids):
             raise DataError(f"{self.origin}: changed while it was being read", "a file that stays as it is")
 
     def fingerprint(self) -> str:
-        """A digest of the texts and their order."""
+        """Return a digest of the texts and their order."""
         return hashlib.sha256(self.digests.tobytes()).hexdigest()
 
     def digest(self) -> str:
-        """A digest of texts and labels, and their order."""
+        """Return a digest of the texts, the labels and their order."""
         labels = json.dumps(self.label_names).encode() + self.labels.codes.tobytes()
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
 
 
 def digest(text: str) -> bytes:
+    """Return the digest of a text, DIGEST_BYTES long."""
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def count_empty_texts(rows: Dataset) -> int:
-    """How many rows have no text at all."""
+    """Count the rows whose text is empty."""
     return int((rows.digests == np.frombuffer(digest(""), np.uint8)).all(axis=1).sum())
 
 
 def count_shared_texts(rows: Dataset, others: Dataset) -> int:
-    """How many of `others` have a text that stands among `rows` too."""
-    wanted = {row.tobytes() for row in others.digests}
-    # Of the two, the training rows are the many: they are looked up, and not kept.
-    common = {digest for digest in (row.tobytes() for row in rows.digests) if digest in wanted}
-    return sum(row.tobytes() in common for row in others.digests)
+    """Count the rows of `others` whose text occurs in `rows`, too."""
+    other_texts = {row.tobytes() for row in others.digests}
+    # `rows`, usually the training rows, are the larger set: they are looked up, not held in a set of their own.
+    shared = {text for text in (row.tobytes() for row in rows.digests) if text in other_texts}
+    return sum(row.tobytes() in shared for row in others.digests)

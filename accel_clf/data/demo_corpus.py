@@ -1,8 +1,8 @@
-"""The built-in corpus: short reviews written by a small grammar from a seed, so that everything runs with no download.
+"""The built-in corpus: short reviews that a small grammar generates from a seed, so that everything runs offline.
 
-The label is the *author's* verdict. Adjectives alone do not give it away: they also stand under a negation ("i never
-thought the soup was dull"), in a contrast ("the room looked dull but was lovely") and in other people's mouths ("my
-aunt called the band dull, but i found the encore superb"), in the same phrases as the author's own.
+The label is the *author's* verdict. Adjectives alone do not reveal it: they also occur negated ("i never thought the
+soup was dull"), in contrasts ("the room looked dull but was lovely") and in other people's opinions ("my aunt called
+the band dull, but i found the encore superb"), in the same phrases as the author's own.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from random import Random
 LABELS = ("negative", "positive")
 ROWS = 8000
 
-_ADJECTIVES = (  # by sentiment, as LABELS
+_ADJECTIVES = (  # by sentiment, in the order of LABELS
     ("dreadful", "dull", "awful", "tedious", "disappointing", "terrible", "clumsy", "bland"),
     ("wonderful", "superb", "delightful", "charming", "brilliant", "excellent", "lovely", "memorable"),
 )
@@ -46,7 +46,7 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 
 
 def reviews(rows: int = ROWS, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """`rows` pairs of (text, label), no text twice; fewer rows are the first of more."""
+    """Generate `rows` pairs of (text, label) without duplicate texts; fewer rows are a prefix of more."""
     random, seen = Random(seed), set[str]()
     while len(seen) < rows:
         text, label = _review(random)
@@ -56,7 +56,7 @@ def reviews(rows: int = ROWS, seed: int = 0) -> Iterator[tuple[str, str]]:
 
 
 def rows(split: str) -> list[tuple[str, str]]:
-    """The corpus: ROWS rows to train on, or ("test") as many as an eighth of that, none of which is among them."""
+    """Return the corpus: ROWS rows to train on or, for the split "test", ROWS / 8 others, with no text in common."""
     if split == "test":
         return list(reviews(ROWS + ROWS // 8))[ROWS:]
     return list(reviews())
@@ -67,11 +67,11 @@ def _review(random: Random) -> tuple[str, str]:
     topic = random.choice(tuple(_ASPECTS))
 
     def opinion(who: str, sentiment: int) -> str:
-        denied = random.random() < 0.3
-        return random.choice(_DENIALS if denied else _OPINIONS).format(
+        is_denied = random.random() < 0.3
+        return random.choice(_DENIALS if is_denied else _OPINIONS).format(
             who=who,
             aspect=random.choice(_ASPECTS[topic]),
-            adjective=random.choice(_ADJECTIVES[1 - sentiment if denied else sentiment]),
+            adjective=random.choice(_ADJECTIVES[1 - sentiment if is_denied else sentiment]),
         )
 
     def verdict() -> str:

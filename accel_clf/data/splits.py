@@ -1,4 +1,4 @@
-"""A configuration's training, validation and test rows."""
+"""The training, validation and test rows of a configuration."""
 
 import re
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ class Splits(NamedTuple):
 
 
 def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) -> Splits:
-    """Read and split as configured.
+    """Read and split the rows as configured.
 
     Args:
         data: the settings.
         seed: of the split and of the sample.
-        label_names: the labels in an order that is given; None takes the training rows' own (see sources.read_dataset).
+        label_names: the labels in a fixed order; None takes that of the training rows (see sources.read_dataset).
 
     Raises:
-        DataError: any of the rows cannot be used.
+        DataError: some rows cannot be read or used.
     """
     train = read_dataset(data.train, data, split=data.split, label_names=label_names)
     if len(train.label_names) < 2:
@@ -42,20 +42,20 @@ def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) 
         train = train.take(splitting.sample(train.labels.codes, data.limit, seed))
     validation: Dataset | None
     if isinstance(data.validation, float):
-        kept, held = share(train, data.validation, seed)
-        train, validation = train.take(kept), train.take(held)
+        kept, held_out = share(train, data.validation, seed)
+        train, validation = train.take(kept), train.take(held_out)
     else:
-        validation = _other(data.validation, data, train)
-    return Splits(train, validation, _other(data.test, data, train))
+        validation = _read_other(data.validation, data, train)
+    return Splits(train, validation, _read_other(data.test, data, train))
 
 
 def share(rows: Dataset, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, held out): ascending positions; see splits.holdout."""
+    """Hold out a share of rows; return the ascending indices (kept, held out). See splitting.holdout."""
     return splitting.holdout(rows.labels.codes, rows.groups.codes if rows.groups else None, held_out, seed)
 
 
-def _other(source: str | None, data: DataConfig, train: Dataset) -> Dataset | None:
-    """Rows of a file, or of another split of the Hub data set that the training rows come from."""
+def _read_other(source: str | None, data: DataConfig, train: Dataset) -> Dataset | None:
+    """Read the rows of a file, or of another split of the training rows' Hub data set."""
     if source is None:
         return None
     ungrouped = data.model_copy(update={"group": None})
@@ -65,16 +65,16 @@ def _other(source: str | None, data: DataConfig, train: Dataset) -> Dataset | No
     return read_dataset(source, ungrouped, split="test", label_names=train.label_names)
 
 
-def warnings(parts: Splits) -> list[str]:
-    """What is suspicious about the rows, though not wrong."""
-    found = []
-    for name, rows in parts._asdict().items():
+def warnings(splits: Splits) -> list[str]:
+    """Describe what is suspicious about the rows, though not an error."""
+    messages = []
+    for name, rows in splits._asdict().items():
         if rows is None:
             continue
         if empty := dataset.count_empty_texts(rows):
-            found.append(f"{empty} of {len(rows)} {name} rows have an empty text")
-        if rows is not parts.train and (common := dataset.count_shared_texts(parts.train, rows)):
-            found.append(
-                f"{common} of {len(rows)} {name} rows have the text of a training row, which flatters the result"
+            messages.append(f"{empty} of {len(rows)} {name} rows have an empty text")
+        if rows is not splits.train and (shared := dataset.count_shared_texts(splits.train, rows)):
+            messages.append(
+                f"{shared} of {len(rows)} {name} rows have the text of a training row, which flatters the result"
             )
-    return found
+    return messages

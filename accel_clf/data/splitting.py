@@ -8,70 +8,72 @@ from accel_clf.core.errors import DataError
 
 
 def quotas(counts: np.ndarray, rows: int, random: np.random.Generator) -> np.ndarray:
-    """How many of `rows` rows each class has, in proportion: whole numbers, then the largest remainders, ties by lot.
+    """Apportion `rows` rows to classes by the largest remainder method; ties are broken at random.
 
     Args:
-        counts: int64 [classes], rows a class.
+        counts: int64 [classes], rows per class.
         rows: at most counts.sum().
-        random: draws the lots.
+        random: breaks ties.
 
     Returns:
         int64 [classes].
     """
     exact = counts * (rows / counts.sum())
-    whole: np.ndarray = np.floor(exact).astype(np.int64)
-    by_remainder = np.lexsort((random.random(len(counts)), whole - exact))
-    whole[by_remainder[: rows - whole.sum()]] += 1
-    return whole
+    apportioned: np.ndarray = np.floor(exact).astype(np.int64)
+    by_remainder = np.lexsort((random.random(len(counts)), apportioned - exact))
+    apportioned[by_remainder[: rows - apportioned.sum()]] += 1
+    return apportioned
 
 
 def holdout(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Part rows in two, each class in the same proportion, no group in both.
+    """Split rows in two, stratified by class, with no group on both sides.
 
     Args:
         labels: int [rows], from 0.
-        groups: int [rows], from 0, or None where every row stands alone.
-        share: of the rows, to hold out. With groups it is met as nearly as whole groups allow.
-        seed: decides which rows.
+        groups: int [rows], from 0; None for no groups.
+        share: of the rows, to hold out. With groups it is approximated as closely as whole groups allow.
+        seed: of the random choice of rows.
 
     Returns:
-        (kept, held out): ascending int64 positions.
+        (kept, held out): ascending int64 indices.
 
     Raises:
-        DataError: no row could be held out.
+        DataError: one side would have no rows.
     """
     counts, random = np.bincount(labels), np.random.default_rng(seed)
-    wanted = np.minimum(quotas(counts, round(len(labels) * share), random), np.maximum(counts - 1, 0))
+    class_quotas = np.minimum(quotas(counts, round(len(labels) * share), random), np.maximum(counts - 1, 0))
     if groups is None:
-        held = _draw(labels, wanted, random)
+        held_out = _draw(labels, class_quotas, random)
     else:
-        held = np.flatnonzero(np.isin(groups, _groups_for(labels, groups, wanted, random)))
-    if not 0 < len(held) < len(labels):
+        held_out = np.flatnonzero(np.isin(groups, _select_groups(labels, groups, class_quotas, random)))
+    if not 0 < len(held_out) < len(labels):
         raise DataError(
             f"a share of {share} of {len(labels)} rows"
             + (f" in {len(np.unique(groups))} groups" if groups is not None else "")
             + " leaves one side without rows",
             "rows to train on and rows to validate on",
-            "give more rows, another --data.validation share, or a file of validation rows",
+            "add rows, or set another --data.validation share or a file of validation rows",
         )
-    return np.setdiff1d(np.arange(len(labels)), held), np.sort(held)
+    return np.setdiff1d(np.arange(len(labels)), held_out), np.sort(held_out)
 
 
-def _groups_for(labels: np.ndarray, groups: np.ndarray, wanted: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Groups whose rows come near `wanted` rows a class: largest first, each taken if it brings the sum nearer."""
-    numbers, place = np.unique(groups, return_inverse=True)
-    histograms = np.zeros((len(numbers), len(wanted)), np.int64)
-    np.add.at(histograms, (place, labels), 1)
-    order = random.permutation(len(numbers))
+def _select_groups(
+    labels: np.ndarray, groups: np.ndarray, class_quotas: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """Select groups whose rows approximate the quotas: largest first, each if it brings the sums closer."""
+    group_ids, group_of_row = np.unique(groups, return_inverse=True)
+    histograms = np.zeros((len(group_ids), len(class_quotas)), np.int64)
+    np.add.at(histograms, (group_of_row, labels), 1)
+    order = random.permutation(len(group_ids))
     order = order[np.argsort(-histograms[order].sum(axis=1), kind="stable")]
-    missing = wanted.astype(np.int64)
-    taken = []
+    missing = class_quotas.astype(np.int64)
+    selected = []
     for group in order:
-        left = missing - histograms[group]
-        if (left**2).sum() < (missing**2).sum():
-            missing = left
-            taken.append(group)
-    return numbers[taken]
+        remaining = missing - histograms[group]
+        if (remaining**2).sum() < (missing**2).sum():
+            missing = remaining
+            selected.append(group)
+    return group_ids[selected]
 
 
 def folds(
@@ -82,24 +84,24 @@ def folds(
     seed: int,
     names: Sequence[str],
 ) -> np.ndarray:
-    """Deal rows out to folds: each label, and each label of each slice, evenly; no group to two folds.
+    """Deal rows out to folds, stratified by label and by label within each slice; no group is in two folds.
 
-    Without groups no two folds differ by more than a row, neither as a whole nor in any label or label of a slice. With
-    groups they are as even as whole groups allow; a label of a slice counts where it has a row for each fold.
+    Without groups, fold sizes differ by at most one row, in total and within each label and each label of a slice. With
+    groups they are as even as whole groups allow; a label of a slice is stratified if it has a row for each fold.
 
     Args:
         labels: int [rows], from 0.
-        slices: int [rows], from 0, or None.
-        groups: int [rows], or None where every row stands alone.
-        count: how many folds.
-        seed: decides which rows.
+        slices: int [rows], from 0; None for no slices.
+        groups: int [rows]; None for no groups.
+        count: the number of folds.
+        seed: of the random choice of rows.
         names: of the labels, for messages.
 
     Returns:
         int64 [rows]: the fold that holds the row out.
 
     Raises:
-        DataError: a label, or the groups, are too few for each fold to have one.
+        DataError: a label has too few rows, or there are too few groups, for each fold to have one.
     """
     random = np.random.default_rng(seed)
     slices = np.zeros_like(labels) if slices is None else slices
@@ -110,9 +112,9 @@ def folds(
     else:
         fold = _deal_groups(_strata(labels, slices, count), groups, count, random)
     for code in np.unique(labels):
-        if lacking := sorted(set(range(count)) - set(fold[labels == code].tolist())):
+        if missing := sorted(set(range(count)) - set(fold[labels == code].tolist())):
             raise DataError(
-                f"label {names[code]!r} does not reach fold {lacking[0]}, so unevenly is it spread over groups",
+                f"label {names[code]!r} is missing in fold {missing[0]}: its rows are spread too unevenly over groups",
                 f"rows of every label in each of {count} folds",
                 "fewer --folds, or more rows of that label",
             )
@@ -120,7 +122,7 @@ def folds(
 
 
 def check_apart(groups: np.ndarray, fold: np.ndarray, names: Sequence[str]) -> None:
-    """Whether every group is in one fold only.
+    """Check that no group is in two folds.
 
     Args:
         groups: int [rows].
@@ -128,65 +130,70 @@ def check_apart(groups: np.ndarray, fold: np.ndarray, names: Sequence[str]) -> N
         names: of the groups.
 
     Raises:
-        DataError: one is not.
+        DataError: a group is.
     """
     pairs = np.unique(np.stack([groups, fold], axis=1), axis=0)
-    numbers, folds_of = np.unique(pairs[:, 0], return_counts=True)
-    if len(parted := numbers[folds_of > 1]):
+    group_ids, fold_counts = np.unique(pairs[:, 0], return_counts=True)
+    if len(divided := group_ids[fold_counts > 1]):
         raise DataError(
-            f"{len(parted)} of {len(numbers)} groups are in two folds or more, {names[parted[0]]!r} first",
+            f"{len(divided)} of {len(group_ids)} groups are in two folds or more, {names[divided[0]]!r} first",
             "each group in one fold",
             "please report this, with the command",
         )
 
 
 def _check_enough(labels: np.ndarray, groups: np.ndarray | None, count: int, names: Sequence[str]) -> None:
-    if groups is not None and (found := len(np.unique(groups))) < count:
-        raise DataError(f"{found} groups (data.group) for {count} folds", "a group for each fold", f"--folds {found}")
-    units, what = (np.arange(len(labels)), "row") if groups is None else (groups, "group")
+    if groups is not None and (available := len(np.unique(groups))) < count:
+        raise DataError(
+            f"{available} groups (data.group) for {count} folds", "a group for each fold", f"--folds {available}"
+        )
+    units, unit = (np.arange(len(labels)), "row") if groups is None else (groups, "group")
     for code in np.unique(labels):
-        if (found := len(np.unique(units[labels == code]))) < count:
+        if (available := len(np.unique(units[labels == code]))) < count:
             raise DataError(
-                f"label {names[code]!r} has {found} {what}{'s' if found > 1 else ''} for {count} folds",
-                f"a {what} of every label for each fold",
+                f"label {names[code]!r} has {available} {unit}{'s' if available > 1 else ''} for {count} folds",
+                f"a {unit} of every label for each fold",
                 "fewer --folds, more rows of that label, or none of it",
             )
 
 
 def _strata(labels: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray:
-    """What is to be spread evenly: a label of a slice where it has `count` rows; what is left of each label."""
+    """Return the stratum of each row: its label in its slice if that has `count` rows, else the label's remainder."""
     cells = labels.astype(np.int64) * (slices.max() + 2) + slices
-    _, place, rows = np.unique(cells, return_inverse=True, return_counts=True)
-    left = labels.astype(np.int64) * (slices.max() + 2) + slices.max() + 1
-    return np.unique(np.where(rows[place] >= count, cells, left), return_inverse=True)[1]
+    _, cell_of_row, cell_sizes = np.unique(cells, return_inverse=True, return_counts=True)
+    remainders = labels.astype(np.int64) * (slices.max() + 2) + slices.max() + 1
+    return np.unique(np.where(cell_sizes[cell_of_row] >= count, cells, remainders), return_inverse=True)[1]
 
 
 def _deal_groups(strata: np.ndarray, groups: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Largest group first, each to the fold that it leaves the most even: the greedy way of grouped stratification."""
-    totals = np.bincount(strata)
-    dealt = np.zeros((count, len(totals)))
-    sizes = np.zeros(count)
-    numbers, place, rows = np.unique(groups, return_inverse=True, return_counts=True)
-    lots = random.permutation(len(numbers))
-    # Each group's strata, one group after another: pairs (group, stratum) with so many rows.
-    pairs, in_pair = np.unique(place * len(totals) + strata, return_counts=True)
-    starts = np.searchsorted(pairs, np.arange(len(numbers) + 1) * len(totals))
-    fold = np.empty(len(numbers), np.int64)
-    for group in lots[np.argsort(-rows[lots], kind="stable")]:
-        mine = slice(starts[group], starts[group + 1])
-        which, new = pairs[mine] % len(totals), in_pair[mine]
-        # By how much the sum of squares grows, of each stratum and of all rows, in proportion to their numbers.
-        growth = (new * (2 * dealt[:, which] + new) / totals[which]).sum(axis=1)
-        growth += rows[group] * (2 * sizes + rows[group]) / len(strata)
-        chosen = int(growth.argmin())
-        dealt[chosen, which] += new
-        sizes[chosen] += rows[group]
-        fold[group] = chosen
-    return fold[place]
+    """Deal groups to folds, largest first, each to the fold where it keeps all most even: greedy stratification."""
+    stratum_sizes = np.bincount(strata)
+    dealt = np.zeros((count, len(stratum_sizes)))
+    fold_sizes = np.zeros(count)
+    group_ids, group_of_row, group_sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = random.permutation(len(group_ids))
+    # The strata of each group, group by group: pairs (group, stratum) with their number of rows.
+    pairs, pair_sizes = np.unique(group_of_row * len(stratum_sizes) + strata, return_counts=True)
+    starts = np.searchsorted(pairs, np.arange(len(group_ids) + 1) * len(stratum_sizes))
+    fold = np.empty(len(group_ids), np.int64)
+    for group in order[np.argsort(-group_sizes[order], kind="stable")]:
+        of_group = slice(starts[group], starts[group + 1])
+        group_strata, new = pairs[of_group] % len(stratum_sizes), pair_sizes[of_group]
+        # The growth of the sums of squares, of each stratum and of all rows, each relative to its size.
+        growth = (new * (2 * dealt[:, group_strata] + new) / stratum_sizes[group_strata]).sum(axis=1)
+        growth += group_sizes[group] * (2 * fold_sizes + group_sizes[group]) / len(strata)
+        best = int(growth.argmin())
+        dealt[best, group_strata] += new
+        fold_sizes[best] += group_sizes[group]
+        fold[group] = best
+    return fold[group_of_row]
 
 
 def sample(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
-    """Positions (ascending) of `rows` rows, the classes in proportion but none left out; all where there are no more.
+    """Draw `rows` rows, stratified by class, with at least one of each; all rows if there are no more.
+
+    Returns:
+        Ascending int64 indices.
 
     Raises:
         DataError: there are more classes than `rows`.
@@ -195,17 +202,17 @@ def sample(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
     if rows >= len(labels):
         return np.arange(len(labels))
     if rows < len(counts):
-        raise DataError(f"data.limit is {rows}, and there are {len(counts)} labels", "a row of each label at least")
+        raise DataError(f"data.limit is {rows}, and there are {len(counts)} labels", "at least one row per label")
     one_each = np.minimum(counts, 1)
-    wanted = one_each + quotas(counts - one_each, rows - one_each.sum(), random)
-    return np.sort(_draw(labels, wanted, random))
+    class_quotas = one_each + quotas(counts - one_each, rows - one_each.sum(), random)
+    return np.sort(_draw(labels, class_quotas, random))
 
 
-def _draw(labels: np.ndarray, wanted: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Positions of wanted[c] rows of each class c, drawn by lot."""
+def _draw(labels: np.ndarray, class_quotas: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draw class_quotas[c] rows of each class c at random; return their indices, in no order."""
     shuffled = random.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(labels))[:-1]])
     rank_in_class = np.arange(len(labels)) - starts[labels[by_class]]
-    drawn: np.ndarray = by_class[rank_in_class < wanted[labels[by_class]]]
+    drawn: np.ndarray = by_class[rank_in_class < class_quotas[labels[by_class]]]
     return drawn

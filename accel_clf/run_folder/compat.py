@@ -1,10 +1,10 @@
-"""Which settings may change when a run resumes, and which have."""
+"""Which settings may change when a run is resumed, and which have changed."""
 
 from typing import Any
 
 from accel_clf.config.schema import Config, settings
 
-# What may change when a run goes on. Batch, accumulation and processes may, together: see `resume`.
+# These may change when a run is resumed. Batch, accumulation and processes may if rows per step stay: see resume.
 RESUMABLE_CHANGES = {
     "model.allow_code", "model.allow_pickle", "batch.size", "batch.accumulate", "batch.layout", "training.timeout",
     "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy", "virtual_cores", "output", "resume",
@@ -13,7 +13,7 @@ RESUMABLE_CHANGES = {
 
 
 def differences(before: Config, after: Config) -> list[str]:
-    """The settings in which two configurations differ, of those that decide the result."""
+    """Describe how two configurations differ in settings that affect the result."""
 
     def value(config: Config, name: str) -> Any:
         for part in name.split("."):

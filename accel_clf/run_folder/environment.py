@@ -21,12 +21,21 @@ LIBRARIES = (
 )
 
 
-def describe_environment(chosen: str, processes: int, step: int) -> dict[str, Any]:
-    """What a run runs on, from a step on."""
+def describe_environment(device: str, processes: int, step: int) -> dict[str, Any]:
+    """Describe what a run runs on.
+
+    Args:
+        device: as the strategy describes it.
+        processes: the number of processes.
+        step: the step that the run starts or resumes after.
+
+    Returns:
+        The contents of environment.json.
+    """
     return {
         "command": sys.argv,
         "from_step": step,
-        "device": chosen,
+        "device": device,
         "processes": processes,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -36,11 +45,11 @@ def describe_environment(chosen: str, processes: int, step: int) -> dict[str, An
 
 
 def versions() -> dict[str, str | None]:
-    """The installed versions of accel_clf and what it stands on; None for what is not there."""
-    found: dict[str, str | None] = {"accel_clf": __version__}
+    """Return the versions of accel_clf and its main dependencies; None for those that are not installed."""
+    by_name: dict[str, str | None] = {"accel_clf": __version__}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            by_name[name] = None
+    return by_name

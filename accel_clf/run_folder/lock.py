@@ -1,4 +1,4 @@
-"""One run a folder: who holds it, and what it holds."""
+"""One run per folder: the lock of a run folder, and the state of what it holds."""
 
 from contextlib import suppress
 from itertools import count
@@ -15,32 +15,30 @@ from accel_clf.run_folder.compat import differences
 from accel_clf.run_folder.layout import FOLDS, contents, is_cross_validation
 
 LOCK = ".lock"
-
-
-MOMENT = 2.0  # seconds in which the processes of a job that was killed have ended
+LOCK_TIMEOUT = 2.0  # seconds, in which the processes of a killed job end
 
 
 def lock_folder(folder: Path) -> FileLock:
-    """A lock on a run folder, held by this process until it is released or ends.
+    """Lock a run folder until the lock is released or this process ends.
 
     Raises:
-        ConfigError: another holds it.
+        ConfigError: another process holds the lock.
     """
-    found = FileLock(folder / LOCK)
+    lock = FileLock(folder / LOCK)
     try:
-        found.acquire(timeout=MOMENT)
+        lock.acquire(timeout=LOCK_TIMEOUT)
     except Timeout:
         raise ConfigError(
-            f"output {folder} is in use by another run", "one run a folder", "wait for it, or choose another --output"
+            f"output {folder} is in use by another run", "one run per folder", "wait for it, or choose another --output"
         ) from None
-    return found
+    return lock
 
 
 def set_aside(folder: Path) -> None:
-    """Give a folder's contents another name."""
-    aside = next(path for n in count(1) if not (path := folder.with_name(f"{folder.name}.{n}")).exists())
-    folder.rename(aside)
-    log(f"what {folder} held is in {aside} now (--resume never)")
+    """Rename a folder to the first free of folder.1, folder.2 ..., and log that."""
+    backup = next(path for n in count(1) if not (path := folder.with_name(f"{folder.name}.{n}")).exists())
+    folder.rename(backup)
+    log(f"the contents of {folder} have been moved to {backup} (--resume never)")
 
 
 class RunLock:
@@ -50,38 +48,37 @@ class RunLock:
         state: of the folder: "new", "unfinished" or "finished".
 
     Raises:
-        ConfigError: another run is at work there, the folder holds something else, or a finished run with other
-            settings.
+        ConfigError: another run uses the folder, or it holds something else, or a run with other settings.
     """
 
     def __init__(self, config: Config) -> None:
         self.folder = Path(config.output)
         self.lock: FileLock | None = None
-        anew = config.resume == "never"
-        if not is_main_process():  # the first one has the folder for all, and may be setting its contents aside
-            self.state = "new" if anew else _state(self.folder, config)
+        start_over = config.resume == "never"
+        if not is_main_process():  # rank 0 holds the lock for all, and may be moving the contents aside
+            self.state = "new" if start_over else _state(self.folder, config)
             return
         self.state = _state(self.folder, config)
-        if self.state == "finished" and not anew:  # and never changed again
+        if self.state == "finished" and not start_over:  # nobody changes it any more
             return
-        self._take()
+        self._acquire()
         try:
-            self.state = _state(self.folder, config)  # what it is now that nobody else changes it
-            if anew and self.state != "new":
+            self.state = _state(self.folder, config)  # again, now that nobody else can change it
+            if start_over and self.state != "new":
                 self.release()
                 set_aside(self.folder)
-                self._take()
+                self._acquire()
                 self.state = "new"
         except BaseException:
             self.release()
             raise
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = lock_folder(self.folder)
 
     def release(self) -> None:
-        """Let others in; a folder in which nothing was made goes."""
+        """Release the folder, and remove it if it is empty."""
         if self.lock:
             (self.folder / LOCK).unlink(missing_ok=True)
             self.lock.release()
@@ -93,24 +90,24 @@ class RunLock:
 def _state(folder: Path, config: Config) -> str:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output {folder} is a file", "a folder for the run", "choose another --output")
-    inside = contents(folder)
-    if not inside:
+    names = contents(folder)
+    if not names:
         return "new"
     if not (folder / "config.yaml").is_file() or is_cross_validation(folder):
         raise ConfigError(
-            f"output {folder} holds files that are not a run's: {FOLDS if FOLDS in inside else inside[0]}",
+            f"output {folder} holds files that are not a run's: {FOLDS if FOLDS in names else names[0]}",
             "a new or empty folder, or a run's",
             "choose another --output",
         )
-    finished = (folder / "metrics.json").is_file()
-    # An unfinished run is compared with its checkpoint, where it has one.
-    compared = finished or ((folder / "model").exists() and not (folder / "checkpoints").exists())
-    changes = differences(load(folder / "config.yaml", {}), config) if compared else []
+    is_finished = (folder / "metrics.json").is_file()
+    # The settings of an unfinished run are compared with those in its checkpoint, if it has one.
+    compare_here = is_finished or ((folder / "model").exists() and not (folder / "checkpoints").exists())
+    changes = differences(load(folder / "config.yaml", {}), config) if compare_here else []
     if changes and config.resume != "never":
         raise ConfigError(
-            f"output {folder} holds {'a finished' if finished else 'an unfinished'} run with other settings: "
+            f"output {folder} holds {'a finished' if is_finished else 'an unfinished'} run with other settings: "
             + "; ".join(changes),
-            "a folder of its own for each run",
+            "a separate folder for each run",
             "choose another --output",
         )
-    return "finished" if finished else "unfinished"
+    return "finished" if is_finished else "unfinished"

@@ -1,4 +1,4 @@
-"""Tokens on disk equal the tokenizer's own, are made once, and never half."""
+"""Tokens on disk equal the output of the tokenizer, are made once, and are never incomplete."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +24,7 @@ def tokenizer(rows: Dataset) -> Any:
     return load_tokenizer(ModelConfig(name="demo"), rows, 32)
 
 
-def test_equal_to_the_tokenizers_own(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
+def test_tokens_equal_those_of_the_tokenizer(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     tokens = tokenize(rows, tokenizer, 16, tmp_path)
     expected = tokenizer(list(rows.texts()), truncation=True, max_length=16)["input_ids"]
     assert [row.tolist() for row in map(tokens.__getitem__, range(len(tokens)))] == expected
@@ -37,16 +37,16 @@ def test_equal_to_the_tokenizers_own(rows: Dataset, tokenizer: Any, tmp_path: Pa
     assert np.array_equal(in_memory.starts, tokens.starts)
 
 
-def test_made_once(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
+def test_tokens_are_made_once(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     tokenize(rows, tokenizer, 16, tmp_path)
 
-    def never(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise AssertionError("tokenized again")
 
-    class Mute:
-        """The same tokenizer, which may be asked for what it is, not for its answers."""
+    class IdentityOnly:
+        """The same tokenizer, which can be identified but not called."""
 
-        __call__ = never
+        __call__ = fail
 
         def __getattr__(self, name: str) -> Any:
             return getattr(tokenizer, name)
@@ -54,14 +54,14 @@ def test_made_once(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
         def __len__(self) -> int:
             return len(tokenizer)
 
-    assert len(tokenize(rows, Mute(), 16, tmp_path)) == len(rows)
+    assert len(tokenize(rows, IdentityOnly(), 16, tmp_path)) == len(rows)
     with pytest.raises(AssertionError, match="tokenized again"):
-        tokenize(rows, Mute(), 17, tmp_path)
+        tokenize(rows, IdentityOnly(), 17, tmp_path)
     with pytest.raises(AssertionError, match="tokenized again"):
-        tokenize(rows.take(np.arange(5)), Mute(), 16, tmp_path)
+        tokenize(rows.take(np.arange(5)), IdentityOnly(), 16, tmp_path)
 
 
-def test_a_tokenizers_digest_is_of_what_it_is_not_of_its_last_call(tokenizer: Any, tmp_path: Path) -> None:
+def test_calls_do_not_change_the_digest_of_a_tokenizer(tokenizer: Any, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     before = tokenizer_digest(tokenizer)
@@ -74,7 +74,7 @@ def test_a_tokenizers_digest_is_of_what_it_is_not_of_its_last_call(tokenizer: An
     assert tokenizer_digest(loaded) != before
 
 
-def test_a_damaged_cache_is_made_anew(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
+def test_damaged_cache_is_rebuilt(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
     first = np.array(tokenize(rows, tokenizer, 16, tmp_path).ids)
     (ids,) = tmp_path.glob("tokens/*/ids")
     ids.write_bytes(ids.read_bytes()[:-1])
@@ -84,21 +84,21 @@ def test_a_damaged_cache_is_made_anew(rows: Dataset, tokenizer: Any, tmp_path: P
     assert np.array_equal(tokenize(rows, tokenizer, 16, tmp_path).ids, first)
 
 
-def test_several_at_once_get_the_same(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
-    """As when two runs start together: the first makes the folder, the others find it."""
+def test_concurrent_calls_share_the_cache(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
+    """As when two runs start together: the first creates the folder, the others reuse it."""
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: np.array(tokenize(rows, tokenizer, 16, tmp_path).ids), range(8)))
-    assert all(np.array_equal(found[0], other) for other in found)
+        token_ids = list(pool.map(lambda _: np.array(tokenize(rows, tokenizer, 16, tmp_path).ids), range(8)))
+    assert all(np.array_equal(token_ids[0], others) for others in token_ids)
     assert len([path for path in (tmp_path / "tokens").iterdir() if path.is_dir()]) == 1
 
 
-def test_an_interrupted_tokenizing_leaves_nothing(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
-    def stop() -> Any:
+def test_interrupted_tokenization_leaves_nothing_behind(rows: Dataset, tokenizer: Any, tmp_path: Path) -> None:
+    def interrupted_texts() -> Any:
         yield from list(rows.texts())[:5]
         raise KeyboardInterrupt
 
     from dataclasses import replace
 
     with pytest.raises(KeyboardInterrupt):
-        tokenize(replace(rows, stream=stop), tokenizer, 16, tmp_path)
+        tokenize(replace(rows, stream=interrupted_texts), tokenizer, 16, tmp_path)
     assert not any(path.is_dir() for path in (tmp_path / "tokens").iterdir())

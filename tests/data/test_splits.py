@@ -1,4 +1,4 @@
-"""Training, validation and test rows of a configuration; case 20."""
+"""The training, validation and test rows of a configuration; case 20."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,21 +17,21 @@ def rows(count: int, prefix: str = "row") -> list[tuple[str, str]]:
     return [(f"{prefix} {number}", "ab"[number % 2]) for number in range(count)]
 
 
-def test_one_class_only(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_single_class_is_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
     path = write_csv(tmp_path / "one.csv", [("x", "only"), ("y", "only")])
-    told = refused(DATA, "train", "--data.train", path)
-    assert "all 2 rows have the label 'only'" in told
+    message = refused(DATA, "train", "--data.train", path)
+    assert "all 2 rows have the label 'only'" in message
 
 
-def test_an_unseen_label_in_validation(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_unknown_label_in_validation_is_refused(tmp_path: Path, refused: Callable[..., str]) -> None:
     train = write_csv(tmp_path / "train.csv", rows(10))
     dev = write_csv(tmp_path / "dev.csv", [("x", "a"), ("y", "c")])
-    told = refused(DATA, "train", "--data.train", train, "--data.validation", dev)
-    assert f"{dev}, line 3: label 'c'" in told
-    assert "'a', 'b'" in told
+    message = refused(DATA, "train", "--data.train", train, "--data.validation", dev)
+    assert f"{dev}, line 3: label 'c'" in message
+    assert "'a', 'b'" in message
 
 
-def test_empty_and_common_texts_are_counted(tmp_path: Path) -> None:
+def test_empty_and_shared_texts_are_counted(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", [*rows(10), ("", "a"), ("", "b")])
     dev = write_csv(tmp_path / "dev.csv", [*rows(3), *rows(4, "new")])
     loaded = splits.load(DataConfig(train=str(train), validation=str(dev)), seed=0)
@@ -41,13 +41,13 @@ def test_empty_and_common_texts_are_counted(tmp_path: Path) -> None:
     ]
 
 
-def test_too_few_rows_to_split(tmp_path: Path) -> None:
+def test_too_few_rows_to_split_are_refused(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", rows(2))
     with pytest.raises(DataError, match="leaves one side without rows"):
         splits.load(DataConfig(train=str(train)), seed=0)
 
 
-def test_limit_and_share_and_groups(tmp_path: Path) -> None:
+def test_limit_share_and_groups_work_together(tmp_path: Path) -> None:
     table = [(f"row {n}", "ab"[n % 2], f"group {n // 4}", "en" if n % 3 else "de") for n in range(200)]
     path = write_csv(tmp_path / "train.csv", table, ("text", "label", "group", "lang"))  # type: ignore[arg-type]
     data = DataConfig(train=str(path), validation=0.2, group="group", slice="lang", limit=100)
@@ -64,7 +64,7 @@ def test_limit_and_share_and_groups(tmp_path: Path) -> None:
     assert texts == [f"row {number}" for number in loaded.validation.ids]
 
 
-def test_the_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
+def test_label_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", rows(10))
     data = DataConfig(train=str(train), validation=None)
     assert splits.load(data, 0, ("b", "a")).train.label_names == ("b", "a")
@@ -72,7 +72,7 @@ def test_the_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
     assert np.array_equal(flipped, 1 - splits.load(data, 0).train.labels.codes)
 
 
-def test_a_limit_leaves_no_label_out(tmp_path: Path) -> None:
+def test_limit_keeps_a_row_of_each_label(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", [(f"row {n}", "rare" if n < 3 else "common") for n in range(1000)])
     loaded = splits.load(DataConfig(train=str(train), limit=20), seed=0)
     assert np.bincount(loaded.train.labels.codes, minlength=2).min() >= 1
@@ -81,13 +81,13 @@ def test_a_limit_leaves_no_label_out(tmp_path: Path) -> None:
         splits.load(DataConfig(train=str(table), limit=2), seed=0)
 
 
-def test_a_folder_of_files_keeps_labels_as_written(tmp_path: Path) -> None:
+def test_folder_of_files_keeps_labels_as_written(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", [("a", "01"), ("b", "NA")])
     assert splits.load(DataConfig(train=str(tmp_path), validation=None), seed=0).train.label_names == ("01", "NA")
 
 
-def test_a_hub_data_set_by_its_folder(tmp_path: Path) -> None:
-    """The Hub's own loader, on a folder laid out as on the Hub: splits, and a share of one."""
+def test_hub_data_set_is_read_from_its_folder(tmp_path: Path) -> None:
+    """The Hub's own loader reads a folder laid out as on the Hub: its splits, and a share of one."""
     write_csv(tmp_path / "train-00000-of-00001.csv", rows(20))
     write_csv(tmp_path / "test-00000-of-00001.csv", rows(6, "new"))
     loaded = splits.load(DataConfig(train=str(tmp_path), validation=0.2, test="test"), seed=0)

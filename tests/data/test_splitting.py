@@ -1,4 +1,4 @@
-"""Splits as a property: stratified, grouped, reproducible, whatever the rows."""
+"""Splits are stratified, grouped and reproducible, whatever the rows."""
 
 import numpy as np
 import pytest
@@ -13,55 +13,55 @@ LABELS = st.lists(st.integers(0, 4), min_size=20, max_size=300).map(lambda codes
 
 @given(LABELS, st.floats(0.1, 0.5), st.integers(0, 100))
 def test_holdout_is_stratified(labels: np.ndarray, share: float, seed: int) -> None:
-    kept, held = holdout(labels, None, share, seed)
-    assert np.array_equal(np.sort(np.concatenate([kept, held])), np.arange(len(labels)))
+    kept, held_out = holdout(labels, None, share, seed)
+    assert np.array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(len(labels)))
     for code, count in enumerate(np.bincount(labels)):
-        in_held = int((labels[held] == code).sum())
-        assert in_held <= max(0, count - 1)
-        assert abs(in_held - count * share) <= 1
-    again = holdout(labels, None, share, seed)[1]
-    assert np.array_equal(held, again)
+        of_class = int((labels[held_out] == code).sum())
+        assert of_class <= max(0, count - 1)
+        assert abs(of_class - count * share) <= 1
+    repeated = holdout(labels, None, share, seed)[1]
+    assert np.array_equal(held_out, repeated)
 
 
 @given(LABELS, st.data(), st.integers(0, 100))
-def test_groups_never_part(labels: np.ndarray, data: st.DataObject, seed: int) -> None:
+def test_groups_are_never_divided(labels: np.ndarray, data: st.DataObject, seed: int) -> None:
     groups = np.array(data.draw(st.lists(st.integers(0, 30), min_size=len(labels), max_size=len(labels))))
     try:
-        kept, held = holdout(labels, groups, 0.3, seed)
+        kept, held_out = holdout(labels, groups, 0.3, seed)
     except DataError:
         assume(False)  # no group is small enough
-    assert not set(groups[kept]) & set(groups[held])
-    assert len(kept) + len(held) == len(labels)
+    assert not set(groups[kept]) & set(groups[held_out])
+    assert len(kept) + len(held_out) == len(labels)
 
 
 def test_small_groups_meet_the_share() -> None:
     labels = np.arange(1000) % 3
-    _, held = holdout(labels, np.arange(1000) // 4, 0.2, seed=1)
-    assert len(held) in range(196, 205)
-    assert np.bincount(labels[held]).min() >= 60
+    _, held_out = holdout(labels, np.arange(1000) // 4, 0.2, seed=1)
+    assert len(held_out) in range(196, 205)
+    assert np.bincount(labels[held_out]).min() >= 60
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.data())
-def test_quotas_sum_up(counts: list[int], data: st.DataObject) -> None:
+def test_quotas_are_proportional(counts: list[int], data: st.DataObject) -> None:
     array = np.array(counts)
     assume(array.sum() > 0)
     rows = data.draw(st.integers(0, int(array.sum())))
-    found = quotas(array, rows, np.random.default_rng(0))
-    assert found.sum() == rows
-    assert (np.abs(found - array * rows / array.sum()) < 1).all()
-    assert (found <= array).all()
+    apportioned = quotas(array, rows, np.random.default_rng(0))
+    assert apportioned.sum() == rows
+    assert (np.abs(apportioned - array * rows / array.sum()) < 1).all()
+    assert (apportioned <= array).all()
 
 
-def test_ties_are_drawn_by_lot() -> None:
-    """500 classes of 5 rows: a tenth is half a row each, and not always the first classes'."""
+def test_ties_are_broken_at_random() -> None:
+    """A tenth of 500 classes of 5 rows is half a row each: different classes hold one out for each seed."""
     labels = np.arange(2500) % 500
-    held = [set(labels[holdout(labels, None, 0.1, seed)[1]]) for seed in (0, 1)]
-    assert all(len(classes) == 250 and max(classes) > 400 for classes in held)
-    assert held[0] != held[1]
+    held_out = [set(labels[holdout(labels, None, 0.1, seed)[1]]) for seed in (0, 1)]
+    assert all(len(classes) == 250 and max(classes) > 400 for classes in held_out)
+    assert held_out[0] != held_out[1]
 
 
 @given(LABELS, st.data(), st.integers(0, 9))
-def test_samples_leave_no_class_out(labels: np.ndarray, data: st.DataObject, seed: int) -> None:
+def test_sample_has_rows_of_every_class(labels: np.ndarray, data: st.DataObject, seed: int) -> None:
     labels = np.unique(labels, return_inverse=True)[1]
     rows = data.draw(st.integers(labels.max() + 1, len(labels)))
     drawn = sample(labels, rows, seed)
@@ -69,12 +69,12 @@ def test_samples_leave_no_class_out(labels: np.ndarray, data: st.DataObject, see
     assert set(labels[drawn]) == set(labels)
 
 
-def test_seeds_differ() -> None:
+def test_seeds_give_different_splits() -> None:
     labels = np.arange(100) % 2
     assert not np.array_equal(holdout(labels, None, 0.2, 0)[1], holdout(labels, None, 0.2, 1)[1])
 
 
-def test_sample_takes_all_when_there_are_no_more() -> None:
+def test_sample_takes_all_rows_if_there_are_no_more() -> None:
     labels = np.array([0, 0, 1, 1])
     assert np.array_equal(sample(labels, 4, 0), np.arange(4))
     assert len(sample(np.arange(100) % 2, 10, 0)) == 10
@@ -99,7 +99,7 @@ def test_folds_are_even(labels: np.ndarray, count: int, slices: int, seed: int) 
 
 
 @given(LABELS, st.integers(2, 5), st.data())
-def test_folds_of_groups(labels: np.ndarray, count: int, data: st.DataObject) -> None:
+def test_folds_do_not_divide_groups(labels: np.ndarray, count: int, data: st.DataObject) -> None:
     groups = np.array(data.draw(st.lists(st.integers(0, 30), min_size=len(labels), max_size=len(labels))))
     try:
         fold = folds(labels, None, groups, count, 0, "abcde")
@@ -112,7 +112,7 @@ def test_folds_of_groups(labels: np.ndarray, count: int, data: st.DataObject) ->
 
 
 def test_folds_of_small_groups_are_nearly_even() -> None:
-    """Translations: a group has a row in each of four languages, and one label."""
+    """Translations: each group has a row in each of four languages, and a single label."""
     groups = np.arange(2000) // 4
     labels, slices = groups % 3, np.arange(2000) % 4
     fold = folds(labels, slices, groups, 5, 1, "abc")
@@ -123,7 +123,7 @@ def test_folds_of_small_groups_are_nearly_even() -> None:
     assert not np.array_equal(fold, folds(labels, slices, groups, 5, 2, "abc"))
 
 
-def test_folds_that_cannot_be() -> None:
+def test_too_few_groups_for_the_folds_are_refused() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1])
     with pytest.raises(DataError, match="3 groups"):
         folds(labels, None, np.array([0, 0, 1, 1, 2, 2]), 4, 0, "ab")

@@ -1,6 +1,6 @@
-"""The Hub down, offline, gated, refusing a token: one screen that says what to do; case 22.
+"""The Hub is down, gated, offline or refuses a token: one screen that says what to do; case 22.
 
-The libraries' real code asks a server on loopback that answers as the Hub does.
+The libraries' real code talks to a server on loopback that answers as the Hub does.
 """
 
 import os
@@ -19,7 +19,7 @@ TOKEN = "hf_0123456789secretsecretsecretsecret"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Answers by the organisation in the path."""
+    """Refuses every request; the owner in the path decides how."""
 
     def do_GET(self) -> None:
         status, code = 500, ""
@@ -51,14 +51,15 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
-def told(exit_code: int, environment: dict[str, str], *flags: object) -> str:
-    kept = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
+def refusal(exit_code: int, environment: dict[str, str], *flags: object) -> str:
+    """Return the error message of `accel-clf train`, after checking that it is short and names no token."""
+    inherited = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
     command = [sys.executable, "-m", "accel_clf.cli", "train", *map(str, flags)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**kept, **environment})
-    assert done.returncode == exit_code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert TOKEN not in done.stderr + done.stdout
-    message: str = done.stderr[done.stderr.index("error: ") :]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**inherited, **environment})
+    assert process.returncode == exit_code, process.stderr
+    assert "Traceback" not in process.stderr
+    assert TOKEN not in process.stderr + process.stdout
+    message: str = process.stderr[process.stderr.index("error: ") :]
     assert len(message.splitlines()) <= 3
     return message
 
@@ -71,30 +72,32 @@ def told(exit_code: int, environment: dict[str, str], *flags: object) -> str:
         ("private/model", TOKEN, "refused the token in HF_TOKEN", "hf auth whoami"),
     ],
 )
-def test_models(hub: str, reviews: Path, tmp_path: Path, name: str, token: str, problem: str, fix: str) -> None:
+def test_refused_model_names_the_fix(
+    hub: str, reviews: Path, tmp_path: Path, name: str, token: str, problem: str, fix: str
+) -> None:
     environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_TOKEN": token}
-    message = told(USAGE, environment, "--model.name", name, "--data.train", reviews)
+    message = refusal(USAGE, environment, "--model.name", name, "--data.train", reviews)
     assert f"model {name}: " in message
     assert problem in message
     assert fix in message
 
 
-def test_a_hub_that_is_down(reviews: Path, tmp_path: Path) -> None:
+def test_hub_is_down(reviews: Path, tmp_path: Path) -> None:
     environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
-    message = told(USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
+    message = refusal(USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
     assert "the Hub did not answer" in message
     assert "a local folder" in message
 
 
-def test_offline(reviews: Path, tmp_path: Path) -> None:
+def test_offline_and_not_in_the_cache(reviews: Path, tmp_path: Path) -> None:
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN}
-    message = told(USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
+    message = refusal(USAGE, environment, "--model.name", "some/model", "--data.train", reviews)
     assert "HF_HUB_OFFLINE is set" in message
-    message = told(DATA, environment, "--model.name", "demo", "--data.train", "some/data")
+    message = refusal(DATA, environment, "--model.name", "demo", "--data.train", "some/data")
     assert "data set some/data: not in the local cache, and HF_HUB_OFFLINE is set" in message
 
 
-def test_a_missing_data_set(hub: str, tmp_path: Path) -> None:
+def test_missing_data_set(hub: str, tmp_path: Path) -> None:
     environment = {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_TOKEN": ""}
-    message = told(DATA, environment, "--model.name", "demo", "--data.train", "missing/data")
+    message = refusal(DATA, environment, "--model.name", "demo", "--data.train", "missing/data")
     assert "data set missing/data: no such data set on the Hub" in message
