@@ -24,7 +24,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_precision(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)  # flags may come between RUN and the texts
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".csv", ".jsonl"):
         raise ConfigError(f"--output {output}", "a name that ends in .csv or .jsonl")

@@ -1,6 +1,7 @@
 """Read settings: a YAML file and flags become a Config, or an error that names the setting."""
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ _Model = TypeVar("_Model", bound=Section)
 THE_COMMAND_LINE = "the command line"
 
 
-def load(path: str | Path | None, flags: Mapping[str, Any], suffix: str = "") -> Config:
+def load(path: str | PathLike[str] | None, flags: Mapping[str, Any], suffix: str = "") -> Config:
     """Load the settings of a YAML file, if there is one, overridden by `flags`.
 
     Args:
@@ -26,7 +27,25 @@ def load(path: str | Path | None, flags: Mapping[str, Any], suffix: str = "") ->
         ConfigError: the file cannot be read, or a setting is unknown or out of its range.
     """
     from_file = _read_yaml(Path(path)) if path is not None else {}
-    config = _validate(Config, merge(from_file, flags), str(path) if path is not None else THE_COMMAND_LINE)
+    origin = str(path) if path is not None else THE_COMMAND_LINE
+    return with_output(_validate(Config, merge(from_file, flags), origin), suffix)
+
+
+def from_mapping(values: Mapping[str, Any], suffix: str = "") -> Config:
+    """Make the settings of a mapping with the sections and settings of a YAML file.
+
+    Args:
+        values: sections and settings.
+        suffix: of the run folder's default name.
+
+    Raises:
+        ConfigError: a setting is unknown or out of its range.
+    """
+    return with_output(_validate(Config, values, "the settings"), suffix)
+
+
+def with_output(config: Config, suffix: str = "") -> Config:
+    """Fill in the run folder's default name, runs/ and the name of the training data, where the settings name none."""
     if config.output:
         return config
     return config.model_copy(update={"output": f"runs/{Path(config.data.train).name.split('.')[0] or 'run'}{suffix}"})
