@@ -31,7 +31,7 @@ def _doctor(argv: Sequence[str]) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """Versions, devices, caches and choices."""
+    """Report versions, devices, caches and choices."""
     import torch
 
     from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -60,16 +60,17 @@ def _xla() -> str:
     return "with --virtual_cores 8: there is no TPU"
 
 
-def as_text(found: dict[str, Any]) -> str:
-    lines = [f"python          {found['python']}"]
-    lines += [f"{name:15} {version or 'not installed'}" for name, version in found["versions"].items()]
+def as_text(report: dict[str, Any]) -> str:
+    """Write the report, a line per entry."""
+    lines = [f"python          {report['python']}"]
+    lines += [f"{name:15} {version or 'not installed'}" for name, version in report["versions"].items()]
     lines += [
-        f"{'cpus':15} {found['cpus']}",
-        f"{'gpus':15} {', '.join(found['gpus']) or 'none'}",
-        f"{'hub':15} {found['hub']}",
-        f"{'cache':15} {found['cache']}",
-        f"{'tpu chips':15} {found['tpu chips'] or 'none'}",
-        f"{'would use':15} {found['would use']}",
-        f"{'strategy xla':15} {found['strategy xla']}",
+        f"{'cpus':15} {report['cpus']}",
+        f"{'gpus':15} {', '.join(report['gpus']) or 'none'}",
+        f"{'hub':15} {report['hub']}",
+        f"{'cache':15} {report['cache']}",
+        f"{'tpu chips':15} {report['tpu chips'] or 'none'}",
+        f"{'would use':15} {report['would use']}",
+        f"{'strategy xla':15} {report['strategy xla']}",
     ]
     return "\n".join(lines)

@@ -123,7 +123,9 @@ class Batcher:
             raise
         if request.error:
             raise request.error
-        return [output for output in request.outputs if output is not None]
+        outputs = [output for output in request.outputs if output is not None]
+        assert len(outputs) == len(rows), "a request is done when each of its rows has an output"
+        return outputs
 
     def close(self, timeout: float) -> bool:
         """Refuse new requests, process those that are queued, and return whether this was done in time."""
