@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 
 from accel_clf.core.console import log, progress_bar
 from accel_clf.core.errors import ConfigError
@@ -106,7 +105,7 @@ class Predictor:
             tokens, longest = sum(map(len, rows)), max(map(len, rows))
             padding = -tokens % _shape_step(tokens)
             rows = [*rows, *(self._filler(min(longest, padding - start)) for start in range(0, padding, longest))]
-        inputs = send_to_device(make_inputs(rows, self.layout, self.pad_id), self.strategy.device)
+        inputs = self.strategy.to_device(make_inputs(rows, self.layout, self.pad_id))
         per_model = [model(**inputs).logits[:count].float() for model in self.models]
         logits: np.ndarray = torch.stack(per_model, dim=1).cpu().numpy()
         return logits

@@ -1,12 +1,14 @@
 """What `train`, `cv` and `evaluate` print at their end."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accel_clf.core.console import table
-from accel_clf.inference.bulk import RunEvaluation
 from accel_clf.reports.text import mean_and_spread_text, metrics_text
 from accel_clf.targets.metrics import MeanAndSpread, Metrics
+
+if TYPE_CHECKING:
+    from accel_clf.inference.bulk import RunEvaluation
 
 
 def training_summary(results: Mapping[str, Any], output: str) -> str:
@@ -73,7 +75,7 @@ def cross_validation_summary(results: Mapping[str, Any], output: str) -> str:
     return "\n\n".join(parts)
 
 
-def evaluation_summary(evaluation: RunEvaluation) -> str:
+def evaluation_summary(evaluation: "RunEvaluation") -> str:
     """Write the metrics of a run on other rows; of a cross-validation's models alone, too."""
     parts = [metrics_text(evaluation.metrics)]
     if models := evaluation.models:

@@ -14,7 +14,7 @@ os.environ.setdefault("USE_TORCH_XLA", "false")
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast, send_to_device
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -101,6 +101,11 @@ class AccelerateStrategy(Strategy):
 
     def batches(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
         return prefetch(make_loader(batches, collate, self.device))
+
+    def to_device(self, batch: Batch) -> Batch:
+        """Move a batch's tensors to the device."""
+        moved: Batch = send_to_device(batch, self.device)
+        return moved
 
     def micro_batch(self, model: nn.Module, last: bool) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = nullcontext() if last else self.accelerator.no_sync(model)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from accel_clf.config.load import load
-from accel_clf.training.parity import Trace, Variant, agrees, compare, read_trace, run_apart, settings_for
+from accel_clf.training.parity import Trace, Variant, agrees, compare, read_trace, run_in_subprocess, settings_for
 from tests.conftest import Cli
 from tests.forked import finished
 from tests.xla.broken import worker
@@ -25,7 +25,7 @@ def settings(reviews: Path, tiny_bert: Path, variant: Variant) -> dict[str, obje
 
 @pytest.fixture(scope="module")
 def reference(reviews: Path, tiny_bert: Path) -> Trace:
-    trace = run_apart(settings(reviews, tiny_bert, Variant("cpu", cpu=True)), cpu=True)
+    trace = run_in_subprocess(settings(reviews, tiny_bert, Variant("cpu", cpu=True)), cpu=True)
     assert trace is not None
     assert len(trace.losses) == STEPS
     return trace
