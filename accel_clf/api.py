@@ -28,7 +28,8 @@ def train(config: Settings) -> "Run":
     """Fine-tune an encoder into a text classifier, as `accel-clf train` does.
 
     A finished run with the same settings is not trained again; an unfinished one resumes. Under `accelerate launch`
-    each process calls this with the same settings, and each gets the run.
+    each process calls this with the same settings, and each gets the run; all call its methods, too. A process that
+    has trained on XLA cores can only train on them again: predict in another one.
 
     Args:
         config: the settings; `{}` is the built-in demo.

@@ -21,7 +21,7 @@ from accel_clf.core.console import table
 
 TRAIN = """
 import json, resource, sys
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.cross_validation.run import cross_validate
 from accel_clf.training.trainer import train
 config, what = load(None, json.loads(sys.argv[1])), sys.argv[2]

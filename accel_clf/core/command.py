@@ -11,7 +11,7 @@ from types import FrameType
 
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.exit_codes import FAILED, INTERRUPTED, TERMINATED
-from accel_clf.core.process_env import is_distributed, is_main_process
+from accel_clf.core.process_env import is_distributed, is_main_process, rank
 
 _OS_FIXES = {
     errno.ENOSPC: "free some space on that disk, then run the same command again",
@@ -64,7 +64,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
         elif is_main_process():
             print(error, file=sys.stderr)
         else:  # rank 0 most likely reports the same error in full
-            print(f"process {os.environ['RANK']}: {error.got}", file=sys.stderr)
+            print(f"process {rank()}: {error.got}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -94,7 +94,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
             traceback.print_exc()
         if is_lost_peer:
             message = f"another process has ended or does not answer ({_first_line(error)})"
-            print(f"process {os.environ['RANK']}: {message}", file=sys.stderr)
+            print(f"process {rank()}: {message}", file=sys.stderr)
             return FAILED
         last_frame = traceback.extract_tb(error.__traceback__)[-1]
         location = f"it ends in {last_frame.filename}:{last_frame.lineno}"

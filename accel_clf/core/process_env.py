@@ -11,9 +11,14 @@ _shared_lock = threading.Lock()
 _shared: dict[Hashable, tuple[Any, int]] = {}  # key -> the object, and how many cores have yet to take it
 
 
+def rank() -> int:
+    """Return the rank of this process; works with or without a strategy."""
+    return int(os.environ.get("RANK", os.environ.get("PJRT_LOCAL_PROCESS_RANK", "0")))
+
+
 def is_main_process() -> bool:
-    """Return whether this is rank 0, the process that logs; works with or without a strategy."""
-    return os.environ.get("RANK", os.environ.get("PJRT_LOCAL_PROCESS_RANK", "0")) == "0"
+    """Return whether this is rank 0, the process that logs."""
+    return rank() == 0
 
 
 def is_distributed() -> bool:

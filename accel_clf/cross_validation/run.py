@@ -44,7 +44,7 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
     try:
         return _cross_validate(config, lock.states)
     finally:
-        if not in_xla_worker():  # where others may not be done yet; the locks are released with the process
+        if not in_xla_worker():  # where other cores may not be done yet: the last of them to return releases them
             lock.release()
 
 

@@ -14,7 +14,13 @@ os.environ.setdefault("USE_TORCH_XLA", "false")
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast, send_to_device
+from accelerate.utils import (
+    DistributedType,
+    InitProcessGroupKwargs,
+    broadcast,
+    is_torch_xla_available,
+    send_to_device,
+)
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -22,6 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from accel_clf.core.errors import UserError
 from accel_clf.core.process_env import cpu_requested, is_torchelastic
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.models.kernel_selection import optimize_for_training
@@ -47,9 +54,16 @@ class AccelerateStrategy(Strategy):
 
     Raises:
         ConfigError: the device has no such precision.
+        UserError: this process has used XLA cores, which Accelerate would take for its device.
     """
 
     def __init__(self, precision: str, timeout: float = 10.0, kernels: str = "auto") -> None:
+        if is_torch_xla_available():
+            raise UserError(
+                "this process has trained on XLA cores, and Accelerate keeps them for its device",
+                "a process that has not, for anything else",
+                "start another one, for example `accel-clf predict`",
+            )
         # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
         # Accelerator takes gloo only if it is told that the CPU is meant.
         on_cpu = cpu_requested() or not torch.accelerator.is_available()

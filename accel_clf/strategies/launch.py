@@ -80,7 +80,6 @@ def _run_on_cores(config: Config, work: Work) -> bool:
         return run_on_core()
     with defer_signals():
         spawn(run_on_core)
-    os.environ["USE_TORCH_XLA"] = "false"  # the cores were forks: this process may still predict on the CPU
     return is_main_process()
 
 

@@ -49,7 +49,7 @@ def train(config: Config) -> dict[str, Any]:
     try:
         return _train(config, lock.state)
     finally:
-        if not in_xla_worker():  # where others may not be done yet; the lock is released with the process
+        if not in_xla_worker():  # where other cores may not be done yet: the last of them to return releases it
             lock.release()
 
 

@@ -9,7 +9,7 @@ import time
 
 ONCE = """
 import torch
-from accel_clf.config.schema import load
+from accel_clf.config.load import load
 from accel_clf.strategies import launch
 
 def work(strategy):
