@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT while a run is in progress: the first asks it to save and stop, the second ends it at once."""
 
 import atexit
+import ctypes
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted
 from accel_clf.core.process_env import in_xla_worker, is_torchelastic
 
+PR_SET_PDEATHSIG = 1  # of Linux: prctl(2)
 ECHO = 1.0  # seconds within which a launcher may forward a signal that the terminal has sent to all processes already
 
 _stop_signal = RawValue("i", 0)
@@ -90,11 +92,19 @@ def _make_handler() -> "signal._HANDLER":
 
 
 @cache
-def exit_when_parent_dies(parent: int) -> None:
+def exit_when_parent_dies(parent: int, at_once: bool = False) -> None:
     """Exit once `parent`, the process that has started this one for the job, has been killed.
 
     Otherwise this process would run on unnoticed, alongside the next start of the job.
+
+    Args:
+        parent: its process id.
+        at_once: whether the kernel shall end this process, where it can (Linux), rather than a thread that looks now
+            and then: the parent's lock on the run folder is free at once. Only for children of a thread that outlives
+            them, since the kernel takes that thread for the parent.
     """
+    if at_once and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
         while os.getppid() == parent:

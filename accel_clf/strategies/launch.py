@@ -76,7 +76,7 @@ def _run_on_cores(config: Config, work: Work) -> bool:
 
     keep_graphs()
     if in_xla_worker():
-        exit_when_parent_dies(os.getppid())
+        exit_when_parent_dies(os.getppid(), at_once=True)
         return run_on_core()
     with defer_signals():
         spawn(run_on_core)

@@ -42,7 +42,7 @@ def spawn(work: Callable[[], Any]) -> None:
 
 def _run_on_core(ordinal: int) -> None:
     work, parent = _forked_work[0]
-    exit_when_parent_dies(parent)
+    exit_when_parent_dies(parent, at_once=True)
     with suppress(Interrupted):  # which the parent has received, too
         end_together(work)
 
