@@ -8,8 +8,8 @@ import pytest
 from accel_clf.config.load import load
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
-from tests.contract.cases import CASES
 from tests.forked import finished
+from tests.strategies.contract_cases import CASES
 
 
 def every_case(strategy: Strategy) -> None:

@@ -8,7 +8,7 @@ import torch
 from accel_clf.data.collate import collate
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.base import Strategy, weights_digest
-from tests.contract.cases import CASES, TOKENS, linear, some_batches
+from tests.strategies.contract_cases import CASES, TOKENS, linear, some_batches
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
