@@ -1,4 +1,4 @@
-"""The programs announced are those that the batches need, no more and no fewer."""
+"""The graphs registered for a compiler are exactly those that the batches need."""
 
 import numpy as np
 from hypothesis import given
@@ -12,36 +12,38 @@ from accel_clf.training.precompile import expected_graphs
 
 
 @given(st.integers(1, 80), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 2, 4]), st.integers(1, 3))
-def test_training_programs(rows: int, size: int, accumulate: int, processes: int, epochs: int) -> None:
+def test_training_graphs_are_those_of_the_steps(
+    rows: int, size: int, accumulate: int, processes: int, epochs: int
+) -> None:
     lengths = np.random.default_rng(rows).integers(1, 64, rows)
-    together = size * processes
+    global_size = size * processes
     orders = [permutation(rows, 0, epoch) for epoch in range(epochs)]
-    made = [GlobalBatchSampler(global_batches(order, together), lengths, "bucketed", 64) for order in orders]
-    announced = {
-        program for program in expected_graphs(made, accumulate, [], processes, 2) if program.kind == "training"
+    samplers = [GlobalBatchSampler(global_batches(order, global_size), lengths, "bucketed", 64) for order in orders]
+    registered = {
+        graph for graph in expected_graphs(samplers, accumulate, [], processes, 2) if graph.kind == "training"
     }
     needed = set()
-    for order, epoch in zip(orders, made, strict=True):
-        given_out = iter(epoch)
-        for start in range(0, rows, together * accumulate):
-            count = -(-len(order[start : start + together * accumulate]) // together)
+    for order, sampler in zip(orders, samplers, strict=True):
+        batches = iter(sampler)
+        for start in range(0, rows, global_size * accumulate):
+            count = -(-len(order[start : start + global_size * accumulate]) // global_size)
             for number in range(count):
-                width = next(given_out)[0].width
+                width = next(batches)[0].width
                 assert width is not None
                 needed.add(CompiledGraph("training", (size, width), number == 0, number == count - 1))
-        assert next(given_out, None) is None
-    assert announced == needed
+        assert next(batches, None) is None
+    assert registered == needed
 
 
-def test_evaluation_programs() -> None:
+def test_evaluation_graphs_are_those_of_the_widths() -> None:
     lengths = np.array([3, 20, 20, 50])
-    found = GlobalBatchSampler(np.array([[3, 1], [2, 0]]), lengths, "bucketed", 64)
-    programs = expected_graphs([], 1, [found], 2, 3)
-    assert {program.shape for program in programs if program.kind == "evaluation"} == {(1, 64), (1, 32)}
-    assert CompiledGraph("gather torch.float32", (GATHERED_ROWS, 3)) in programs
-    assert CompiledGraph("gather torch.int64", (GATHERED_ROWS,)) in programs
+    sampler = GlobalBatchSampler(np.array([[3, 1], [2, 0]]), lengths, "bucketed", 64)
+    graphs = expected_graphs([], 1, [sampler], 2, 3)
+    assert {graph.shape for graph in graphs if graph.kind == "evaluation"} == {(1, 64), (1, 32)}
+    assert CompiledGraph("gather torch.float32", (GATHERED_ROWS, 3)) in graphs
+    assert CompiledGraph("gather torch.int64", (GATHERED_ROWS,)) in graphs
 
 
-def test_a_program_is_named_by_its_shape() -> None:
+def test_graph_is_named_by_its_shape() -> None:
     assert str(CompiledGraph("training", (4, 64), True, False)) == "training [4, 64], first"
     assert str(CompiledGraph("evaluation", (4, 64))) == "evaluation [4, 64]"
