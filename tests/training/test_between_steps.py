@@ -25,7 +25,7 @@ class FakeStrategy:
 
 
 class FakeSync:
-    """A StepSync without losses, signals and time of its own: it records what it is asked to do."""
+    """A StepSync that reads no losses, signals or clock, and records its calls."""
 
     def __init__(self) -> None:
         self.stop_signal, self.checkpoint_due = 0, False
@@ -43,11 +43,11 @@ class FakeSync:
 
 
 class Parts:
-    """All that happens between steps, with what it calls recorded.
+    """Logger, evaluator and checkpointer of a run, and what they have logged and saved.
 
     Args:
-        evaluate: the evaluator's; "improves" and "does not improve" for one with this result.
-        patience: the early stopping's.
+        evaluate: see Evaluator; by default each model is the best so far.
+        patience: see EarlyStopping.
         step: where the run resumes.
     """
 
@@ -82,15 +82,8 @@ class Parts:
             self.checkpointer.save_if_due(self.evaluator.evaluate_if_due())
 
 
-STEPS = range(1, SCHEDULE.total + 1)
-
-
 def test_log_line_is_due_at_its_interval_before_an_evaluation_and_at_the_end() -> None:
-    parts = Parts()
-    due = []
-    for parts.state.step in STEPS:
-        if parts.logger.is_due():
-            due.append(parts.state.step)
+    due = [step for step in range(1, SCHEDULE.total + 1) if Parts(step=step).logger.is_due()]
     assert due == [3, 4, 6, 8, 9, 10]
 
 
