@@ -1,6 +1,7 @@
 """model.kernels: off leaves transformers' own code, auto selects kernels by layout, device and precision."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.training import trainer
 from accel_clf.training.trainer import train
 from tests.conftest import read_csv
-from tests.models.test_packed import make
+from tests.models.test_packed import make_model
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 needs_onednn = pytest.mark.skipif(not fused_inference.can_fuse(CPU, "fp32"), reason="this torch has no oneDNN")
@@ -37,7 +38,7 @@ def state_of_modules(model: nn.Module) -> list[tuple[str, type, bool]]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_kernels_off_pads(family: str) -> None:
-    model = make(family)
+    model = make_model(family)
     before, attention = state_of_modules(model), model.config._attn_implementation
     assert apply_layout(model, "packed", kernels="off") == ("padded", "model.kernels is off")
     assert apply_layout(model, "padded", kernels="off") == ("padded", "what suits the device")
@@ -47,7 +48,7 @@ def test_kernels_off_pads(family: str) -> None:
 
 
 def test_kernels_off_refuses_requested_packing() -> None:
-    model = make("bert")
+    model = make_model("bert")
     before = state_of_modules(model)
     with pytest.raises(ConfigError, match=r"batch\.layout is packed, and model\.kernels is off") as error:
         apply_layout(model, "packed", is_requested=True, kernels="off")
@@ -60,7 +61,7 @@ def test_training_is_left_to_torch_without_kernels_or_on_a_gpu(
     kernels: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding_grad, "LARGE", 0)
-    model = make("bert")
+    model = make_model("bert")
     assert optimize_for_training(model, device, sparse_gradients=True, kernels=kernels) is None
     assert module_types(model, nn.Dropout) == {nn.Dropout}
     assert not any(module.sparse for module in model.modules() if isinstance(module, nn.Embedding))
@@ -69,7 +70,7 @@ def test_training_is_left_to_torch_without_kernels_or_on_a_gpu(
 @pytest.mark.parametrize("sparse_gradients", [True, False])
 def test_training_on_a_cpu_gets_kernels(sparse_gradients: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_grad, "LARGE", 0)
-    model = make("bert")
+    model = make_model("bert")
     gradients = optimize_for_training(model, CPU, sparse_gradients=sparse_gradients, kernels="auto")
     assert module_types(model, nn.Dropout) == {Dropout}
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
@@ -104,7 +105,7 @@ def test_layers_are_fused_where_that_is_faster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kernel_selection, "faster_for_long_inputs", lambda: faster_for_long)
-    model = make("bert").eval()
+    model = make_model("bert").eval()
     apply_layout(model, layout, is_requested=True)
     before = state_of_modules(model)
     optimize_for_inference(model, layout, device, precision, low_latency=low_latency)
@@ -128,10 +129,13 @@ def run_without_kernels(tmp_path_factory: pytest.TempPathFactory, reviews: Path,
     )
     trained: list[nn.Module] = []
     fit = trainer.fit
+
+    def fit_and_record(model: nn.Module, *args: Any, **options: Any) -> None:
+        trained.append(model)
+        fit(model, *args, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            trainer, "fit", lambda model, *args, **options: trained.append(model) or fit(model, *args, **options)
-        )
+        patch.setattr(trainer, "fit", fit_and_record)
         results = train(config)
     assert results["training"]["steps"] == 19
     assert results["validation"]["rows"] == 101
