@@ -1,4 +1,4 @@
-"""The packed layout gives the logits and gradients of the padded one, for every family; and dropout drops the right share."""
+"""The packed layout gives the padded one's logits and gradients, for every family; dropout drops the right share."""
 
 import copy
 from typing import Any

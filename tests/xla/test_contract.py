@@ -8,7 +8,7 @@ import pytest
 from accel_clf.config.load import load
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
-from tests.forked import finished
+from tests.forked import run_forked
 from tests.strategies.contract_cases import CASES
 
 
@@ -26,6 +26,6 @@ def work(strategy: str, cores: int) -> None:
 @pytest.mark.parametrize("cores", [1, 4])
 @pytest.mark.parametrize("strategy", ["accelerate", "xla"])
 def test_every_case(strategy: str, cores: int, tmp_path: Path) -> None:
-    done = finished(partial(work, strategy, cores), tmp_path)
+    done = run_forked(partial(work, strategy, cores), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{case.__name__} {cores}" for case in CASES]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY, make_xlmr, read_csv
-from tests.forked import command, finished
+from tests.forked import command, run_forked
 
 FOLDS = 3
 
@@ -46,7 +46,7 @@ def eight(
     """The folder, and what was said."""
     output = tmp_path_factory.mktemp(request.param) / "cv"
     cores = ["--strategy", request.param, "--virtual_cores", "8", "--batch.size", "1"]
-    done = finished(command(["cv", *flags, *cores, "--output", output]), output.parent, timeout=600)
+    done = run_forked(command(["cv", *flags, *cores, "--output", output]), output.parent, timeout=600)
     assert done.returncode == 0, done.stderr
     return output, done.stderr
 

@@ -9,7 +9,7 @@ import pytest
 from accel_clf.config.load import load
 from accel_clf.training.parity import Trace, Variant, agrees, compare, read_trace, run_apart, settings_for
 from tests.conftest import Cli
-from tests.forked import finished
+from tests.forked import run_forked
 from tests.xla.broken import worker
 
 STEPS = 4
@@ -50,7 +50,7 @@ def test_a_fault_turns_the_verdict(
     fault: str, reference: Trace, reviews: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace.npz"
-    done = finished(partial(worker, fault, settings(reviews, tiny_bert, RAW), trace), tmp_path)
+    done = run_forked(partial(worker, fault, settings(reviews, tiny_bert, RAW), trace), tmp_path)
     if fault == "skip_the_reduction":  # this one is seen before
         assert done.returncode == 1
         assert "2 different models on 2 processes" in done.stderr
@@ -66,7 +66,7 @@ def test_a_fault_turns_the_verdict(
 def test_a_core_that_fails_ends_all(fault: str, told: str, reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     began = time.monotonic()
     work = partial(worker, fault, settings(reviews, tiny_bert, RAW), tmp_path / "trace.npz")
-    done = finished(work, tmp_path, timeout=180)
+    done = run_forked(work, tmp_path, timeout=180)
     assert done.returncode == 1
     assert told in done.stderr
     assert done.stderr.count("Traceback") == (fault == "fail_on_one_core")  # one speaks, the first

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY, make_bert, write_csv
-from tests.forked import command, finished
+from tests.forked import command, run_forked
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory, rows: tuple[Path, Path]) -
 
 def train(output: Path, flags: list[str]) -> str:
     """What was said."""
-    done = finished(command(["train", *flags, "--output", output]), output.parent, timeout=600)
+    done = run_forked(command(["train", *flags, "--output", output]), output.parent, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
