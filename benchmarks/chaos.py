@@ -51,8 +51,8 @@ def outcome(run: Path) -> dict[str, Any]:
 
 def kill_after(run: Path, process: "subprocess.Popen[bytes]", steps: int, seconds: float) -> bool:
     """Kill a run so long after the checkpoint so many steps on; False if it ends before."""
-    first = saved(run)
-    while saved(run) < first + steps:
+    first = last_saved_step(run)
+    while last_saved_step(run) < first + steps:
         if process.poll() is not None:
             return False
         time.sleep(0.005)
@@ -64,8 +64,8 @@ def kill_after(run: Path, process: "subprocess.Popen[bytes]", steps: int, second
     return False
 
 
-def saved(run: Path) -> int:
-    """The step of a run's newest checkpoint, whole or not; 0 for none."""
+def last_saved_step(run: Path) -> int:
+    """Return the step of a run's newest checkpoint, intact or not; 0 for none."""
     return max((int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")), default=0)
 
 

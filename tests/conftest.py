@@ -1,4 +1,4 @@
-"""Fixtures: real encoders, small data, and the command line as a user starts it."""
+"""Fixtures: encoders, small data sets, and the command line as a user starts it."""
 
 import csv
 import importlib.util
@@ -16,24 +16,23 @@ from hypothesis import settings
 from tests import forked
 from tests.forked import REPOSITORY as REPOSITORY
 
-settings.register_profile("busy", deadline=None)  # a busy machine is no failure
+settings.register_profile("busy", deadline=None)  # an example may be slow on a busy machine
 settings.load_profile("busy")
-os.environ["HF_HUB_OFFLINE"] = "1"  # before any library of the Hub is imported
-os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the tests start processes
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any of the Hub's libraries is imported
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # which would warn when tests fork
 
-# torch_xla has an environment of its own (`make test-xla`).
+# torch_xla needs a separate environment (`make test-xla`).
 collect_ignore = [] if importlib.util.find_spec("torch_xla") else ["xla"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache and a working folder, where runs without a name go, of each worker's own."""
-    folder = tmp_path_factory.mktemp("cache")
-    os.environ["ACCEL_CLF_CACHE"] = str(folder)
-    before = Path.cwd()
+def isolated_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give each test worker its own cache and working folder, where runs without --output go."""
+    os.environ["ACCEL_CLF_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    cwd = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("work"))
-    yield folder
-    os.chdir(before)
+    yield
+    os.chdir(cwd)
     del os.environ["ACCEL_CLF_CACHE"]
 
 
@@ -59,14 +58,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """403 rows of the demo, as a user's file: a prime-free number that no batch size divides."""
+    """403 rows of the demo corpus, as a user's file; no batch size divides their number."""
     from accel_clf.data.demo_corpus import reviews
 
     return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", list(reviews(403)))
 
 
 def make_bert(folder: Path, texts: Path, length: int, **shape: Any) -> Path:
-    """A BERT folder in the Hub's format: random weights, the same each time, with a tokenizer trained on `texts`."""
+    """Make a BERT folder in the Hub's format: fixed random weights, and a tokenizer trained on `texts`."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -86,7 +85,7 @@ def make_bert(folder: Path, texts: Path, length: int, **shape: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
-    """Two layers, dropout on."""
+    """A BERT of two layers, with dropout."""
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     return make_bert(tmp_path_factory.mktemp("tiny-bert"), reviews, 64, **shape)
 
@@ -112,42 +111,42 @@ def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path
     return folder
 
 
-# A sentence's frame in three languages and scripts; what stands in it, by label.
+# Language -> sentence frame, and the adjectives of each label; in two scripts.
 TRANSLATIONS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "en": ("the {} was {}", {"good": ("lovely", "superb", "charming"), "bad": ("awful", "tedious", "dull")}),
     "de": ("{} war {}", {"good": ("schön", "großartig", "reizend"), "bad": ("öde", "schlecht", "mühsam")}),
     "hi": ("{} {} था", {"good": ("सुंदर", "शानदार", "मनमोहक"), "bad": ("भयानक", "उबाऊ", "नीरस")}),
 }
-THINGS = ("film", "Suppe", "कमरा", "book", "Garten", "गाना")
+NOUNS = ("film", "Suppe", "कमरा", "book", "Garten", "गाना")
 
 
 @pytest.fixture(scope="session")
 def translations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """249 rows: 83 sentences in three languages each, with the sentence's id; lengths differ."""
-    draw = random.Random(0)
+    """249 rows: 83 sentences of several lengths in three languages each, with the sentence's id."""
+    rng = random.Random(0)
     rows = []
     for number in range(83):
-        label, which, things = draw.choice(("good", "bad")), draw.randrange(3), draw.choices(THINGS, k=1 + number % 4)
+        label, word, nouns = rng.choice(("good", "bad")), rng.randrange(3), rng.choices(NOUNS, k=1 + number % 4)
         for language, (frame, words) in TRANSLATIONS.items():
-            rows.append((frame.format(" ".join(things), words[label][which]), label, language, f"s{number}"))
-    draw.shuffle(rows)
+            rows.append((frame.format(" ".join(nouns), words[label][word]), label, language, f"s{number}"))
+    rng.shuffle(rows)
     return write_csv(tmp_path_factory.mktemp("translations") / "rows.csv", rows, ("text", "label", "lang", "id"))
 
 
 def make_xlmr(folder: Path, texts: list[str], layers: int, vocabulary: int = 250) -> Path:
-    """A tiny XLM-R in the Hub's format: random weights, no dropout, and a Unigram tokenizer trained on `texts`."""
+    """Make a tiny XLM-R in the Hub's format: random weights, no dropout, and a Unigram tokenizer trained on `texts`."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import XLMRobertaConfig, XLMRobertaModel, XLMRobertaTokenizer
 
-    pieces = Tokenizer(models.Unigram())
-    pieces.normalizer, pieces.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    unigram = Tokenizer(models.Unigram())
+    unigram.normalizer, unigram.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    pieces.train_from_iterator(
+    unigram.train_from_iterator(
         texts,
         trainers.UnigramTrainer(vocab_size=vocabulary, special_tokens=special, unk_token="<unk>", show_progress=False),
     )
-    tokenizer = XLMRobertaTokenizer(vocab=[tuple(piece) for piece in json.loads(pieces.to_str())["model"]["vocab"]])
+    tokenizer = XLMRobertaTokenizer(vocab=[tuple(piece) for piece in json.loads(unigram.to_str())["model"]["vocab"]])
     torch.manual_seed(0)
     config = XLMRobertaConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2,
@@ -162,15 +161,16 @@ def make_xlmr(folder: Path, texts: list[str], layers: int, vocabulary: int = 250
 
 @pytest.fixture(scope="session")
 def tweets() -> Path:
-    """Real tweets in eight languages, where they are at hand: cardiffnlp's, as text, label and lang."""
+    """Real tweets in eight languages (cardiffnlp's), with columns text, label and lang, where they are available."""
     path = Path(os.environ.get("ACCEL_CLF_TEST_DATA", "nowhere")) / "umsab" / "train.csv.gz"
     if not path.is_file():
-        pytest.skip("no real tweets: ACCEL_CLF_TEST_DATA names no folder with umsab/train.csv.gz")
+        pytest.skip("no real tweets: ACCEL_CLF_TEST_DATA is not a folder with umsab/train.csv.gz")
     return path
 
 
 @pytest.fixture(scope="session")
 def tiny_xlmr(tmp_path_factory: pytest.TempPathFactory, translations: Path) -> Path:
+    """An XLM-R of two layers, without dropout."""
     return make_xlmr(tmp_path_factory.mktemp("tiny-xlmr"), [row["text"] for row in read_csv(translations)], layers=2)
 
 
@@ -179,24 +179,23 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """`accel-clf ...` in a process of its own."""
+    """Run `accel-clf ...` in a separate process."""
     folder = tmp_path_factory.mktemp("streams")
-    return lambda *arguments, input=b"", environment=None: forked.finished(
-        forked.command(arguments), folder, stdin=input, environment=environment
+    return lambda *args, input=b"", environment=None: forked.run_forked(
+        forked.command(args), folder, stdin=input, environment=environment
     )
 
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command that must fail: checks the exit code, and that it is told in one screen without a traceback."""
+    """Run a command that must fail with an exit code; return its message, which fits a screen, without a traceback."""
     from accel_clf.cli.main import main
 
-    def call(exit_code: int, *arguments: object) -> str:
-        assert main([str(argument) for argument in arguments]) == exit_code
-        told = capsys.readouterr().err
-        assert "Traceback" not in told
-        assert len(told.splitlines()) <= 12
-        message = told[told.index("error: ") :]
-        return message
+    def run_refused(exit_code: int, *args: object) -> str:
+        assert main([str(arg) for arg in args]) == exit_code
+        stderr = capsys.readouterr().err
+        assert "Traceback" not in stderr
+        assert len(stderr.splitlines()) <= 12
+        return stderr[stderr.index("error: ") :]
 
-    return call
+    return run_refused

@@ -1,8 +1,8 @@
-"""Work in processes of their own, forked from a server that has imported what they need.
+"""Functions in separate processes, forked from a server that has imported what they need.
 
-A fork can be killed, stopped and signalled as any process, and starts within a moment; an interpreter of its own
-would import for ten seconds first. What libraries read when they are imported (HF_ENDPOINT, OMP_NUM_THREADS ...) was
-read by the server: who changes such a variable needs an interpreter of its own.
+A fork can be killed, stopped and signalled like any process, and starts at once; a new interpreter would import for
+ten seconds first. Variables that libraries read when they are imported (HF_ENDPOINT, OMP_NUM_THREADS ...) were read by
+the server: a test that changes one of them needs a new interpreter.
 """
 
 import multiprocessing
@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
-FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["tests.preload"])
+FORK_SERVER = multiprocessing.get_context("forkserver")
+FORK_SERVER.set_forkserver_preload(["tests.preload"])
 os.environ.setdefault("PYTHONPATH", str(REPOSITORY))
 
 
 class Forked:
-    """A process with what `subprocess.Popen` has.
+    """A forked process with the methods of `subprocess.Popen`.
 
     Args:
-        work: what it does, until its exit code.
-        stdout, stderr: files for what it writes; one file for both can be given.
-        environment: this process's by default.
+        work: runs in the process; its result is the exit code.
+        stdout, stderr: the files that it writes to; they may be the same.
+        environment: by default this process's.
         stdin: what it reads.
     """
 
@@ -40,7 +40,7 @@ class Forked:
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
     ) -> None:
-        self._process = FORKING.Process(
+        self._process = FORK_SERVER.Process(
             target=_run, args=(work, str(stdout), str(stderr), dict(environment or os.environ), stdin)
         )
         self._process.start()
@@ -56,9 +56,9 @@ class Forked:
             raise subprocess.TimeoutExpired("a fork", timeout or 0)
         return code
 
-    def send_signal(self, number: int) -> None:
+    def send_signal(self, signum: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            os.kill(self.pid, signum)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -68,23 +68,29 @@ class Forked:
 
 
 def command(
-    arguments: Sequence[object], before: Callable[..., None] | None = None, *given: object
+    args: Sequence[object], before: Callable[..., None] | None = None, *before_args: object
 ) -> Callable[[], object]:
-    """`accel-clf` as a fork's work, after `before(*given)`."""
-    return partial(_command, [*map(str, arguments)], before, given)
+    """Return `accel-clf ARGS` as a fork's work, after `before(*before_args)`."""
+    return partial(_command, [*map(str, args)], before, before_args)
 
 
-def finished(
+def run_forked(
     work: Callable[[], object], folder: Path, timeout: float = 300, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
-    """As `subprocess.run` gives it, with `folder` for what the fork writes."""
-    out, err = folder / "stdout", folder / "stderr"
-    process = Forked(work, out, err, **options)
+    """Run `work` in a fork until it ends, as `subprocess.run` does.
+
+    Args:
+        folder: for the files that the fork writes to.
+        timeout: in seconds.
+        options: of `Forked`.
+    """
+    stdout, stderr = folder / "stdout", folder / "stderr"
+    process = Forked(work, stdout, stderr, **options)
     try:
         code = process.wait(timeout)
     finally:
         process.kill()
-    return subprocess.CompletedProcess("a fork", code, out.read_text(), err.read_text())
+    return subprocess.CompletedProcess("a fork", code, stdout.read_text(), stderr.read_text())
 
 
 def _run(work: Callable[[], object], stdout: str, stderr: str, environment: dict[str, str], stdin: bytes) -> None:
@@ -92,8 +98,8 @@ def _run(work: Callable[[], object], stdout: str, stderr: str, environment: dict
         file.write(stdin)
         file.seek(0)
         os.dup2(file.fileno(), 0)
-    for number, path in ((1, stdout), (2, stderr)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND), number)
+    for descriptor, path in ((1, stdout), (2, stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND), descriptor)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     os.environ.clear()
     os.environ.update(environment)
@@ -101,9 +107,9 @@ def _run(work: Callable[[], object], stdout: str, stderr: str, environment: dict
     sys.exit(work())
 
 
-def _command(arguments: list[str], before: Callable[..., None] | None, given: tuple[object, ...]) -> int:
+def _command(args: list[str], before: Callable[..., None] | None, before_args: tuple[object, ...]) -> int:
     from accel_clf.cli.main import main
 
     if before:
-        before(*given)
-    return main(arguments)
+        before(*before_args)
+    return main(args)

@@ -1,4 +1,4 @@
-"""What every process of these tests would import again: imported once, by the server that they are forked from."""
+"""Imports what the tests' processes need, once, in the server that they are forked from."""
 
 import gc
 import os
@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 MODULES = [
-    "accel_clf.strategies.xla.virtual",  # before torch_xla, as in a command's own process
+    "accel_clf.strategies.xla.virtual",  # before torch_xla, as in a new interpreter
     "pandas",
     "sklearn.metrics",
     "transformers.models.auto.modeling_auto",
@@ -24,7 +24,7 @@ MODULES = [
     "accel_clf.cli.train",
     "cleanlab.filter",
 ]
-if find_spec("torch_xla"):  # there, only what runs on XLA's cores is forked
+if find_spec("torch_xla"):  # in that environment, only work for XLA cores is forked
     os.environ["USE_TORCH_XLA"] = "true"
     MODULES += ["accel_clf.strategies.xla.accelerate", "accel_clf.strategies.xla.torch_xla"]
 else:
@@ -34,5 +34,5 @@ for name in MODULES:
 
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping  # noqa: E402
 
-get_checkpoint_conversion_mapping("bert")  # a table of a thousand regular expressions, kept once it is made
-gc.freeze()  # the collector of a fork need not look through all of these
+get_checkpoint_conversion_mapping("bert")  # compiles and caches a thousand regular expressions
+gc.freeze()  # so that a fork's garbage collector does not scan all of these

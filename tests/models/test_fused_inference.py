@@ -14,7 +14,7 @@ from accel_clf.models.families import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.first_token import directly_read_linears
 from accel_clf.models.kernels.fused_inference import Linear, can_fuse, fuse
-from tests.models.test_packed import PAD, make, packed_copy, rows_of
+from tests.models.test_packed import PAD, make_model, packed_copy, random_rows
 
 pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu"), "fp32"), reason="this torch has no oneDNN")
 
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu"), "fp32"), reaso
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_fused_encoder_equals_packed_encoder(family: str, activation: str, lengths: list[int], seed: int) -> None:
     options: dict[str, Any] = {"activation" if family == "distilbert" else "hidden_act": activation}
-    plain = packed_copy(make(family, **options)).eval()
-    fused = packed_copy(make(family, **options)).eval()
+    plain = packed_copy(make_model(family, **options)).eval()
+    fused = packed_copy(make_model(family, **options)).eval()
     fuse(fused, FAMILIES[family])
     unfused = {module for module in fused.modules() if type(module) is torch.nn.Linear}
     assert unfused == set(directly_read_linears(fused))
     assert len(unfused) == 2
-    batch = pack(sorted(rows_of(lengths, seed), key=len))
+    batch = pack(sorted(random_rows(lengths, seed), key=len))
     with torch.inference_mode():
         torch.testing.assert_close(fused(**batch).logits, plain(**batch).logits, rtol=0, atol=1e-5)
 
@@ -41,9 +41,9 @@ def test_fused_encoder_equals_packed_encoder(family: str, activation: str, lengt
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_int8_logits_are_close(family: str, layout: str) -> None:
-    model = make(family).eval()
+    model = make_model(family).eval()
     apply_layout(model, layout, is_requested=True)
-    rows = rows_of([3, 9, 9, 40])
+    rows = random_rows([3, 9, 9, 40])
     inputs = pack(rows) if layout == "packed" else pad(rows, PAD)
     with torch.inference_mode():
         expected = model(**inputs).logits

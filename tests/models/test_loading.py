@@ -1,4 +1,4 @@
-"""Models: what does not fit is found before the device is, and nothing runs that was not asked for; cases 21 and 23."""
+"""Models: misfits are detected before training, and code runs only where it is allowed; cases 21 and 23."""
 
 import json
 import shutil
@@ -20,61 +20,67 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture
-def copy(tiny_bert: Path, tmp_path: Path) -> Path:
+def model_copy(tiny_bert: Path, tmp_path: Path) -> Path:
+    """A model folder that a test may change."""
     return Path(shutil.copytree(tiny_bert, tmp_path / "model"))
 
 
-def test_more_tokens_than_positions(tiny_bert: Path, reviews: Path, refused: Refused, tmp_path: Path) -> None:
+def test_more_tokens_than_positions_are_refused(
+    tiny_bert: Path, reviews: Path, refused: Refused, tmp_path: Path
+) -> None:
     """Case 21."""
-    told = refused(USAGE, "train", "--model.name", tiny_bert, "--data.train", reviews, "--output", tmp_path / "run")
-    assert "data.max_length is 256" in told
-    assert "--data.max_length 64" in told
+    message = refused(USAGE, "train", "--model.name", tiny_bert, "--data.train", reviews, "--output", tmp_path / "run")
+    assert "data.max_length is 256" in message
+    assert "--data.max_length 64" in message
     assert not (tmp_path / "run").exists()
 
 
-def test_tokens_beyond_the_vocabulary(copy: Path, reviews: Path, refused: Refused, tmp_path: Path) -> None:
+def test_tokens_beyond_the_vocabulary_are_refused(
+    model_copy: Path, reviews: Path, refused: Refused, tmp_path: Path
+) -> None:
     """Case 21: a tokenizer of another model."""
-    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    tokenizer = json.loads((model_copy / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"] = {word: 9000 + n if n > 200 else n for word, n in tokenizer["model"]["vocab"].items()}
-    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (model_copy / "tokenizer.json").write_text(json.dumps(tokenizer))
     flags = ["--data.train", reviews, "--data.max_length", 64, "--output", tmp_path / "run"]
-    told = refused(USAGE, "train", "--model.name", copy, *flags)
-    assert "gives token 9" in told
-    assert "its embeddings end at" in told
+    message = refused(USAGE, "train", "--model.name", model_copy, *flags)
+    assert "gives token 9" in message
+    assert "its embeddings end at" in message
 
 
-def test_pickled_weights_are_refused_unless_asked_for(copy: Path, reviews: Path, refused: Refused) -> None:
+def test_pickled_weights_need_permission(model_copy: Path, reviews: Path, refused: Refused) -> None:
     """Case 23."""
-    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
-    (copy / "model.safetensors").unlink()
-    told = refused(USAGE, "train", "--model.name", copy, "--data.train", reviews, "--data.max_length", 64)
-    assert "pytorch_model.bin, a pickle" in told
-    assert "--model.allow_pickle true" in told
-    tokenizer = AutoTokenizer.from_pretrained(copy)
-    load_model(ModelConfig(name=str(copy), allow_pickle=True), ("a", "b"), tokenizer, 64, 0)
+    torch.save(load_file(model_copy / "model.safetensors"), model_copy / "pytorch_model.bin")
+    (model_copy / "model.safetensors").unlink()
+    message = refused(USAGE, "train", "--model.name", model_copy, "--data.train", reviews, "--data.max_length", 64)
+    assert "pytorch_model.bin, a pickle" in message
+    assert "--model.allow_pickle true" in message
+    tokenizer = AutoTokenizer.from_pretrained(model_copy)
+    load_model(ModelConfig(name=str(model_copy), allow_pickle=True), ("a", "b"), tokenizer, 64, 0)
 
 
-def test_code_in_the_repository_is_refused_unless_asked_for(copy: Path, reviews: Path, refused: Refused) -> None:
+def test_code_in_the_repository_needs_permission(model_copy: Path, reviews: Path, refused: Refused) -> None:
     """Case 23."""
-    config = json.loads((copy / "config.json").read_text())
-    config["model_type"] = "own"
-    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnModel"}
-    (copy / "config.json").write_text(json.dumps(config))
-    (copy / "own.py").write_text("raise SystemExit('the code ran')")
-    told = refused(USAGE, "train", "--model.name", copy, "--data.train", reviews)
-    assert "its own code" in told
-    assert "--model.allow_code true" in told
+    config = json.loads((model_copy / "config.json").read_text())
+    config["model_type"] = "custom"
+    classes = {"AutoConfig": "custom.CustomConfig", "AutoModelForSequenceClassification": "custom.CustomModel"}
+    config["auto_map"] = classes
+    (model_copy / "config.json").write_text(json.dumps(config))
+    (model_copy / "custom.py").write_text("raise SystemExit('the code ran')")
+    message = refused(USAGE, "train", "--model.name", model_copy, "--data.train", reviews)
+    assert "its own code" in message
+    assert "--model.allow_code true" in message
     with pytest.raises(SystemExit, match="the code ran"):
-        load_model(ModelConfig(name=str(copy), allow_code=True), ("a", "b"), None, 64, 0)
+        load_model(ModelConfig(name=str(model_copy), allow_code=True), ("a", "b"), None, 64, 0)
 
 
-def test_a_folder_that_is_no_model(tmp_path: Path, reviews: Path, refused: Refused) -> None:
-    told = refused(USAGE, "train", "--model.name", tmp_path, "--data.train", reviews)
-    assert str(tmp_path) in told
+def test_folder_without_a_model_is_refused(tmp_path: Path, reviews: Path, refused: Refused) -> None:
+    message = refused(USAGE, "train", "--model.name", tmp_path, "--data.train", reviews)
+    assert str(tmp_path) in message
     assert "no such folder" in refused(USAGE, "train", "--model.name", tmp_path / "no", "--data.train", reviews)
 
 
-def test_the_head_is_drawn_by_the_seed(tiny_bert: Path) -> None:
+def test_seed_decides_the_heads_weights(tiny_bert: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     heads = [
         load_model(ModelConfig(name=str(tiny_bert)), ("a", "b", "c"), tokenizer, 64, seed).state_dict()[
@@ -87,10 +93,10 @@ def test_the_head_is_drawn_by_the_seed(tiny_bert: Path) -> None:
     assert heads[0].shape[0] == 3
 
 
-def test_saved_and_loaded_again(tiny_bert: Path, tmp_path: Path) -> None:
+def test_round_trip(tiny_bert: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     model = load_model(ModelConfig(name=str(tiny_bert)), ("NA", "01"), tokenizer, 64, 0)
-    for _ in range(2):  # the second replaces the first
+    for _ in range(2):  # the second save replaces the first
         save(tmp_path / "model", model, model.state_dict(), tokenizer)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "model.safetensors").is_file()
@@ -102,33 +108,33 @@ def test_saved_and_loaded_again(tiny_bert: Path, tmp_path: Path) -> None:
     assert saved_label_names(ModelConfig(name=str(tiny_bert))) is None
 
 
-def test_a_real_encoder_is_taken_whole(minilm: Path) -> None:
+def test_all_weights_of_a_real_encoder_are_loaded(minilm: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(minilm)
     loaded = load_model(ModelConfig(name=str(minilm)), ("a", "b", "c"), tokenizer, 128, 0)
-    weights, trained = loaded.state_dict(), load_file(minilm / "model.safetensors")
-    encoder = [name for name in trained if "position_ids" not in name]
-    assert encoder
-    assert all(torch.equal(weights[f"bert.{name}"], trained[name].float()) for name in encoder)
+    weights, pretrained = loaded.state_dict(), load_file(minilm / "model.safetensors")
+    names = [name for name in pretrained if "position_ids" not in name]
+    assert names
+    assert all(torch.equal(weights[f"bert.{name}"], pretrained[name].float()) for name in names)
     assert max_positions(loaded) == 512
 
 
-def test_weights_that_do_not_fit_are_refused(copy: Path, reviews: Path, refused: Refused) -> None:
-    """Transformers would draw them anew without a word, and the user would train from scratch."""
-    config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
+def test_weights_that_do_not_fit_the_config_are_refused(model_copy: Path, reviews: Path, refused: Refused) -> None:
+    """Transformers would silently initialize them at random, and the user would train from scratch."""
+    config = json.loads((model_copy / "config.json").read_text())
+    (model_copy / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
     flags = ["--data.train", reviews, "--data.max_length", 64]
-    assert "do not fit its config.json" in refused(USAGE, "train", "--model.name", copy, *flags)
-    (copy / "config.json").write_text(json.dumps(config))
-    weights = load_file(copy / "model.safetensors")
-    save_file({f"other.{name}": tensor for name, tensor in weights.items()}, copy / "model.safetensors")
-    assert "do not fit its config.json" in refused(USAGE, "train", "--model.name", copy, *flags)
-    (copy / "model.safetensors").write_bytes(b"0" * 100)
-    assert str(copy) in refused(USAGE, "train", "--model.name", copy, *flags)
-    (copy / "config.json").write_text("{")
-    assert str(copy) in refused(USAGE, "train", "--model.name", copy, *flags)
+    assert "do not fit its config.json" in refused(USAGE, "train", "--model.name", model_copy, *flags)
+    (model_copy / "config.json").write_text(json.dumps(config))
+    weights = load_file(model_copy / "model.safetensors")
+    save_file({f"other.{name}": tensor for name, tensor in weights.items()}, model_copy / "model.safetensors")
+    assert "do not fit its config.json" in refused(USAGE, "train", "--model.name", model_copy, *flags)
+    (model_copy / "model.safetensors").write_bytes(b"0" * 100)
+    assert str(model_copy) in refused(USAGE, "train", "--model.name", model_copy, *flags)
+    (model_copy / "config.json").write_text("{")
+    assert str(model_copy) in refused(USAGE, "train", "--model.name", model_copy, *flags)
 
 
-def test_a_save_after_one_that_was_killed(tiny_bert: Path, tmp_path: Path) -> None:
+def test_save_replaces_the_remains_of_a_killed_save(tiny_bert: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     model = load_model(ModelConfig(name=str(tiny_bert)), ("a", "b"), tokenizer, 64, 0)
     for leftover in (".model-new", ".model-former", "model"):
@@ -139,7 +145,7 @@ def test_a_save_after_one_that_was_killed(tiny_bert: Path, tmp_path: Path) -> No
     assert not (tmp_path / "model" / "half").exists()
 
 
-def test_positions_of_robertas_start_later() -> None:
+def test_roberta_has_fewer_positions_than_its_table() -> None:
     from transformers import RobertaConfig, RobertaForSequenceClassification
 
     shape = {"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
@@ -147,8 +153,7 @@ def test_positions_of_robertas_start_later() -> None:
         RobertaConfig(**shape, intermediate_size=8, max_position_embeddings=34, pad_token_id=1)
     )
     assert max_positions(roberta) == 32
-    longest = torch.full((1, 32), 5)
-    roberta(input_ids=longest)
+    roberta(input_ids=torch.full((1, 32), 5))  # as long as possible
     with pytest.raises(ConfigError, match="has 32 positions"):
         check_fits(roberta, "roberta", 0, 33)
     check_fits(roberta, "roberta", 49, 32)

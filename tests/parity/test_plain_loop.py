@@ -1,4 +1,4 @@
-"""Our loop against plain PyTorch, written twice: the arithmetic must be the same, bit for bit."""
+"""The training loop equals a loop in plain PyTorch, bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ LENGTH, SEED = 64, 3
 
 
 class Case:
-    """Rows, tokens and a fresh model for both loops."""
+    """Rows, tokens and a new model for both loops."""
 
     def __init__(self, reviews: Path, tiny_bert: Path) -> None:
         self.settings = ModelConfig(name=str(tiny_bert))
@@ -36,20 +36,20 @@ class Case:
         self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
         self.tokens = tokenize(rows, self.tokenizer, LENGTH)
 
-    def model(self) -> nn.Module:
+    def load_model(self) -> nn.Module:
         return load_model(self.settings, ("negative", "positive"), self.tokenizer, LENGTH, SEED)
 
     def fit(self, batch: dict[str, int], **training: Any) -> nn.Module:
-        """Train by the loop under test."""
-        flags = {
+        """Train with the loop under test."""
+        settings = {
             "model": {"name": self.settings.name},
             "data": {"max_length": LENGTH},
             "batch": batch,
             "training": {"seed": SEED, "learning_rate": 1e-3, "precision": "fp32", **training},
         }
-        config: Config = load(None, flags)
+        config: Config = load(None, settings)
         strategy = AccelerateStrategy("fp32")
-        model = self.model()
+        model = self.load_model()
         prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
         rows = TrainingRows(self.tokens, self.labels, self.ids, "padded", self.tokenizer.pad_token_id)
         fit(
@@ -73,8 +73,8 @@ def case(reviews: Path, tiny_bert: Path) -> Case:
 
 
 def plain_loop(case: Case, size: int, epochs: int) -> tuple[nn.Module, int]:
-    """Fine-tuning in plain PyTorch: no strategy, no loader, no layout. Dropout is on, ours, and its seeds the same."""
-    model = case.model().train()
+    """Fine-tune in plain PyTorch: no strategy, no loader, no layout; our dropout, with the same seeds."""
+    model = case.load_model().train()
     replace_dropout(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -82,7 +82,7 @@ def plain_loop(case: Case, size: int, epochs: int) -> tuple[nn.Module, int]:
     optimizer = torch.optim.AdamW(groups, eps=1e-6, fused=True)
     count = len(case.labels)
     total = epochs * -(-count // size)
-    rising = round(total * 0.1)
+    warmup = round(total * 0.1)
     step = 0
     for epoch in range(epochs):
         order = np.random.default_rng((SEED, epoch)).permutation(count)
@@ -92,12 +92,12 @@ def plain_loop(case: Case, size: int, epochs: int) -> tuple[nn.Module, int]:
             longest = max(map(len, texts))
             ids = torch.zeros(len(rows), longest, dtype=torch.long)
             mask = torch.zeros(len(rows), longest, dtype=torch.long)
-            for place, text in enumerate(texts):
-                ids[place, : len(text)] = torch.tensor(text.tolist())
-                mask[place, : len(text)] = 1
-            share = (step + 1) / (rising + 1) if step < rising else (total - step) / (total - rising)
+            for row, text in enumerate(texts):
+                ids[row, : len(text)] = torch.tensor(text.tolist())
+                mask[row, : len(text)] = 1
+            factor = (step + 1) / (warmup + 1) if step < warmup else (total - step) / (total - warmup)
             for group in optimizer.param_groups:
-                group["lr"] = 1e-3 * share
+                group["lr"] = 1e-3 * factor
             torch.manual_seed(step_seed(SEED, step, 0))
             logits = model(input_ids=ids, attention_mask=mask).logits
             labels = torch.tensor(case.labels[rows], dtype=torch.long)
@@ -110,43 +110,39 @@ def plain_loop(case: Case, size: int, epochs: int) -> tuple[nn.Module, int]:
     return model, step
 
 
-def largest_difference(one: nn.Module, other: nn.Module) -> float:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+def largest_difference(model: nn.Module, other: nn.Module) -> float:
+    pairs = zip(model.state_dict().values(), other.state_dict().values(), strict=True)
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 @pytest.mark.parametrize("large", [embedding_grad.LARGE, 0])
-def test_equals_a_plain_loop_bit_for_bit(case: Case, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """26 steps: an epoch's last batch is ragged, and dropout is on. Gradients of embeddings come whole, and by rows."""
+def test_loop_equals_plain_pytorch_bit_for_bit(case: Case, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 26 steps with dropout, the last of an epoch ragged; with dense and with sparse embedding gradients."""
     monkeypatch.setattr(embedding_grad, "LARGE", large)
     plain, steps = plain_loop(case, size=32, epochs=2)
     assert steps == 26
     assert largest_difference(plain, case.fit({"size": 32}, epochs=2)) == 0.0
 
 
-def test_the_comparison_can_fail(case: Case) -> None:
+def test_other_weight_decay_is_detected(case: Case) -> None:
     plain, _ = plain_loop(case, size=32, epochs=2)
     assert largest_difference(plain, case.fit({"size": 32}, epochs=2, weight_decay=0.02)) > 0.0
 
 
-def test_accumulated_batches_equal_the_whole(case: Case, tiny_bert: Path) -> None:
+def test_accumulated_batches_equal_one_large_batch(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """8 x 4 and 32, on 403 rows: the last step has 19 rows, in 3 micro-batches of which the last is ragged."""
-    without_dropout(case)
-    whole = case.fit({"size": 32}, epochs=2)
-    accumulated = case.fit({"size": 8, "accumulate": 4}, epochs=2)
-    assert largest_difference(case.model(), whole) > 0.0
-    assert largest_difference(whole, accumulated) < 1e-6
+    load_model = case.load_model
 
-
-def without_dropout(case: Case) -> None:
-    """Noise differs with the shape of a batch, so equality in arithmetic is seen without it."""
-    load = case.model
-
-    def model() -> nn.Module:
-        loaded = load()
-        for module in loaded.modules():
+    def load_without_dropout() -> nn.Module:
+        """Load a model without dropout, whose masks depend on a batch's shape."""
+        model = load_model()
+        for module in model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        return loaded
+        return model
 
-    case.model = model  # type: ignore[method-assign]
+    monkeypatch.setattr(case, "load_model", load_without_dropout)
+    large = case.fit({"size": 32}, epochs=2)
+    accumulated = case.fit({"size": 8, "accumulate": 4}, epochs=2)
+    assert largest_difference(case.load_model(), large) > 0.0
+    assert largest_difference(large, accumulated) < 1e-6

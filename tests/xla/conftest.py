@@ -1,4 +1,4 @@
-"""Tests of a file and a strategy share what they have trained, so they stay with one worker."""
+"""Tests of a file and a strategy share trained runs, so one worker runs them."""
 
 import pytest
 from xdist.remote import Producer

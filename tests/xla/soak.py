@@ -1,13 +1,13 @@
-"""Start virtual cores, let them meet in a collective, and end; again and again: `python -m tests.xla.soak [RUNS]`.
+"""Start virtual cores, run collectives and end, many times: `python -m tests.xla.soak [RUNS]`.
 
-What could hang or abort does so rarely, and never in the first run.
+Hangs and aborts are rare, and do not happen in the first run.
 """
 
 import subprocess
 import sys
 import time
 
-ONCE = """
+SCRIPT = """
 import torch
 from accel_clf.config.load import load
 from accel_clf.strategies import launch
@@ -24,9 +24,9 @@ launch.choose(load(None, {"strategy": "xla", "virtual_cores": 8}))(work)
 def main(runs: int) -> None:
     began = time.monotonic()
     for number in range(1, runs + 1):
-        done = subprocess.run([sys.executable, "-c", ONCE], capture_output=True, text=True, timeout=120)
-        if done.returncode:
-            sys.exit(f"run {number} of {runs}: exit code {done.returncode}\n{done.stderr}")
+        process = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120)
+        if process.returncode:
+            sys.exit(f"run {number} of {runs}: exit code {process.returncode}\n{process.stderr}")
         if number % 10 == 0 or number == runs:
             print(f"{number} of {runs} runs, {(time.monotonic() - began) / number:.1f} s each", flush=True)
 

@@ -8,11 +8,11 @@ import pytest
 from accel_clf.config.load import load
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
-from tests.contract.cases import CASES
-from tests.forked import finished
+from tests.forked import run_forked
+from tests.strategies.contract_cases import CASES
 
 
-def every_case(strategy: Strategy) -> None:
+def run_cases(strategy: Strategy) -> None:
     for case in CASES:
         case(strategy)
         if strategy.is_main:
@@ -20,12 +20,12 @@ def every_case(strategy: Strategy) -> None:
 
 
 def work(strategy: str, cores: int) -> None:
-    launch.choose(load(None, {"strategy": strategy, "virtual_cores": cores}))(every_case)
+    launch.choose(load(None, {"strategy": strategy, "virtual_cores": cores}))(run_cases)
 
 
 @pytest.mark.parametrize("cores", [1, 4])
 @pytest.mark.parametrize("strategy", ["accelerate", "xla"])
-def test_every_case(strategy: str, cores: int, tmp_path: Path) -> None:
-    done = finished(partial(work, strategy, cores), tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"{case.__name__} {cores}" for case in CASES]
+def test_virtual_cores_fulfil_the_contract(strategy: str, cores: int, tmp_path: Path) -> None:
+    process = run_forked(partial(work, strategy, cores), tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == [f"{case.__name__} {cores}" for case in CASES]

@@ -1,4 +1,4 @@
-"""Eight virtual cores killed and stopped: the end is the one that the run would have had, bit for bit."""
+"""A run on eight virtual cores that is killed or stopped ends with the same bits as one that is not."""
 
 import os
 import random
@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from accel_clf.training.checkpoint import newest
-from benchmarks.chaos import outcome
+from benchmarks.chaos import last_saved_step, outcome
 from tests.conftest import REPOSITORY, make_bert, write_csv
-from tests.faults.harness import saved
 from tests.forked import Forked, command
 
 StartRun = Callable[..., Any]
@@ -23,7 +22,7 @@ StartRun = Callable[..., Any]
 
 @pytest.fixture(scope="module", params=["xla", "accelerate"])
 def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> StartRun:
-    """24 steps of one width, dropout on, a checkpoint every other step."""
+    """Start a run of 24 steps of one width, with dropout and a checkpoint every other step."""
     from accel_clf.data.demo_corpus import reviews
 
     folder = tmp_path_factory.mktemp("rows")
@@ -36,14 +35,14 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     launcher = ["-m", "accelerate.commands.launch", "--config_file", "accelerate_configs/tpu.yaml"]
 
     def call(output: Path, launched: bool = False) -> "subprocess.Popen[str] | Forked":
-        """A process that leads a group of its own."""
-        told = Path(f"{output}.said")
+        """Start the run in a new process group, by itself or by `accelerate launch`."""
+        path = output_path(output)
         if not launched:
-            return Forked(command(["train", *flags, "--virtual_cores", 8, "--output", output], os.setsid), told, told)
-        with told.open("w") as said:
+            return Forked(command(["train", *flags, "--virtual_cores", 8, "--output", output], os.setsid), path, path)
+        with path.open("w") as file:
             return subprocess.Popen(
                 [sys.executable, *launcher, "accel_clf/train.py", *flags, "--output", str(output)],
-                stdout=said, stderr=said, text=True, cwd=REPOSITORY, start_new_session=True,
+                stdout=file, stderr=file, text=True, cwd=REPOSITORY, start_new_session=True,
                 env={**os.environ, "ACCEL_CLF_VIRTUAL_CORES": "8"},
             )  # fmt: skip
 
@@ -51,67 +50,74 @@ def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def whole(start: StartRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("whole") / "run"
-    assert start(output).wait(300) == 0, told(output)
-    return output
+def reference(start: StartRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run."""
+    run = tmp_path_factory.mktemp("reference") / "run"
+    assert start(run).wait(300) == 0, output_of(run)
+    return run
 
 
-def told(output: Path) -> str:
-    return Path(f"{output}.said").read_text()
+def output_path(run: Path) -> Path:
+    return Path(f"{run}.output")
 
 
-def wait_for_steps(process: Any, output: Path, steps: int) -> None:
-    until, first = time.monotonic() + 200, saved(output)
-    while saved(output) < first + steps:
-        assert process.poll() is None, told(output)
-        assert time.monotonic() < until, told(output)
+def output_of(run: Path) -> str:
+    """Return what a run has written since its last start."""
+    return output_path(run).read_text()
+
+
+def wait_for_steps(process: Any, run: Path, steps: int) -> None:
+    deadline, first = time.monotonic() + 200, last_saved_step(run)
+    while last_saved_step(run) < first + steps:
+        assert process.poll() is None, output_of(run)
+        assert time.monotonic() < deadline, output_of(run)
         time.sleep(0.01)
 
 
-def test_killed_five_times(start: StartRun, whole: Path, tmp_path: Path) -> None:
-    """All of it, or the process that the user has started, whose cores follow it."""
-    output, draw = tmp_path / "run", random.Random(0)
+def test_five_kills(start: StartRun, reference: Path, tmp_path: Path) -> None:
+    """Of the process group, or only of the process that the user has started: its cores then exit, too."""
+    run, rng = tmp_path / "run", random.Random(0)
     for kill in range(5):
-        process = start(output)
-        wait_for_steps(process, output, 2)
-        time.sleep(draw.uniform(0, 0.5))
+        process = start(run)
+        wait_for_steps(process, run, 2)
+        time.sleep(rng.uniform(0, 0.5))
         if kill % 2:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait(30) == -signal.SIGKILL, told(output)
-    assert start(output).wait(300) == 0, told(output)
-    assert "resuming after step" in told(output)
-    assert outcome(output) | {"metrics": None} == outcome(whole) | {"metrics": None}
-    ends = [outcome(run)["metrics"]["training"] for run in (output, whole)]
-    assert ends[0] == ends[1]
+        assert process.wait(30) == -signal.SIGKILL, output_of(run)
+    assert start(run).wait(300) == 0, output_of(run)
+    assert "resuming after step" in output_of(run)
+    assert outcome(run) | {"metrics": None} == outcome(reference) | {"metrics": None}
+    assert outcome(run)["metrics"]["training"] == outcome(reference)["metrics"]["training"]
 
 
-def test_a_signal(start: StartRun, whole: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """To `accel-clf train`, as a manager of processes sends it; or as a terminal does to `accelerate launch` and all.
+def test_signal_saves_and_stops(
+    start: StartRun, reference: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """SIGTERM to `accel-clf train`, as by a process manager; or SIGINT to the group of `accelerate launch`.
 
-    That launcher starts the cores in a process of its own, and knows nothing of signals.
+    A terminal sends the latter. That launcher starts the cores in another process, and does not forward signals.
     """
-    output, launched = tmp_path / "run", request.node.callspec.params["start"] == "accelerate"
-    process = start(output, launched)
-    wait_for_steps(process, output, 4)
+    run, launched = tmp_path / "run", request.node.callspec.params["start"] == "accelerate"
+    process = start(run, launched)
+    wait_for_steps(process, run, 4)
     if launched:
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.terminate()
-    assert process.wait(60) == (130 if launched else 143), told(output)
-    found, damaged = newest(output / "checkpoints")
-    assert found
+    assert process.wait(60) == (130 if launched else 143), output_of(run)
+    saved, damaged = newest(run / "checkpoints")
+    assert saved
     assert not damaged
-    *_, stopped, to_go_on, last = told(output).splitlines()
-    assert f"stopped after step {found.step}, whose state is saved" in stopped
-    assert to_go_on == "to resume:"
-    assert ("accelerate.commands.launch --config_file" in last) == launched
-    assert last.startswith("ACCEL_CLF_VIRTUAL_CORES=8 " if launched else "accel-clf train --model.name")
-    assert start(output, launched).wait(300) == 0, told(output)
-    assert outcome(output)["weights"] == outcome(whole)["weights"]
-    assert outcome(output)["optimizer"] == outcome(whole)["optimizer"]
-    assert ("8 virtual XLA cores by Accelerate" in told(output)) == launched
-    assert "all 8 ended with the same weights" in told(output)
-    assert told(output).count("run folder:") == 1  # one core speaks
+    *_, stopped, to_resume, resume_command = output_of(run).splitlines()
+    assert f"stopped after step {saved.step}, whose state is saved" in stopped
+    assert to_resume == "to resume:"
+    assert ("accelerate.commands.launch --config_file" in resume_command) == launched
+    assert resume_command.startswith("ACCEL_CLF_VIRTUAL_CORES=8 " if launched else "accel-clf train --model.name")
+    assert start(run, launched).wait(300) == 0, output_of(run)
+    assert outcome(run)["weights"] == outcome(reference)["weights"]
+    assert outcome(run)["optimizer"] == outcome(reference)["optimizer"]
+    assert ("8 virtual XLA cores by Accelerate" in output_of(run)) == launched
+    assert "all 8 ended with the same weights" in output_of(run)
+    assert output_of(run).count("run folder:") == 1  # only rank 0 logs

@@ -1,6 +1,5 @@
-"""Whole runs on eight virtual cores, by both strategies, beside one process with the same global batches."""
+"""Runs on eight virtual cores, by both strategies, agree with one process that has the same global batches."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -10,39 +9,40 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.conftest import REPOSITORY, make_bert, write_csv
-from tests.forked import command, finished
+from tests.conftest import REPOSITORY, make_bert, read_csv, write_csv
+from tests.forked import command, run_forked
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """203 training rows of four widths, and 1,003 to measure on: numbers that nothing divides."""
+    """203 training rows of four widths, and 1,003 test rows: nothing divides these numbers."""
     from accel_clf.data.demo_corpus import reviews
 
-    found = list(reviews(1206))
-    long = [(" ".join([text] * (1 + 2 * (place % 4) ** 2)), label) for place, (text, label) in enumerate(found)]
+    repeated = [
+        (" ".join([text] * (1 + 2 * (index % 4) ** 2)), label) for index, (text, label) in enumerate(reviews(1206))
+    ]
     folder = tmp_path_factory.mktemp("rows")
-    return write_csv(folder / "train.csv", long[:203]), write_csv(folder / "test.csv", long[203:])
+    return write_csv(folder / "train.csv", repeated[:203]), write_csv(folder / "test.csv", repeated[203:])
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, rows: tuple[Path, Path]) -> Path:
-    """One layer, so that its many programs compile soon; no dropout."""
+    """One layer, so that its many graphs compile fast; no dropout."""
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     without_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return make_bert(tmp_path_factory.mktemp("encoder"), rows[0], 128, **shape, **without_dropout)
 
 
 def train(output: Path, flags: list[str]) -> str:
-    """What was said."""
-    done = finished(command(["train", *flags, "--output", output]), output.parent, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    """Train in a fork; return what it has logged."""
+    process = run_forked(command(["train", *flags, "--output", output]), output.parent, timeout=600)
+    assert process.returncode == 0, process.stderr
+    return process.stderr
 
 
 @pytest.fixture(scope="module")
 def flags(rows: tuple[Path, Path], encoder: Path) -> list[str]:
-    """Three epochs of 26 micro-batches, in steps of three: the last of each epoch has two."""
+    """Three epochs of 26 micro-batches, three per step: the last step of each epoch has two."""
     return [
         "--model.name", str(encoder), "--data.train", str(rows[0]), "--data.validation", "null",
         "--data.test", str(rows[1]), "--data.max_length", "128", "--training.epochs", "3",
@@ -51,8 +51,8 @@ def flags(rows: tuple[Path, Path], encoder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Path:
-    """An interpreter of its own: the forks here are ready for XLA."""
+def one_process(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Path:
+    """The run folder of one process, from a new interpreter: this environment's forks are set up for XLA."""
     output = tmp_path_factory.mktemp("one") / "run"
     flags = [*flags, "--batch.size", "8", "--training.precision", "fp32", "--output", str(output)]  # as virtual cores
     subprocess.run([sys.executable, "-m", "accel_clf.cli", "train", *flags], check=True, timeout=600, cwd=REPOSITORY)
@@ -60,56 +60,57 @@ def one(tmp_path_factory: pytest.TempPathFactory, flags: list[str]) -> Path:
 
 
 @pytest.fixture(scope="module", params=["xla", "accelerate"])
-def eight(
+def eight_cores(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, flags: list[str]
 ) -> tuple[Path, str]:
-    """The run folder, and what was said."""
+    """The run folder of eight cores, and what they have logged."""
     output = tmp_path_factory.mktemp(request.param) / "run"
     cores = ["--strategy", request.param, "--virtual_cores", "8", "--batch.size", "1"]
     return output, train(output, [*flags, *cores])
 
 
 def metrics(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "metrics.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    return content
 
 
-def test_eight_cores_end_alike(eight: tuple[Path, str]) -> None:
-    run, said = eight
-    assert "8 virtual XLA cores" in said
-    assert f"all 8 ended with the same weights ({metrics(run)['training']['weights_at_the_end']})" in said
+def test_cores_end_with_the_same_weights(eight_cores: tuple[Path, str]) -> None:
+    run, stderr = eight_cores
+    assert "8 virtual XLA cores" in stderr
+    assert f"all 8 ended with the same weights ({metrics(run)['training']['weights_at_the_end']})" in stderr
     assert json.loads((run / "environment.json").read_text())["processes"] == 8
 
 
-def test_eight_cores_follow_one_process(eight: tuple[Path, str], one: Path) -> None:
-    mine, others = (load_file(run / "model" / "model.safetensors") for run in (eight[0], one))
-    assert max(float((mine[name] - others[name]).abs().max()) for name in others) < 1e-4
+def test_weights_agree_with_one_process(eight_cores: tuple[Path, str], one_process: Path) -> None:
+    weights, expected = (load_file(run / "model" / "model.safetensors") for run in (eight_cores[0], one_process))
+    assert max(float((weights[name] - expected[name]).abs().max()) for name in expected) < 1e-4
 
 
-def test_no_accumulation_tail_is_lost(eight: tuple[Path, str]) -> None:
-    """203 rows in batches of 8 are 26, and these 9 steps an epoch; each step reduces once."""
-    hardware = metrics(eight[0])["hardware"]
-    assert hardware["optimizer_steps"] == metrics(eight[0])["training"]["steps"] == 27
+def test_last_step_with_fewer_micro_batches_is_not_lost(eight_cores: tuple[Path, str]) -> None:
+    """203 rows are 26 batches of 8, which are 9 steps per epoch; each step reduces once."""
+    results = metrics(eight_cores[0])
+    hardware = results["hardware"]
+    assert hardware["optimizer_steps"] == results["training"]["steps"] == 27
     assert hardware["gradient_reductions"] == 27
 
 
-def test_every_row_is_measured_once(eight: tuple[Path, str], one: Path) -> None:
-    measured, right = (metrics(run)["test"] for run in (eight[0], one))
-    assert measured["rows"] == 1003
-    assert measured["log_loss"] == pytest.approx(right["log_loss"], abs=1e-4)
-    with (eight[0] / "predictions.csv").open() as file, (one / "predictions.csv").open() as other:
-        mine, others = list(csv.DictReader(file)), list(csv.DictReader(other))
-    assert [int(row["row"]) for row in mine] == list(range(1003))
-    assert sum(a["predicted"] != b["predicted"] for a, b in zip(mine, others, strict=True)) <= 1  # a tie, in fp32
-    assert max(abs(float(a["score"]) - float(b["score"])) for a, b in zip(mine, others, strict=True)) < 1e-4
+def test_every_row_is_evaluated_once(eight_cores: tuple[Path, str], one_process: Path) -> None:
+    test_metrics, expected = (metrics(run)["test"] for run in (eight_cores[0], one_process))
+    assert test_metrics["rows"] == 1003
+    assert test_metrics["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-4)
+    rows, expected_rows = (read_csv(run / "predictions.csv") for run in (eight_cores[0], one_process))
+    assert [int(row["row"]) for row in rows] == list(range(1003))
+    pairs = list(zip(rows, expected_rows, strict=True))
+    assert sum(row["predicted"] != expected["predicted"] for row, expected in pairs) <= 1  # a tie, in fp32
+    assert max(abs(float(row["score"]) - float(expected["score"])) for row, expected in pairs) < 1e-4
 
 
-def test_as_many_programs_as_announced(eight: tuple[Path, str]) -> None:
-    run, said = eight
+def test_all_compiled_graphs_were_registered(eight_cores: tuple[Path, str]) -> None:
+    run, stderr = eight_cores
     hardware = metrics(run)["hardware"]
-    assert f"{hardware['programs_announced']} graphs, " in said
+    assert f"{hardware['programs_announced']} graphs, " in stderr
     assert hardware["programs_compiled"] <= hardware["programs_announced"]
-    assert "warning" not in said
+    assert "warning" not in stderr
 
 
 @pytest.mark.parametrize("strategy", ["xla", "accelerate"])
@@ -118,20 +119,20 @@ def test_bf16_is_autocast_over_float32_weights(
 ) -> None:
     flags = ["--model.name", str(encoder), "--data.train", str(rows[0]), "--data.max_length", "16"]
     flags += ["--data.validation", "null", "--strategy", strategy, "--virtual_cores", "2", "--batch.size", "8"]
-    ends = {}
+    weights = {}
     for precision in ("fp32", "bf16"):
         output = tmp_path / precision
-        said = train(output, [*flags, "--training.precision", precision])
-        assert f", {precision} (as set)" in said
-        assert "all 2 ended with the same weights" in said
-        ends[precision] = load_file(output / "model" / "model.safetensors")
-    largest = max(float((ends["bf16"][name] - ends["fp32"][name]).abs().max()) for name in ends["fp32"])
+        stderr = train(output, [*flags, "--training.precision", precision])
+        assert f", {precision} (as set)" in stderr
+        assert "all 2 ended with the same weights" in stderr
+        weights[precision] = load_file(output / "model" / "model.safetensors")
+    largest = max(float((weights["bf16"][name] - weights["fp32"][name]).abs().max()) for name in weights["fp32"])
     assert 0 < largest < 1e-3
-    assert {str(tensor.dtype) for tensor in ends["bf16"].values()} == {"torch.float32"}
+    assert {str(tensor.dtype) for tensor in weights["bf16"].values()} == {"torch.float32"}
 
 
-def test_cores_end_when_nobody_listens(tmp_path: Path, rows: tuple[Path, Path], encoder: Path) -> None:
-    """The one that speaks fails at its next line; the others would wait for it."""
+def test_cores_end_when_standard_error_is_closed(tmp_path: Path, rows: tuple[Path, Path], encoder: Path) -> None:
+    """Rank 0 then fails at its next line, and the other core must not wait for it."""
     flags = ["--model.name", str(encoder), "--data.train", str(rows[0]), "--data.max_length", "16"]
     flags += ["--strategy", "xla", "--virtual_cores", "2", "--output", str(tmp_path / "run")]
     program = [sys.executable, "-m", "accel_clf.cli", "train", *flags]

@@ -1,4 +1,4 @@
-"""A run folder: what is in it, that it is the Hub's format, and that nothing is overwritten."""
+"""A run: what its folder holds, which is in the Hub's format, and that nothing is overwritten."""
 
 import csv
 import json
@@ -35,9 +35,9 @@ def config(reviews: Path, tiny_bert: Path, output: Path, **sections: dict[str, A
     return load(None, flags)
 
 
-def test_the_folder_has_all_that_is_promised(run: Path) -> None:
-    found = sorted(path.name for path in run.iterdir())
-    assert found == [
+def test_run_folder_is_complete(run: Path) -> None:
+    names = sorted(path.name for path in run.iterdir())
+    assert names == [
         "checkpoints", "config.yaml", "environment.json", "metrics.json", "metrics.jsonl", "model", "predictions.csv",
     ]  # fmt: skip
     results = json.loads((run / "metrics.json").read_text())
@@ -45,33 +45,33 @@ def test_the_folder_has_all_that_is_promised(run: Path) -> None:
     assert results["test"]["rows"] == 403
     assert results["training"]["rows"] == 302
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert {line["event"] for line in events} == {"train", "validation"}
+    assert {event["event"] for event in events} == {"train", "validation"}
     assert events[-1]["step"] == results["training"]["steps"] == 38
     assert json.loads((run / "environment.json").read_text())["versions"]["torch"] == torch.__version__
 
 
-def test_predictions_agree_with_the_metrics(run: Path) -> None:
+def test_predictions_agree_with_metrics(run: Path) -> None:
     rows = read_csv(run / "predictions.csv")
     results = json.loads((run / "metrics.json").read_text())
-    right = sum(row["label"] == row["predicted"] for row in rows)
-    assert right / len(rows) == pytest.approx(results["test"]["accuracy"])
+    correct = sum(row["label"] == row["predicted"] for row in rows)
+    assert correct / len(rows) == pytest.approx(results["test"]["accuracy"])
     for row in rows:
         scores = {name: float(row[f"score:{name}"]) for name in ("negative", "positive")}
         assert sum(scores.values()) == pytest.approx(1, abs=1e-6)
         assert float(row["score"]) == scores[row["predicted"]] == max(scores.values())
 
 
-def test_the_hubs_pipeline_answers_the_same(run: Path, reviews: Path, cli: Cli) -> None:
+def test_hub_pipeline_predicts_the_same(run: Path, reviews: Path, cli: Cli) -> None:
     texts = [row["text"] for row in read_csv(reviews)][:40]
     expected = pipeline("text-classification", model=str(run / "model"))(texts)
-    answers = [json.loads(line) for line in cli("predict", run, *texts, "--json").stdout.splitlines()]
-    assert [answer["text"] for answer in answers] == texts
-    for answer, own in zip(expected, answers, strict=True):
-        assert answer["label"] == own["label"]
-        assert answer["score"] == pytest.approx(own["score"], abs=1e-5)
+    predictions = [json.loads(line) for line in cli("predict", run, *texts, "--json").stdout.splitlines()]
+    assert [prediction["text"] for prediction in predictions] == texts
+    for reference, prediction in zip(expected, predictions, strict=True):
+        assert reference["label"] == prediction["label"]
+        assert reference["score"] == pytest.approx(prediction["score"], abs=1e-5)
 
 
-def test_the_same_seed_gives_the_same_run(reviews: Path, tiny_bert: Path, tmp_path: Path, run: Path) -> None:
+def test_seed_decides_the_weights(reviews: Path, tiny_bert: Path, tmp_path: Path, run: Path) -> None:
     settings = {"training": {"epochs": 2, "learning_rate": 1e-3}, "data": {"test": str(reviews)}}
     train(config(reviews, tiny_bert, tmp_path / "again", **settings))
     train(config(reviews, tiny_bert, tmp_path / "other", **{**settings, "training": {"epochs": 2, "seed": 1}}))
@@ -81,20 +81,20 @@ def test_the_same_seed_gives_the_same_run(reviews: Path, tiny_bert: Path, tmp_pa
     assert (run / "predictions.csv").read_bytes() == (tmp_path / "again" / "predictions.csv").read_bytes()
 
 
-def test_a_finished_run_says_so_and_does_nothing(
+def test_finished_run_is_left_alone(
     reviews: Path, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = train(config(reviews, tiny_bert, tmp_path / "run"))
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    assert train(config(reviews, tiny_bert, tmp_path / "run")) == first
+    results = train(config(reviews, tiny_bert, tmp_path / "run"))
+    mtimes = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert train(config(reviews, tiny_bert, tmp_path / "run")) == results
     assert "is finished" in capsys.readouterr().err
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert mtimes == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     with pytest.raises(UserError, match=r"training\.epochs 1 -> 2"):
         train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))
 
 
-def test_an_unfinished_run_keeps_its_settings(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    """One with a model is continued by its own settings only; one without is nothing to lose."""
+def test_unfinished_run_keeps_its_settings(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """A run with a model resumes with the same settings only; one without a model has nothing to lose."""
     checkpoints = tmp_path / "run" / "checkpoints"
     train(config(reviews, tiny_bert, tmp_path / "run"))
     (tmp_path / "run" / "metrics.json").unlink()
@@ -106,35 +106,35 @@ def test_an_unfinished_run_keeps_its_settings(reviews: Path, tiny_bert: Path, tm
     train(config(reviews, tiny_bert, tmp_path / "run"))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [10, 19, 19]
-    for made in (tmp_path / "run" / "model", checkpoints):
-        shutil.rmtree(made)
+    for folder in (tmp_path / "run" / "model", checkpoints):
+        shutil.rmtree(folder)
     (tmp_path / "run" / "metrics.json").unlink()
     assert train(config(reviews, tiny_bert, tmp_path / "run", training={"epochs": 2}))["training"]["steps"] == 38
 
 
-def test_metrics_that_cannot_be_had_are_told_at_once(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+def test_unknown_metric_is_refused_before_training(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nosuch cannot be used"):
         train(config(reviews, tiny_bert, tmp_path / "run", evaluation={"metrics": ["nosuch"]}))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_baseline_without_words_is_no_failure(tmp_path: Path, tiny_bert: Path) -> None:
+def test_texts_without_words_have_no_baseline(tmp_path: Path, tiny_bert: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [("ab"[n % 2], "xy"[n % 2]) for n in range(40)])
     results = train(config(path, tiny_bert, tmp_path / "run", evaluation={"baseline": True}))
     assert "baseline" not in results
     assert (tmp_path / "run" / "metrics.json").is_file()
 
 
-def test_somebody_elses_folder_is_left_alone(reviews: Path, tmp_path: Path, refused: Refused) -> None:
+def test_folder_with_other_files_is_refused(reviews: Path, tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    told = refused(USAGE, "train", "--data.train", reviews, "--output", tmp_path)
-    assert "thesis.tex" in told
+    message = refused(USAGE, "train", "--data.train", reviews, "--output", tmp_path)
+    assert "thesis.tex" in message
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert "is a file" in refused(USAGE, "train", "--data.train", reviews, "--output", tmp_path / "thesis.tex")
 
 
-def test_the_best_model_is_the_one_that_is_kept(reviews: Path, tiny_bert: Path, tmp_path: Path, cli: Cli) -> None:
-    """Measured every 7 steps; what the folder holds answers as well as the best of them."""
+def test_best_model_is_saved(reviews: Path, tiny_bert: Path, tmp_path: Path, cli: Cli) -> None:
+    """Evaluated every 7 steps: the saved model has the best log loss of all of them."""
     settings = config(
         reviews, tiny_bert, tmp_path / "run", training={"epochs": 4}, evaluation={"every": 7, "metric": "log_loss"}
     )
@@ -145,12 +145,12 @@ def test_the_best_model_is_the_one_that_is_kept(reviews: Path, tiny_bert: Path, 
     best = min(losses, key=lambda step: losses[step])
     assert results["training"]["best_step"] == best
     assert results["validation"]["log_loss"] == losses[best]
-    done = cli("evaluate", tmp_path / "run", "--data", reviews, "--json")
-    assert done.returncode == DONE, done.stderr
-    assert json.loads(done.stdout)["rows"] == 403
+    process = cli("evaluate", tmp_path / "run", "--data", reviews, "--json")
+    assert process.returncode == DONE, process.stderr
+    assert json.loads(process.stdout)["rows"] == 403
 
 
-def test_patience_ends_a_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+def test_patience_stops_a_run_early(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     settings = config(
         reviews,
         tiny_bert,
@@ -164,14 +164,14 @@ def test_patience_ends_a_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> 
     assert "stopped early" in training_summary(results, "runs/x")
 
 
-def test_without_validation_the_last_model_is_kept(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+def test_last_model_is_saved_without_validation(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     results = train(config(reviews, tiny_bert, tmp_path / "run", data={"validation": None}))
     assert "validation" not in results
     assert results["training"]["best_step"] == results["training"]["steps"] == 26
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
-def test_metrics_by_slice(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+def test_metrics_are_computed_per_slice(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     rows = read_csv(reviews)
     path = tmp_path / "sliced.csv"
     with path.open("w", newline="") as file:
@@ -181,11 +181,11 @@ def test_metrics_by_slice(reviews: Path, tiny_bert: Path, tmp_path: Path) -> Non
     results = train(config(path, tiny_bert, tmp_path / "run", data={"slice": "lang"}))
     slices = results["validation"]["slices"]
     assert sorted(slices) == ["de", "en", "fr"]
-    assert sum(part["rows"] for part in slices.values()) == 101
+    assert sum(averages["rows"] for averages in slices.values()) == 101
     assert all(name in training_summary(results, "x") for name in slices)
 
 
-def test_a_loss_that_is_no_number_ends_the_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+def test_nan_loss_stops_the_run(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the loss is nan"):
         train(
             config(
@@ -197,26 +197,25 @@ def test_a_loss_that_is_no_number_ends_the_run(reviews: Path, tiny_bert: Path, t
         )
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_mixed_precision_keeps_float32_weights(reviews: Path, tiny_bert: Path, tmp_path: Path, precision: str) -> None:
+def test_bf16_keeps_float32_weights(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    train(config(reviews, tiny_bert, tmp_path / "run", training={"precision": precision}))
+    train(config(reviews, tiny_bert, tmp_path / "run", training={"precision": "bf16"}))
     weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
-    why = "as set" if fast_at_bf16() else f"as set; {WITHOUT_BF16}"
-    assert json.loads((tmp_path / "run" / "environment.json").read_text())["device"].endswith(f"bf16 ({why})")
+    reason = "as set" if fast_at_bf16() else f"as set; {WITHOUT_BF16}"
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["device"].endswith(f"bf16 ({reason})")
 
 
-def test_fp16_without_a_gpu_is_refused(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+def test_fp16_is_refused_without_a_gpu(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU, where fp16 is fine")
+        pytest.skip("this machine has a GPU, where fp16 is supported")
     with pytest.raises(UserError, match="fp16 and there is no GPU"):
         train(config(reviews, tiny_bert, tmp_path / "run", training={"precision": "fp16"}))
 
 
-def test_a_start_that_was_killed_is_no_obstacle(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    """Amid its first file: what had not got its name yet is nobody's."""
+def test_folder_of_a_run_killed_at_its_start_is_used_again(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """Killed while it wrote its first file, of which only the temporary name exists."""
     output = tmp_path / "run"
     output.mkdir()
     (output / ".config.yaml-77").write_text("model:\n  na")

@@ -10,28 +10,28 @@ from accel_clf.training.optim import lr_at, make_optimizer, scaled_lr
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("total", [1, 2, 10, 1000])
-def test_rates_are_above_zero_and_at_most_the_peak(schedule: str, warmup: float, total: int) -> None:
+def test_learning_rate_rises_to_its_peak_then_decays(schedule: str, warmup: float, total: int) -> None:
     rates = [lr_at(step, total, 2.0, warmup, schedule) for step in range(total)]
-    assert all(0 < value <= 2.0 for value in rates)
-    rising = round(total * warmup)
-    assert rates[:rising] == sorted(rates[:rising])
-    assert rates[rising:] == sorted(rates[rising:], reverse=True)
-    if rising < total:
-        assert rates[rising] == pytest.approx(2.0)
+    assert all(0 < rate <= 2.0 for rate in rates)
+    warmup_steps = round(total * warmup)
+    assert rates[:warmup_steps] == sorted(rates[:warmup_steps])
+    assert rates[warmup_steps:] == sorted(rates[warmup_steps:], reverse=True)
+    if warmup_steps < total:
+        assert rates[warmup_steps] == pytest.approx(2.0)
 
 
-def test_shapes() -> None:
+def test_schedules_have_their_shapes() -> None:
     assert lr_at(50, 100, 1.0, 0.0, "linear") == pytest.approx(0.5)
     assert lr_at(50, 100, 1.0, 0.0, "cosine") == pytest.approx(0.5)
     assert lr_at(25, 100, 1.0, 0.0, "cosine") > 0.75
     assert lr_at(99, 100, 1.0, 0.1, "constant") == 1.0
 
 
-def test_scaling() -> None:
-    def scaled(how: str) -> float:
-        return scaled_lr(TrainingConfig(learning_rate=1.0, lr_scaling=how), 4)  # type: ignore[arg-type]
+def test_learning_rate_is_scaled_by_processes() -> None:
+    def lr_of_four(scaling: str) -> float:
+        return scaled_lr(TrainingConfig(learning_rate=1.0, lr_scaling=scaling), 4)  # type: ignore[arg-type]
 
-    assert [scaled(how) for how in ("linear", "sqrt", "none")] == [4.0, 2.0, 1.0]
+    assert [lr_of_four(scaling) for scaling in ("linear", "sqrt", "none")] == [4.0, 2.0, 1.0]
 
 
 def test_biases_and_norms_do_not_decay() -> None:

@@ -1,4 +1,4 @@
-"""Which hardware a run gets, and how it is refused what is not there."""
+"""Which hardware a run gets, how missing hardware is refused, and what the cores of a process share."""
 
 import gc
 import os
@@ -25,61 +25,61 @@ without_xla = pytest.mark.skipif(find_spec("torch_xla") is not None, reason="tor
 
 
 @pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    before = dict(os.environ)
+def restored_environment() -> Iterator[None]:
+    environment = dict(os.environ)
     yield
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(environment)
 
 
-def test_accelerate_is_told_to_leave_xla_alone() -> None:
-    seen: list[Strategy] = []
-    assert launch.choose(load(None, {}))(seen.append)
+def test_accelerate_does_not_use_xla() -> None:
+    strategies: list[Strategy] = []
+    assert launch.choose(load(None, {}))(strategies.append)
     assert os.environ["USE_TORCH_XLA"] == "false"
-    assert [strategy.device.type for strategy in seen] == ["cpu"] or seen[0].device.type == "cuda"
+    assert [strategy.device.type for strategy in strategies] == ["cpu"] or strategies[0].device.type == "cuda"
 
 
 @without_xla
 @pytest.mark.parametrize("flags", [["--strategy", "xla"], ["--virtual_cores", "8"]])
-def test_without_torch_xla(flags: list[str], refused: Refused, tmp_path: Path) -> None:
+def test_missing_torch_xla_is_refused(flags: list[str], refused: Refused, tmp_path: Path) -> None:
     message = refused(2, "train", *flags, "--output", tmp_path / "run")
     assert "torch_xla is not installed" in message
     assert "pip install 'accel_clf[xla]'" in message
     assert not (tmp_path / "run").exists()
 
 
-def test_virtual_cores_beside_a_tpu(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_virtual_cores_are_refused_on_a_tpu(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(virtual, "tpu_chips", lambda: 4)
     message = refused(2, "train", "--virtual_cores", 8, "--output", tmp_path / "run")
     assert "virtual cores asked for on a machine with 4 TPU chips" in message
 
 
-@pytest.mark.parametrize("given", ["eight", "0", "-1", "8.0"])
-def test_the_environment_must_name_a_number(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VIRTUAL_CORES_VARIABLE, given)
-    with pytest.raises(ConfigError, match=f"ACCEL_CLF_VIRTUAL_CORES is '{given}'"):
+@pytest.mark.parametrize("value", ["eight", "0", "-1", "8.0"])
+def test_virtual_cores_variable_must_be_a_positive_integer(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VIRTUAL_CORES_VARIABLE, value)
+    with pytest.raises(ConfigError, match=f"ACCEL_CLF_VIRTUAL_CORES is '{value}'"):
         launch.choose(load(None, {}))
 
 
-def test_cores_need_few_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_padded_layout_is_refused_on_xla(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORK_LAUNCHED", "1")
     with pytest.raises(ConfigError, match=r"batch\.layout is padded, on XLA"):
         launch.choose(load(None, {"batch": {"layout": "padded"}}))
 
 
-def test_no_tpu_here_is_found_by_its_chips() -> None:
+def test_machine_without_a_tpu_has_no_chips() -> None:
     assert tpu_chips() == 0
 
 
 class Job:
-    """Something that a weak reference can point to."""
+    """An object that a weak reference can point to."""
 
 
-def test_cores_of_a_process_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_of_a_process_share_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORK_LAUNCHED", raising=False)
     monkeypatch.setattr(process_env, "_cores_of_this_process", lambda: 3)
     first, second = load(None, {}), load(None, {"training": {"seed": 1}})
-    # outside an XLA worker each process has its own
+    # Outside an XLA worker nothing is shared.
     assert shared_across_cores(first, Job) is not shared_across_cores(first, Job)
     monkeypatch.setenv("FORK_LAUNCHED", "1")
     assert shared_across_cores(first, Job) is shared_across_cores(first, Job)
@@ -97,13 +97,13 @@ def test_shared_job_is_dropped_once_all_cores_have_it(monkeypatch: pytest.Monkey
         return jobs[-1]
 
     with ThreadPoolExecutor(8) as cores:
-        taken = list(cores.map(lambda _: shared_across_cores("job", make), range(8)))
+        results = list(cores.map(lambda _: shared_across_cores("job", make), range(8)))
     assert len(jobs) == 1
-    assert all(job is jobs[0] for job in taken)
+    assert all(job is jobs[0] for job in results)
     reference = weakref.ref(jobs.pop())
-    del taken
+    del results
     gc.collect()
     assert reference() is None
-    again = shared_across_cores("job", make)
-    assert jobs == [again]
-    assert all(shared_across_cores("job", make) is again for _ in range(7))
+    new_job = shared_across_cores("job", make)
+    assert jobs == [new_job]
+    assert all(shared_across_cores("job", make) is new_job for _ in range(7))

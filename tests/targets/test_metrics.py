@@ -1,0 +1,98 @@
+"""Classification metrics equal scikit-learn's, with and without the `evaluate` library."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accel_clf import evaluate_module
+from accel_clf.data.dataset import Categorical
+from accel_clf.targets.metrics import (
+    Averages,
+    FoldsSummary,
+    Metrics,
+    average_metrics,
+    classification_metrics,
+    extra_metrics,
+)
+
+HITS_METRIC = """
+import datasets
+import evaluate
+
+class Hits(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {"hits": sum(int(p == r) for p, r in zip(predictions, references))}
+"""
+
+
+def test_metrics_equal_values_computed_by_hand() -> None:
+    labels = np.array([0, 0, 1, 1, 1])
+    scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.8, 0.2]], np.float32)
+    slices = Categorical(("de", "en"), np.array([0, 0, 0, 1, 1]))
+    metrics = classification_metrics(labels, scores, ("no", "yes"), slices.codes, slices.names)
+    assert metrics.rows == 5
+    assert metrics["accuracy"] == pytest.approx(3 / 5)
+    assert metrics.confusion == [[1, 1], [1, 2]]
+    yes = {"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "rows": 3}
+    assert vars(metrics.per_class["yes"]) == pytest.approx(yes)
+    assert metrics["macro_f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7, 0.2]).mean(), rel=1e-6)
+    assert {name: averages.rows for name, averages in metrics.slices.items()} == {"de": 3, "en": 2}
+    assert metrics.slices["en"]["accuracy"] == pytest.approx(1 / 2)
+
+
+def test_metrics_survive_json() -> None:
+    """Built-in metrics come first, then the structure, then extra metrics: the order of files that exist."""
+    labels, scores = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]])
+    metrics = classification_metrics(labels, scores, ("no", "yes"), np.array([0, 1, 1]), ("de", "en"))
+    metrics = replace(metrics, values=metrics.values | {"hits": 2.0})
+    content = json.loads(json.dumps(metrics.to_json()))
+    order = ["rows", "accuracy", "macro_f1", "weighted_f1", "log_loss", "per_class", "confusion", "slices", "hits"]
+    assert list(content) == order
+    assert Metrics.from_json(content) == metrics
+    assert Metrics.from_json(content).to_json() == metrics.to_json()
+    assert list(Metrics.from_json(content).to_json()) == order
+
+
+def test_summary_has_mean_and_spread_over_folds() -> None:
+    def fold_metrics(accuracy: float, slices: dict[str, Averages]) -> Metrics:
+        values = dict.fromkeys(("macro_f1", "weighted_f1", "log_loss"), 0.5)
+        return Metrics(10, {"accuracy": accuracy, **values}, {}, [], slices)
+
+    de, en = Averages(4, {"accuracy": 0.25}), Averages(6, {"accuracy": 1.0})
+    summary = FoldsSummary.of([fold_metrics(0.5, {"de": de, "en": en}), fold_metrics(0.9, {"en": en})])
+    assert summary.overall.mean["accuracy"] == pytest.approx(0.7)
+    assert summary.overall.spread["accuracy"] == pytest.approx(0.2 * 2**0.5)
+    assert summary.slices["de"].spread["accuracy"] == 0.0, "one fold has no spread"
+    content = summary.to_json()
+    assert list(content) == ["mean", "spread", "each", "slices"]
+    assert [fold["slices"] for fold in content["each"]] == [
+        {"de": {"rows": 4, "accuracy": 0.25}, "en": {"rows": 6, "accuracy": 1.0}},
+        {"en": {"rows": 6, "accuracy": 1.0}},
+    ]
+
+
+def test_evaluate_module_computes_the_same_metrics() -> None:
+    import evaluate
+
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet([1, 1, 1], 50).astype(np.float32)
+    labels = rng.integers(0, 3, 50)
+    module = evaluate.load(evaluate_module.__file__, keep_in_memory=True)
+    exact = scores.astype(np.float64) / scores.sum(axis=1, keepdims=True, dtype=np.float64)
+    assert module.compute(predictions=scores, references=labels) == pytest.approx(
+        average_metrics(labels, exact).to_json()
+    )
+
+
+def test_extra_metric_is_loaded_from_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "hits.py"
+    path.write_text(HITS_METRIC)
+    assert extra_metrics([str(path)], np.array([0, 1, 1]), np.array([0, 1, 0])) == {"hits": 2.0}
