@@ -13,7 +13,7 @@ import tempfile
 import torch
 
 from accel_clf.config.load import load
-from accel_clf.core.console import table
+from accel_clf.core.console import format_table
 from benchmarks.training import ours, trainers
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         for name, run in found.items():
             lines.append([str(seed), name, f"{run['accuracy']:.4f}", f"{run['seconds']:.1f}"])
         differences.append(100 * (found["accel_clf"]["accuracy"] - found["HF Trainer"]["accuracy"]))
-    print(table(["seed", "", "accuracy", "training s"], lines))
+    print(format_table(["seed", "", "accuracy", "training s"], lines))
     spread = f", standard error {statistics.stdev(differences) / len(differences) ** 0.5:.2f}" if lines[2:] else ""
     print(f"difference: {statistics.mean(differences):+.2f} points{spread}")
 

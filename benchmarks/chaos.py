@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from accel_clf.core.console import table
+from accel_clf.core.console import format_table
 
 SMALL = ("--data.limit", "1600", "--evaluation.baseline", "false", "--checkpoint.every", "3")
 KILLS_AN_EPOCH = 2  # all fit into one run: a start makes 5 to 13 steps of 45 before it is killed, on the average
@@ -104,7 +104,7 @@ def main() -> int:
             print(f"start {starts}: {'killed' if code else 'finished'}; {found[0] if found else 'from the beginning'}")
         one, other = outcome(reference), outcome(run)
     rows = [[name, "equal" if one[name] == other[name] else "DIFFERS"] for name in one]
-    print(table(["at the end", f"after {kills} kills"], rows))
+    print(format_table(["at the end", f"after {kills} kills"], rows))
     print(f"{kills} kills, {len(from_steps)} resumes, after steps {', '.join(from_steps)}")
     if kills < wanted.kills:
         print(f"the run was over before all {wanted.kills}: more of --training.epochs, after --")

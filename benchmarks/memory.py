@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from accel_clf.core.console import table
+from accel_clf.core.console import format_table
 
 TRAIN = """
 import json, resource, sys
@@ -70,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         peaks = [peak(Path(folder), rows, given.words, given.model, what) for rows, what in runs]
     named = [f"{rows:,}" + {"0": ", one fold", "all": ", all folds"}.get(what, "") for rows, what in runs]
-    print(table(["rows", "peak MiB"], [[name, f"{mib:.0f}"] for name, mib in zip(named, peaks, strict=True)]))
+    print(format_table(["rows", "peak MiB"], [[name, f"{mib:.0f}"] for name, mib in zip(named, peaks, strict=True)]))
     print(f"growth: {100 * (peaks[1] / peaks[0] - 1):+.1f}%")
 
 

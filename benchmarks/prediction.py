@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from accel_clf.config.schema import DataConfig
-from accel_clf.core.console import table
+from accel_clf.core.console import format_table
 from accel_clf.data.sources import read_dataset
 from accel_clf.inference.predictor import Predictor
 
@@ -57,7 +57,7 @@ def main() -> None:
     ratio = statistics.median(hubs / own for own, hubs in zip(*seconds.values(), strict=True))
     print(f"{len(texts)} texts of {given.data}, {torch.get_num_threads()} threads; {different} labels differ")
     lines = [[name, f"{len(texts) / statistics.median(took):.1f}"] for name, took in seconds.items()]
-    print(table(["", "texts/s"], lines))
+    print(format_table(["", "texts/s"], lines))
     print(f"median ratio {ratio:.2f}")
 
 

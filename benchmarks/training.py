@@ -36,7 +36,7 @@ import torch
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
-from accel_clf.core.console import table
+from accel_clf.core.console import format_table
 from accel_clf.data import sampling, splits
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
@@ -292,7 +292,7 @@ def report(given: Any, names: list[str], found: dict[str, list[dict[str, Any]]])
         "peak MiB",
         "accuracy",
     ]
-    print(table(heads, lines))
+    print(format_table(heads, lines))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def _display() -> Iterator["Progress"]:
             _displays.clear()
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a table as aligned text: the first column to the left, all others to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 

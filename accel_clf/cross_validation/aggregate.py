@@ -14,7 +14,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.run_folder.layout import fold_name
-from accel_clf.run_folder.predictions import ANSWERS, read_logits, write_predictions
+from accel_clf.run_folder.predictions import PREDICTION_FILES, read_logits, write_predictions
 from accel_clf.targets import calibration
 from accel_clf.targets.metrics import FoldsSummary
 from accel_clf.targets.scores import probabilities
@@ -43,7 +43,7 @@ def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str,
     for fold in range(config.folds):
         in_fold = np.flatnonzero(assignment == fold)
         held_out = train.take(in_fold)
-        logits[in_fold] = read_logits(output / fold_name(fold) / ANSWERS["held_out"], held_out)
+        logits[in_fold] = read_logits(output / fold_name(fold) / PREDICTION_FILES["held_out"], held_out)
         per_fold.append(evaluate(probabilities(logits[in_fold]), held_out, settings).metrics)
     labels = train.labels.codes
     temperature = calibration.fit_temperature(logits, labels)
@@ -109,7 +109,7 @@ def _write_suspects(output: Path, rows: Dataset, scores: np.ndarray, folds: np.n
 def _test(config: Config, rows: Dataset, temperature: float) -> dict[str, Any]:
     """Evaluate the ensemble on the test rows, and write its predictions; evaluate the folds' models alone, too."""
     output = Path(config.output)
-    name = ANSWERS["test"]
+    name = PREDICTION_FILES["test"]
     logits = [read_logits(output / fold_name(fold) / name, rows) for fold in range(config.folds)]
     ensemble_scores = np.mean([probabilities(of_fold / temperature) for of_fold in logits], axis=0)
     write_predictions(output / name, rows, np.log(ensemble_scores).astype(np.float32))

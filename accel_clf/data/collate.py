@@ -30,7 +30,7 @@ Batch = dict[str, Any]  # the model's inputs, plus labels and rows
 Collate = Callable[[Sequence[BatchSlot]], Batch]
 
 
-def buckets(lengths: np.ndarray, max_length: int) -> np.ndarray:
+def bucket_widths(lengths: np.ndarray, max_length: int) -> np.ndarray:
     """Return for each length the narrowest of WIDTHS that holds it; max_length itself is the widest."""
     widths = np.array([width for width in WIDTHS if width < max_length] + [max_length])
     bucketed: np.ndarray = widths[np.searchsorted(widths, lengths)]
@@ -58,7 +58,7 @@ class GlobalBatchSampler:
     def __init__(self, rows: np.ndarray, lengths: np.ndarray, layout: str, max_length: int) -> None:
         self.rows, self.batch_size = rows, rows.shape[1]
         longest = np.where(rows == PADDING_ROW, 1, lengths[rows]).max(axis=1)
-        self.widths = buckets(longest, max_length) if layout == "bucketed" else None
+        self.widths = bucket_widths(longest, max_length) if layout == "bucketed" else None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from accel_clf.core.console import table
+from accel_clf.core.console import format_table
 from accel_clf.reports.text import mean_and_spread_text, metrics_text
 from accel_clf.targets.metrics import MeanAndSpread, Metrics
 
@@ -42,7 +42,7 @@ def cross_validation_summary(results: Mapping[str, Any], output: str) -> str:
     names = list(results["mean"])
     rows = [[f"fold {fold['fold']}", *(f"{fold[name]:.4f}" for name in names), str(fold["rows"])] for fold in folds]
     rows += [[row, *(f"{results[row][name]:.4f}" for name in names), ""] for row in ("mean", "spread")]
-    parts = [table(["", *names, "rows"], rows)]
+    parts = [format_table(["", *names, "rows"], rows)]
     if "slices" in results:
         header = ["accuracy of", *(f"fold {fold['fold']}" for fold in folds), "mean", "spread"]
         by_slice = [
@@ -53,7 +53,7 @@ def cross_validation_summary(results: Mapping[str, Any], output: str) -> str:
             ]
             for name in results["slices"]
         ]
-        parts.append(table(header, by_slice))
+        parts.append(format_table(header, by_slice))
     out_of_fold = Metrics.from_json(results["out_of_fold"])
     parts.append(f"every row once, out of fold: {metrics_text(out_of_fold)}")
     if "test" in results:

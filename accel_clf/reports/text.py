@@ -1,6 +1,6 @@
 """Metrics as a few small tables."""
 
-from accel_clf.core.console import table
+from accel_clf.core.console import format_table
 from accel_clf.targets.metrics import MeanAndSpread, Metrics
 
 MAX_CLASSES = 12  # with more, all tables are left to metrics.json
@@ -16,17 +16,21 @@ def metrics_text(metrics: Metrics) -> str:
             [name, f"{of.precision:.3f}", f"{of.recall:.3f}", f"{of.f1:.3f}", str(of.rows), *map(str, confusion)]
             for (name, of), confusion in zip(metrics.per_class.items(), metrics.confusion, strict=True)
         ]
-        parts.append(table(["label", "precision", "recall", "f1", "rows", *[f"as {name}" for name in names]], rows))
+        parts.append(
+            format_table(["label", "precision", "recall", "f1", "rows", *[f"as {name}" for name in names]], rows)
+        )
     else:
         weakest = sorted(metrics.per_class.items(), key=lambda item: item[1].f1)[:MAX_CLASSES]
         rows = [[name, f"{of.f1:.3f}", str(of.rows)] for name, of in weakest]
-        parts.append(f"the {MAX_CLASSES} weakest of {len(names)} labels:\n" + table(["label", "f1", "rows"], rows))
+        parts.append(
+            f"the {MAX_CLASSES} weakest of {len(names)} labels:\n" + format_table(["label", "f1", "rows"], rows)
+        )
     if metrics.slices:
         rows = [
             [name, f"{of['accuracy']:.4f}", f"{of['macro_f1']:.4f}", str(of.rows)]
             for name, of in metrics.slices.items()
         ]
-        parts.append(table(["slice", "accuracy", "macro_f1", "rows"], rows))
+        parts.append(format_table(["slice", "accuracy", "macro_f1", "rows"], rows))
     return "\n\n".join(parts)
 
 

@@ -53,7 +53,7 @@ def read_config(folder: Path) -> Config:
     return load(folder / "config.yaml", {})
 
 
-def cut_log(folder: Path, step: int) -> None:
+def truncate_log(folder: Path, step: int) -> None:
     """Cut metrics.jsonl back to what was known after a step; drops an incomplete last line, too."""
     path = folder / "metrics.jsonl"
     if not path.is_file():

@@ -14,7 +14,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.targets.scores import probabilities
 
 # The files with the predictions for those rows that are evaluated once, at the end of a run.
-ANSWERS = {"test": "predictions.csv", "held_out": "held_out.csv"}
+PREDICTION_FILES = {"test": "predictions.csv", "held_out": "held_out.csv"}
 
 
 class Prediction(TypedDict):

@@ -22,7 +22,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config, merge
 from accel_clf.core.command import run_command
-from accel_clf.core.console import log, table
+from accel_clf.core.console import format_table, log
 from accel_clf.core.exit_codes import DONE
 from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, tpu_chips
 
@@ -120,7 +120,7 @@ def run(config: Config, steps: int) -> bool:
             row = [variant.name, str(variant.cores), str(len(trace.losses)), *differences, seconds]
             rows.append([*row, "agrees" if verdict else "DIFFERS"])
     header = ["run", "cores", "steps", "loss", "gradient norm", "weights", "seconds", "verdict"]
-    print(table(header, rows))
+    print(format_table(header, rows))
     print(f"\nlargest differences from the first; allowed: loss {LOSS} and norm {NORM} relative, weights {WEIGHTS}")
     if not find_spec("torch_xla"):
         print("XLA was left out: torch_xla is not installed here")

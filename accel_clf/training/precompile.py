@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from accel_clf.data.collate import GlobalBatchSampler, buckets, collate
+from accel_clf.data.collate import GlobalBatchSampler, bucket_widths, collate
 from accel_clf.data.sampling import PADDING_ROW, step_seed
 from accel_clf.inference.forward import GATHERED_ROWS, batches_by_length, compute_logits
 from accel_clf.strategies.base import CompiledGraph, Strategy
@@ -87,7 +87,7 @@ def compile_ahead(
         strategy: the hardware.
     """
     config, rows = prepared.config, prepared.training_rows("bucketed")
-    widths = buckets(rows.tokens.lengths, config.data.max_length)
+    widths = bucket_widths(rows.tokens.lengths, config.data.max_length)
     to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, "bucketed")
     training = sorted(graph for graph in registered if graph.kind == "training")  # the same on all cores
 

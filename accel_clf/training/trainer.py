@@ -21,7 +21,7 @@ from accel_clf.models.loading import load_trained, save
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.environment import describe_environment, versions
 from accel_clf.run_folder.lock import RunLock
-from accel_clf.run_folder.predictions import ANSWERS, write_predictions
+from accel_clf.run_folder.predictions import PREDICTION_FILES, write_predictions
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import CompiledGraph, Strategy
 from accel_clf.targets.metrics import Metrics
@@ -173,7 +173,7 @@ class Trainer:
                 save(self.output / "model", self.model, weights, self.prepared.tokenizer)
         elif self.is_unfinished:
             log(f"{self.output} holds an unfinished run without a checkpoint, which starts from the beginning")
-        layout.cut_log(self.output, self.state.step)
+        layout.truncate_log(self.output, self.state.step)
         layout.write_config(self.output, self.config)
         environment = describe_environment(self.strategy.description, self.strategy.processes, self.state.step)
         write_json(self.output / "environment.json", environment)
@@ -283,7 +283,7 @@ class Trainer:
 
     def _evaluate_saved_model(self) -> dict[str, Any]:
         """Evaluate the saved model, read back: what is measured is what the user has."""
-        splits = {split: rows for split in ANSWERS if (rows := getattr(self.prepared.splits, split))}
+        splits = {split: rows for split in PREDICTION_FILES if (rows := getattr(self.prepared.splits, split))}
         if not splits:
             return {}
         saved = load_trained(self.output / "model", self.config.model)[0]
@@ -294,7 +294,7 @@ class Trainer:
             logits = self._logits(model, split)
             if self.strategy.is_main:
                 results[split] = evaluate(probabilities(logits), rows, self.config.evaluation).metrics.to_json()
-                write_predictions(self.output / ANSWERS[split], rows, logits)
+                write_predictions(self.output / PREDICTION_FILES[split], rows, logits)
         return results
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.collate import IGNORE_INDEX, WIDTHS, GlobalBatchSampler, buckets, collate
+from accel_clf.data.collate import IGNORE_INDEX, WIDTHS, GlobalBatchSampler, bucket_widths, collate
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 
@@ -27,7 +27,7 @@ def test_tensors_hold_the_tokens_of_their_rows(lengths: list[int], padding_rows:
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
     batch = collate(tokens, labels, PAD, layout)(slots)
-    width = max(lengths) if layout == "padded" else buckets(np.array([max(lengths)]), 40)[0]
+    width = max(lengths) if layout == "padded" else bucket_widths(np.array([max(lengths)]), 40)[0]
     kept = len(lengths) + (padding_rows if layout == "bucketed" else 0)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
     for index, row in enumerate(batch["rows"].tolist()):
@@ -72,7 +72,7 @@ def test_share_without_rows_keeps_one_padding_row(layout: str) -> None:
 @given(st.integers(1, 512), st.sampled_from([64, 100, 128, 512]))
 def test_buckets_are_few_and_wide_enough(length: int, max_length: int) -> None:
     length = min(length, max_length)
-    (width,) = buckets(np.array([length]), max_length)
+    (width,) = bucket_widths(np.array([length]), max_length)
     assert length <= width <= max_length
     assert width in (*WIDTHS, max_length)
 
