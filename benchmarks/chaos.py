@@ -1,14 +1,15 @@
-"""Kill a run again and again, start it again each time, and compare its end with that of a run that nobody killed.
+"""Kill a run again and again, restart it each time, and compare its results with those of an uninterrupted run.
 
 python -m benchmarks.chaos [--kills 25] [--seed 0] [-- FLAGS OF accel-clf train]
 
-Kills are SIGKILLs at random moments. The verdict is on the last checkpoint (weights, optimizer), the saved model and
-the metrics, bit for bit; times are left out.
+Each kill is a SIGKILL at a random moment. The last checkpoint (weights, optimizer), the saved model and the metrics
+must be equal, bit for bit, except for times.
 """
 
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,9 +20,9 @@ from typing import Any
 from accel_clf.core.console import format_table
 
 SMALL = ("--data.limit", "1600", "--evaluation.baseline", "false", "--checkpoint.every", "3")
-KILLS_AN_EPOCH = 2  # all fit into one run: a start makes 5 to 13 steps of 45 before it is killed, on the average
-SAVES = (0, 3, 6, 12)  # steps, of which every third is saved
-STARTING, STEPPING = 8.0, 0.2  # seconds
+KILLS_PER_EPOCH = 2  # so that all fit into the run: a start takes 5 to 13 of an epoch's 45 steps, on average
+STEPS_TO_KILL = (0, 3, 6, 12)  # every third step is saved
+START_SECONDS, STEP_SECONDS = 8.0, 0.2  # a kill comes at random within these
 TIMES = {"seconds", "logged_seconds", "rows_per_second"}
 
 
@@ -30,13 +31,14 @@ def command(output: Path, flags: list[str]) -> list[str]:
 
 
 def without_times(value: Any) -> Any:
+    """Remove times from nested JSON objects."""
     if isinstance(value, dict):
         return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
     return value
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What two runs must have in common, by name."""
+    """Read the results that two equal runs have in common."""
     last = max((run / "checkpoints").glob("step-*"))
     log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
@@ -50,7 +52,7 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 def kill_after(run: Path, process: "subprocess.Popen[bytes]", steps: int, seconds: float) -> bool:
-    """Kill a run so long after the checkpoint so many steps on; False if it ends before."""
+    """Kill a run some seconds after it has saved `steps` steps more; return False if it ends before."""
     first = last_saved_step(run)
     while last_saved_step(run) < first + steps:
         if process.poll() is not None:
@@ -70,45 +72,47 @@ def last_saved_step(run: Path) -> int:
 
 
 def main() -> int:
-    given, flags = sys.argv[1:], []
-    if "--" in given:
-        given, flags = given[: given.index("--")], given[given.index("--") + 1 :]
+    arguments, flags = sys.argv[1:], []
+    if "--" in arguments:
+        arguments, flags = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
-    wanted = parser.parse_args(given)
-    flags = ["--training.epochs", str(max(2, wanted.kills // KILLS_AN_EPOCH)), *flags]
-    draw = random.Random(wanted.seed)
+    args = parser.parse_args(arguments)
+    flags = ["--training.epochs", str(max(2, args.kills // KILLS_PER_EPOCH)), *flags]
+    rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         reference, run = Path(folder) / "reference", Path(folder) / "run"
         subprocess.run(command(reference, flags), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         training = json.loads((reference / "metrics.json").read_text())["training"]
-        print(f"a run that nobody kills: {training['steps']} steps in {training['seconds']:.1f} s", flush=True)
+        print(f"uninterrupted run: {training['steps']} steps in {training['seconds']:.1f} s", flush=True)
         kills, starts, from_steps = 0, 0, []
         while not (run / "metrics.json").is_file():
             starts += 1
-            with (Path(folder) / "said").open("w+") as said:
-                process = subprocess.Popen(command(run, flags), stdout=subprocess.DEVNULL, stderr=said)
-                steps = draw.choice(SAVES)
-                seconds = draw.uniform(0, STEPPING if steps else STARTING)
-                if kills < wanted.kills and kill_after(run, process, steps, seconds):
+            with (Path(folder) / "stderr").open("w+") as file:
+                process = subprocess.Popen(command(run, flags), stdout=subprocess.DEVNULL, stderr=file)
+                steps = rng.choice(STEPS_TO_KILL)
+                seconds = rng.uniform(0, STEP_SECONDS if steps else START_SECONDS)
+                if kills < args.kills and kill_after(run, process, steps, seconds):
                     kills += 1
                 code = process.wait()
-                said.seek(0)
-                told = said.read()
+                file.seek(0)
+                stderr = file.read()
             if code not in (0, -9):
-                print(f"start {starts} ended with exit code {code}:\n{told}")
+                print(f"start {starts} ended with exit code {code}:\n{stderr}")
                 return 1
-            if found := [line for line in told.splitlines() if line.startswith("going on after step")]:
-                from_steps.append(found[0].split()[4].rstrip(","))
-            print(f"start {starts}: {'killed' if code else 'finished'}; {found[0] if found else 'from the beginning'}")
-        one, other = outcome(reference), outcome(run)
-    rows = [[name, "equal" if one[name] == other[name] else "DIFFERS"] for name in one]
-    print(format_table(["at the end", f"after {kills} kills"], rows))
+            beginning = "from the beginning"
+            if resumed := re.search(r"^resuming after step (\d+),.*", stderr, re.MULTILINE):
+                beginning = resumed[0]
+                from_steps.append(resumed[1])
+            print(f"start {starts}: {'killed' if code else 'finished'}; {beginning}")
+        expected, results = outcome(reference), outcome(run)
+    rows = [[name, "equal" if expected[name] == results[name] else "DIFFERS"] for name in expected]
+    print(format_table(["result", f"after {kills} kills"], rows))
     print(f"{kills} kills, {len(from_steps)} resumes, after steps {', '.join(from_steps)}")
-    if kills < wanted.kills:
-        print(f"the run was over before all {wanted.kills}: more of --training.epochs, after --")
-    return int(one != other or kills < wanted.kills)
+    if kills < args.kills:
+        print(f"the run ended before all {args.kills} kills: use more --training.epochs, after --")
+    return int(expected != results or kills < args.kills)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What saving costs: a run that saves every 50 steps against one that saves at its end only.
+"""Measure the cost of checkpoints: a run that saves every 50 steps, compared with one that saves only at its end.
 
 python -m benchmarks.checkpoint [--model FOLDER] [--every 50] [--saves 4] [--repeats 5]
 
-Both take turns in one process, through fit, strategy, writer and disk, so that a machine whose speed drifts slows both
-alike.
+Both take turns in one process, with the real loop, strategy, writer and disk, so a machine whose speed drifts slows
+both down equally.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from accel_clf.training.state import TrainState
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo", help="a folder or Hub id (default: the demo's)")
-    parser.add_argument("--every", type=int, default=50)
-    parser.add_argument("--saves", type=int, default=4)
+    parser.add_argument("--every", type=int, default=50, help="steps between checkpoints")
+    parser.add_argument("--saves", type=int, default=4, help="checkpoints per run")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--size", type=int, default=32, help="rows per batch")
     args = parser.parse_args()
     source = read_dataset("demo", DataConfig(), split="train")
     rows = source.take(torch.arange(args.every * args.saves * args.size).numpy() % len(source))
@@ -49,7 +49,8 @@ def main() -> None:
         tokenize(rows, tokenizer, 64), rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id
     )
 
-    def seconds(every: int, folder: Path) -> float:
+    def train_seconds(every: int, folder: Path) -> float:
+        """Train one epoch with a checkpoint every few steps; return the time it took."""
         state = TrainState(config.training.learning_rate)
         settings = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"every": every})})
         began = time.perf_counter()
@@ -76,18 +77,18 @@ def main() -> None:
     total = args.every * args.saves
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        seconds(total, Path(folder) / "warm")
+        train_seconds(total, Path(folder) / "warm-up")
         for repeat in range(args.repeats):
             order = (total, args.every) if repeat % 2 == 0 else (args.every, total)
-            taken = {every: seconds(every, Path(folder) / f"{repeat}-{every}") for every in order}
-            ratios.append(taken[args.every] / taken[total])
+            seconds = {every: train_seconds(every, Path(folder) / f"{repeat}-{every}") for every in order}
+            ratios.append(seconds[args.every] / seconds[total])
             print(
-                f"saving at the end {taken[total]:.2f} s  every {args.every} steps {taken[args.every]:.2f} s  "
+                f"saving at the end {seconds[total]:.2f} s  every {args.every} steps {seconds[args.every]:.2f} s  "
                 f"ratio {ratios[-1]:.3f}",
                 flush=True,
             )
     size = sum(tensor.numel() for tensor in bare.state_dict().values()) * 12 / 2**20
-    print(f"{args.model}, {size:.0f} MiB a checkpoint: median ratio {statistics.median(ratios):.3f}")
+    print(f"{args.model}, {size:.0f} MiB per checkpoint: median ratio {statistics.median(ratios):.3f}")
 
 
 if __name__ == "__main__":

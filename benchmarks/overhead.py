@@ -1,8 +1,8 @@
-"""What our loop adds to a bare one over the same batches: loader, strategy, clipping, log, seeds.
+"""Measure what our loop adds to a bare one over the same batches: loader, strategy, log, seeds.
 
 python -m benchmarks.overhead [--model FOLDER] [--steps 60] [--repeats 31]
 
-Both loops take turns in one process, on two copies of a model, so that a machine whose speed drifts slows both alike.
+Both loops take turns in one process, on two copies of a model, so a machine whose speed drifts slows both down equally.
 """
 
 import argparse
@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--model", default="demo", help="a folder or Hub id (default: the demo's, where overhead shows most)"
     )
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=60, help="steps per repeat")
     parser.add_argument("--repeats", type=int, default=31)
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--size", type=int, default=32, help="rows per batch")
     args = parser.parse_args()
     config = load(None, {"model": {"name": args.model}, "data": {"max_length": 64}, "batch": {"size": args.size},
                          "training": {"epochs": 1, "precision": "fp32"}})  # fmt: skip
@@ -51,7 +51,7 @@ def main() -> None:
     model = load_model(ModelConfig(name=args.model), rows.label_names, tokenizer, 64, 0)
     layout, _ = apply_layout(model, strategy.layout)
     bare_model = copy.deepcopy(model)
-    replace_dropout(bare_model)  # dropout is the same
+    replace_dropout(bare_model)  # so that both have the same dropout
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id)
 
@@ -79,7 +79,7 @@ def main() -> None:
     set_lr(bare_optimizer, 1e-5)
 
     def bare() -> None:
-        """Forward, loss, backward, clip, step; the batches are there already."""
+        """Forward, loss, backward, clip, step; the batches are on the device already."""
         bare_model.train()
         for batch in batches:
             logits = bare_model(**model_inputs(batch)).logits
@@ -88,21 +88,21 @@ def main() -> None:
             bare_optimizer.step()
             bare_optimizer.zero_grad()
 
-    def seconds(loop: Callable[[], None]) -> float:
+    def run_seconds(loop: Callable[[], None]) -> float:
         began = time.perf_counter()
         loop()
         if strategy.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - began
 
-    ours()  # both warm up
+    ours()  # warm-up of both
     bare()
     ratios = []
     for repeat in range(args.repeats):
         pair = (ours, bare) if repeat % 2 == 0 else (bare, ours)
-        taken = {loop.__name__: seconds(loop) for loop in pair}
-        ratios.append(taken["ours"] / taken["bare"])
-        print(f"bare {taken['bare']:.2f} s  ours {taken['ours']:.2f} s  ratio {ratios[-1]:.3f}", flush=True)
+        seconds = {loop.__name__: run_seconds(loop) for loop in pair}
+        ratios.append(seconds["ours"] / seconds["bare"])
+        print(f"bare {seconds['bare']:.2f} s  ours {seconds['ours']:.2f} s  ratio {ratios[-1]:.3f}", flush=True)
     print(f"{args.model}, {args.steps} steps of {args.size}: median ratio {statistics.median(ratios):.3f}")
 
 

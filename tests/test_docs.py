@@ -235,7 +235,7 @@ def test_commands_run(name: str, encoder: Path, workplace: Path, tmp_path: Path)
     for args in lines:
         local = [str(encoder) if word == HUB_MODEL else word for word in args]
         stdin = (workplace / "texts.txt").read_bytes()
-        done = forked.finished(forked.command(local, os.chdir, workplace), tmp_path, stdin=stdin)
+        done = forked.run_forked(forked.command(local, os.chdir, workplace), tmp_path, stdin=stdin)
         assert done.returncode == 0, f"{args}: {done.stderr}"
         if args[0] == "predict" and "--output" not in args:
             texts = [word for word in args[2:] if not word.startswith("--")]

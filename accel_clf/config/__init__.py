@@ -2,5 +2,5 @@
 
 schema  every setting once: name, type, default, check and description
 load    a YAML file and flags become a Config, or an error that names the setting
-flags   every setting as a flag of the command line and as a row of the README's tables
+flags   every setting as a flag of the command line and as a row of the documentation's tables
 """

@@ -96,7 +96,7 @@ def default_text(field: Any) -> str:
 
 
 def settings_table(model: type[BaseModel] = Config) -> str:
-    """Format the README's table of a model's settings, in Markdown."""
+    """Format the documentation's table of a model's settings, in Markdown."""
     lines = ["| setting | default | description |", "|---|---|---|"]
     for name, field in settings(model):
         description = " ".join((field.description or "").split())

@@ -1,4 +1,4 @@
-"""Every setting, once: YAML keys, flags, `--help`, defaults, checks and the README's tables come from here."""
+"""Every setting, once: YAML keys, flags, `--help`, defaults, checks and the documentation's tables come from here."""
 
 import math
 import re
