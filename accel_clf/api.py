@@ -1,5 +1,6 @@
 """Training, cross-validation and prediction from Python: what `import accel_clf` gives."""
 
+import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from os import PathLike
@@ -10,7 +11,7 @@ from accel_clf.config.load import from_mapping, with_output
 from accel_clf.config.load import load as load_settings
 from accel_clf.config.schema import Config
 from accel_clf.core.files import read_json
-from accel_clf.core.process_env import in_xla_worker
+from accel_clf.core.process_env import in_xla_worker, is_main_process
 from accel_clf.run_folder.layout import read_config
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from accel_clf.run_folder.predictions import Prediction
     from accel_clf.targets.metrics import Metrics
 
+POLL_SECONDS = 0.2  # between two looks for what rank 0 writes
 Settings = Mapping[str, Any] | str | PathLike[str] | Config
 """Sections and settings as in a YAML file, the path of one, or a Config."""
 
@@ -55,7 +57,7 @@ def cross_validate(config: Settings) -> "Run":
         config: the settings; see `train`.
 
     Returns:
-        The folds' models as one classifier.
+        The folds' models as one classifier, once rank 0 has put them together.
 
     Raises:
         UserError, Interrupted: see `train`.
@@ -63,7 +65,10 @@ def cross_validate(config: Settings) -> "Run":
     from accel_clf.cross_validation import run
 
     settings = _settings(config, suffix="-cv")
+    results = Path(settings.output) / "metrics.json"
     _on_all_cores(lambda: run.cross_validate(settings))
+    while not is_main_process() and not results.is_file():  # rank 0 aggregates the folds, which may take minutes
+        time.sleep(POLL_SECONDS)
     return Run(Path(settings.output))
 
 

@@ -134,33 +134,55 @@ def test_works_inside_a_running_event_loop(reviews: Path, tiny_bert: Path, tmp_p
 
 
 SCRIPT = """
-import json, sys
+import json, os, sys
 import accel_clf
-settings = json.loads(sys.argv[1])
-run = accel_clf.train(settings)
-again = accel_clf.train({**settings, "training": {**settings["training"], "seed": 1}, "output": settings["output"] + "-2"})
-print(json.dumps([run.predict("a fine film"), again.metrics["test"]["rows"], run.evaluate(settings["data"]["test"])["accuracy"]]))
-"""  # noqa: E501 - a script without a __main__ guard
+flags = json.loads(sys.argv[1])
+run = accel_clf.train(flags)
+again = accel_clf.train({**flags, "training": {**flags["training"], "seed": 1}, "output": flags["output"] + "-2"})
+accuracy = run.evaluate(flags["data"]["test"])["accuracy"]
+with open(sys.argv[2] + os.environ.get("RANK", ""), "w") as file:
+    json.dump([run.predict("a fine film"), again.metrics["test"]["rows"], accuracy], file)
+"""  # without a __main__ guard
 
 
 def test_script_without_main_guard(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    done = run_python(SCRIPT, json.dumps(settings(reviews, tiny_bert, tmp_path / "run")))
+    output = tmp_path / "output"
+    done = run_python(SCRIPT, json.dumps(settings(reviews, tiny_bert, tmp_path / "run")), output)
     assert done.returncode == 0, done.stderr
-    prediction, rows, _ = json.loads(done.stdout)
+    prediction, rows, _ = json.loads(output.read_text())
     assert prediction[0]["label"] in ("negative", "positive")
     assert rows == 403
 
 
-def test_script_under_accelerate_launch(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    """Two processes train twice, predict and evaluate: each gets the same answers."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+CV_SCRIPT = """
+import json, os, sys
+import accel_clf
+run = accel_clf.cross_validate(json.loads(sys.argv[1]))
+with open(sys.argv[2] + os.environ["RANK"], "w") as file:
+    json.dump([run.predict("a fine film"), run.metrics["folds"]], file)
+"""
+
+
+def launch(tmp_path: Path, script: str, flags: dict[str, Any]) -> list[Any]:
+    """Run a script in two processes under `accelerate launch`; return what each has written."""
+    path = tmp_path / "script.py"
+    path.write_text(script)
     config = REPOSITORY / "accelerate_configs" / "multi_cpu.yaml"
     launcher = ("-m", "accelerate.commands.launch", "--config_file", str(config))
-    flags = json.dumps(settings(reviews, tiny_bert, tmp_path / "run"))
-    done = run_python("", script, flags, launcher=launcher)
+    done = run_python("", path, json.dumps(flags), tmp_path / "output", launcher=launcher)
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(lines) == 2
-    assert lines[0] == lines[1]
     assert "cpu x 2 processes" in done.stderr
+    return [json.loads((tmp_path / f"output{rank}").read_text()) for rank in range(2)]
+
+
+def test_script_under_accelerate_launch(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """Two processes train twice, predict and evaluate: each gets the same results."""
+    outputs = launch(tmp_path, SCRIPT, settings(reviews, tiny_bert, tmp_path / "run"))
+    assert outputs[0] == outputs[1]
+
+
+def test_cross_validation_under_accelerate_launch(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """The other process waits until rank 0 has put the folds together."""
+    outputs = launch(tmp_path, CV_SCRIPT, settings(reviews, tiny_bert, tmp_path / "cv") | {"folds": 2})
+    assert outputs[0] == outputs[1]
+    assert outputs[0][1] == 2
