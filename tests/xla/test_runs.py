@@ -144,3 +144,20 @@ def test_cores_end_when_standard_error_is_closed(tmp_path: Path, rows: tuple[Pat
             assert process.wait(120) != 0
         finally:
             process.kill()
+
+
+def test_process_that_has_trained_on_cores_refuses_to_predict(tmp_path: Path) -> None:
+    """It says so: left to itself, it would wait for the other cores for ever."""
+    script = """
+import sys, accel_clf
+flags = {"data": {"limit": 64}, "training": {"epochs": 1}, "evaluation": {"baseline": False}, "virtual_cores": 2}
+run = accel_clf.train({**flags, "output": sys.argv[1]})
+try:
+    run.predict("a fine film")
+except accel_clf.UserError as error:
+    print(error.got)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("this process has trained on XLA cores")
