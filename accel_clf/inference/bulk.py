@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
@@ -64,12 +63,8 @@ def evaluate_source(
     Raises:
         DataError: the rows cannot be read, or have a label that the run does not know.
     """
-    rows = read_dataset(source, data, split=split, label_names=predictor.labels)
-    return _evaluate(predictor, rows, show_progress)
-
-
-def _evaluate(predictor: Predictor, rows: Dataset, show_progress: bool) -> RunEvaluation:
     settings = predictor.config.evaluation
+    rows = read_dataset(source, data, split=split, label_names=predictor.labels)
     tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
     per_model = predictor.logits(tokens, show_progress=show_progress)
     metrics = evaluate(predictor.ensemble_scores(per_model), rows, settings).metrics

@@ -188,12 +188,12 @@ class AccelerateStrategy(Strategy):
         self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
-        if self.processes == 1:
-            self.accelerator.end_training()
-            return
-        _closed.append((self, torch.distributed.group.WORLD))
+        is_group = self.processes > 1
+        if is_group:
+            _closed.append((self, torch.distributed.group.WORLD))
         self.accelerator.end_training()
-        AcceleratorState._reset_state(reset_partial_state=True)  # so that another run makes a group of its own
+        # Without its group, so that another run of these processes makes one of its own.
+        AcceleratorState._reset_state(reset_partial_state=is_group)
 
 
 def _unwrap(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -81,7 +81,11 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         UserError: whatever the user can fix.
     """
     logs = is_main_process() and not quiet
-    log_line = log if logs else _ignore
+
+    def log_line(line: str) -> None:
+        if logs:
+            log(line)
+
     length = config.data.max_length
     names = rows.train.label_names
     counts = {split: len(part) if part else 0 for split, part in rows._asdict().items()}
@@ -109,7 +113,3 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
             "(data.max_length)"
         )
     return prepared, model
-
-
-def _ignore(line: str) -> None:
-    """Log nothing."""
