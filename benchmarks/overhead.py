@@ -69,7 +69,7 @@ def main() -> None:
             log_metrics=lambda line: None,
         )
 
-    to_tensors = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout)
+    to_tensors = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout, config.data.max_length)
     shuffled = sampling.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
         send_to_device(to_tensors(slots), strategy.device)

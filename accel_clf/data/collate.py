@@ -1,4 +1,8 @@
-"""Rows to tensors: padded to what the batch needs, padded to one of a few widths (bucketed), or packed unpadded."""
+"""Rows to tensors: padded to what the batch needs, padded to one of a few widths (bucketed), or packed unpadded.
+
+Packed comes in two forms: "packed" for CPUs, whose kernels go by the lengths on the host, and "varlen" for GPUs, whose
+kernels read them on the device, and for which batches have few shapes.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +16,7 @@ from accel_clf.data.tokenization import TokenizedDataset
 IGNORE_INDEX = -100  # the label that cross-entropy ignores
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 NOT_MODEL_INPUTS = ("labels", "rows")
+SHAPES_PER_DOUBLING, SMALLEST_STEP = 16, 64  # token counts of varlen batches: between a power of two and the next
 
 
 class BatchSlot(NamedTuple):
@@ -43,8 +48,8 @@ class GlobalBatchSampler:
     Args:
         rows: int64 [batches, slots], PADDING_ROW in slots without a row.
         lengths: int64 [all rows], in tokens.
-        layout: "padded" (each process pads to the longest row of its share), "bucketed" (one width for all) or
-            "packed".
+        layout: "padded" (each process pads to the longest row of its share), "bucketed" (one width for all),
+            "packed" or "varlen".
         max_length: the longest that a row can be.
 
     Attributes:
@@ -114,8 +119,53 @@ def pack(rows: Sequence[np.ndarray]) -> Batch:
     }
 
 
-def make_inputs(rows: Sequence[np.ndarray], layout: str, pad_id: int, width: int | None = None) -> Batch:
-    """Make the model's inputs in a layout: `pack` for "packed", otherwise `pad`."""
+def shape_step(tokens: int, shapes_per_doubling: int, smallest: int) -> int:
+    """Return the step between the token counts that batches of about so many tokens may have."""
+    return max(smallest, (1 << tokens.bit_length() - 1) // shapes_per_doubling)
+
+
+def pack_varlen(rows: Sequence[np.ndarray], pad_id: int, max_length: int) -> Batch:
+    """Concatenate rows and a filler, which makes shapes few: compilers and CUDA graphs are for one shape each.
+
+    The filler is one document more, of at least one padding token; the tokens are 3% more on average.
+
+    Args:
+        rows: token ids, int [length] each.
+        pad_id: the padding token.
+        max_length: tokens of the longest possible row.
+
+    Returns:
+        input_ids and position_ids (from 0 in each row; 0 in the filler, which may be longer than a model has
+        positions), int64 [1, tokens] each; cu_seqlens, where each row and the filler start, and the end, int32
+        [rows + 2]; and max_seqlen, the most tokens that one of them can have, the same for all batches of so many rows.
+    """
+    packed = pack(rows)
+    tokens = packed["input_ids"].shape[1]
+    step = shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
+    filler = step - tokens % step
+    largest_filler = shape_step(len(rows) * max_length, SHAPES_PER_DOUBLING, SMALLEST_STEP)
+    return {
+        "input_ids": torch.nn.functional.pad(packed["input_ids"], (0, filler), value=pad_id),
+        "position_ids": torch.nn.functional.pad(packed["position_ids"], (0, filler)),
+        "cu_seqlens": torch.cat([packed["starts"], torch.tensor([tokens, tokens + filler])]).int(),
+        "max_seqlen": max(max_length, largest_filler),
+    }
+
+
+def make_inputs(
+    rows: Sequence[np.ndarray], layout: str, pad_id: int, *, max_length: int, width: int | None = None
+) -> Batch:
+    """Make the model's inputs in a layout, by `pack`, `pack_varlen` or `pad`.
+
+    Args:
+        rows: token ids, int [length] each.
+        layout: "padded", "bucketed", "packed" or "varlen".
+        pad_id: the padding token.
+        max_length: tokens of the longest possible row.
+        width: see `pad`.
+    """
+    if layout == "varlen":
+        return pack_varlen(rows, pad_id, max_length)
     return pack(rows) if layout == "packed" else pad(rows, pad_id, width)
 
 
@@ -124,18 +174,19 @@ def model_inputs(batch: Batch) -> Batch:
     return {name: value for name, value in batch.items() if name not in NOT_MODEL_INPUTS}
 
 
-def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, layout: str) -> Collate:
+def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, layout: str, max_length: int) -> Collate:
     """Make the function that turns a process's share of a global batch into tensors.
 
-    Where the width is fixed, padding rows keep their slots, as rows of one padding token that count neither in the
-    loss nor in metrics. Otherwise they are dropped, except for one where a process has no other row: every process
-    must take part in a step.
+    Where shapes are few, padding rows keep their slots, as rows of one padding token that count neither in the loss nor
+    in metrics; nor does the varlen layout's filler. Otherwise they are dropped, except for one where a process has no
+    other row: every process must take part in a step.
 
     Args:
         tokens: of all rows.
         labels: int [rows]; None without labels.
         pad_id: the padding token.
-        layout: "padded", "bucketed" or "packed".
+        layout: "padded", "bucketed", "packed" or "varlen".
+        max_length: tokens of the longest possible row.
 
     Returns:
         A function from slots to the model's inputs, labels and rows (int64 [rows] each, IGNORE_INDEX and PADDING_ROW
@@ -145,16 +196,16 @@ def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, la
 
     def make_batch(slots: Sequence[BatchSlot]) -> Batch:
         rows = [slot.row for slot in slots]
-        if slots[0].width is None:
+        if slots[0].width is None and layout != "varlen":
             rows = [row for row in rows if row != PADDING_ROW] or [PADDING_ROW]
         tokenized = [(row, tokens[row] if row != PADDING_ROW else padding) for row in rows]
         if layout == "packed":
             tokenized.sort(key=lambda pair: len(pair[1]))  # rows of equal length become neighbours
-        row_ids = np.array([row for row, _ in tokenized])
+        row_ids = np.array([row for row, _ in tokenized] + ([PADDING_ROW] if layout == "varlen" else []))
         row_labels = np.full(len(row_ids), IGNORE_INDEX, np.int64)
         if labels is not None:
             row_labels[row_ids != PADDING_ROW] = labels[row_ids[row_ids != PADDING_ROW]]
-        inputs = make_inputs([ids for _, ids in tokenized], layout, pad_id, slots[0].width)
+        inputs = make_inputs([ids for _, ids in tokenized], layout, pad_id, max_length=max_length, width=slots[0].width)
         return inputs | {"labels": torch.from_numpy(row_labels), "rows": torch.from_numpy(row_ids)}
 
     return make_batch

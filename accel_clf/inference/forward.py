@@ -33,7 +33,7 @@ def batches_by_length(
         tokens: of the rows.
         size: maximum rows per process and batch.
         processes: how many share a batch.
-        layout: "padded", "bucketed" or "packed".
+        layout: "padded", "bucketed", "packed" or "varlen".
         max_length: tokens of the longest possible row.
         max_tokens: maximum per process and batch, where batches may have any number of rows.
     """
@@ -62,7 +62,7 @@ def compute_logits(
         model: as `strategy` prepared it.
         tokens: of the rows.
         size: maximum rows per process and batch.
-        layout: "padded", "bucketed" or "packed".
+        layout: "padded", "bucketed", "packed" or "varlen".
         max_length: tokens of the longest possible row.
         pad_id: the tokenizer's padding token.
         show_progress: whether rank 0 shows a bar.
@@ -73,11 +73,12 @@ def compute_logits(
     """
     max_tokens = CPU_TOKENS if strategy.device.type == "cpu" and layout != "bucketed" else None
     batches = batches_by_length(tokens, size, strategy.processes, layout, max_length, max_tokens)
+    to_tensors = collate(tokens, None, pad_id, layout, max_length)
     model.eval()
     outputs: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []
     with torch.no_grad(), progress_bar("evaluating", len(batches), show_progress and strategy.is_main) as bar:
-        for batch in strategy.batches(batches, collate(tokens, None, pad_id, layout)):
+        for batch in strategy.batches(batches, to_tensors):
             if len(ids) % (1 if strategy.processes == 1 else BATCHES_PER_SYNC) == 0:
                 strategy.raise_if_stopped()
             outputs.append(model(**model_inputs(batch)).logits.float())

@@ -11,7 +11,7 @@ import torch
 from accel_clf.core.console import log, progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
-from accel_clf.data.collate import make_inputs
+from accel_clf.data.collate import make_inputs, shape_step
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference.forward import compute_logits
 from accel_clf.inference.quantize import quantize
@@ -103,9 +103,10 @@ class Predictor:
         count = len(rows)
         if self.layout == PACKED:
             tokens, longest = sum(map(len, rows)), max(map(len, rows))
-            padding = -tokens % _shape_step(tokens)
+            padding = -tokens % shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
             rows = [*rows, *(self._filler(min(longest, padding - start)) for start in range(0, padding, longest))]
-        inputs = self.strategy.to_device(make_inputs(rows, self.layout, self.pad_id))
+        inputs = make_inputs(rows, self.layout, self.pad_id, max_length=self.config.data.max_length)
+        inputs = self.strategy.to_device(inputs)
         per_model = [model(**inputs).logits[:count].float() for model in self.models]
         logits: np.ndarray = torch.stack(per_model, dim=1).cpu().numpy()
         return logits
@@ -121,7 +122,7 @@ class Predictor:
             self.logits_batch([row] * (tokens // len(row)))
             if self.layout != PACKED or self.strategy.device.type != "cpu":
                 return  # kernels do not depend on the shape
-            tokens += _shape_step(tokens)
+            tokens += shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
 
     def _filler(self, length: int) -> np.ndarray:
         return np.full(length, self.pad_id, np.int32)
@@ -145,8 +146,3 @@ class Predictor:
                 scores = self.ensemble_scores(self.logits(tokens, show_progress))
                 yield from zip(chunk, scores, strict=True)
                 bar.advance(len(chunk))
-
-
-def _shape_step(tokens: int) -> int:
-    """Return the step between the token counts that packed batches of about so many tokens may have."""
-    return max(SMALLEST_STEP, (1 << tokens.bit_length() - 1) // SHAPES_PER_DOUBLING)

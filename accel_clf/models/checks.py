@@ -35,17 +35,18 @@ def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int)
 
 def max_positions(model: nn.Module) -> int | None:
     """Return how many tokens a model's learned positions allow; None where positions are relative and have no end."""
-    positions = _position_embeddings(model)
+    positions = position_embeddings(model)
     return None if positions is None else positions.num_embeddings - first_position(model)
 
 
 def first_position(model: nn.Module) -> int:
     """Return the position id of a text's first token: 0, but padding_idx + 1 for RoBERTa and its relatives."""
-    positions = _position_embeddings(model)
+    positions = position_embeddings(model)
     return 0 if positions is None or positions.padding_idx is None else positions.padding_idx + 1
 
 
-def _position_embeddings(model: nn.Module) -> nn.Embedding | None:
+def position_embeddings(model: nn.Module) -> nn.Embedding | None:
+    """Return a model's table of learned positions; None where it has none."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module

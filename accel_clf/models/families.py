@@ -21,13 +21,15 @@ class Projections(NamedTuple):
 
 
 class FeedForward(NamedTuple):
-    """What follows a layer's attention, in its order."""
+    """What follows a layer's attention, in its order; the input of the whole is added before each norm."""
 
     out: nn.Linear
+    attention_dropout: nn.Module
     attention_norm: nn.Module
     up: nn.Linear
     activation: nn.Module
     down: nn.Linear
+    dropout: nn.Module
     norm: nn.Module
 
 
@@ -71,10 +73,12 @@ class _Bert(Family):
         after = layer.attention.output
         return FeedForward(
             out=after.dense,
+            attention_dropout=after.dropout,
             attention_norm=after.LayerNorm,
             up=layer.intermediate.dense,
             activation=layer.intermediate.intermediate_act_fn,
             down=layer.output.dense,
+            dropout=layer.output.dropout,
             norm=layer.output.LayerNorm,
         )
 
@@ -96,10 +100,12 @@ class _DistilBert(Family):
     def feed_forward(self, layer: Any) -> FeedForward:
         return FeedForward(
             out=layer.attention.out_lin,
+            attention_dropout=nn.Identity(),
             attention_norm=layer.sa_layer_norm,
             up=layer.ffn.lin1,
             activation=layer.ffn.activation,
             down=layer.ffn.lin2,
+            dropout=layer.ffn.dropout,
             norm=layer.output_layer_norm,
         )
 

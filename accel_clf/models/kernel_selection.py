@@ -4,7 +4,8 @@
 
 | kernel | on when | gain (benchmarks/LOG.md) | alone off by |
 |---|---|---|---|
-| `packed`, with `attention` and `first_token` | the layout is packed (`batch.layout: auto` takes it on CPU and GPU without FSDP), the family is known, and the encoder is not tiny | no padding: IMDB trains 2.2 to 3.4 times as fast as by the HF Trainer | `batch.layout: padded` |
+| `packed`, with `attention` and `first_token` | the layout is packed (`batch.layout: auto` takes it on a CPU), the family is known, and the encoder is not tiny | no padding: IMDB trains 2.2 to 3.4 times as fast as by the HF Trainer | `batch.layout: padded` |
+| `varlen` | the same on a GPU, without FSDP | no padding; half the launches a step (counted; not measured) | `batch.layout: padded` |
 | `dropout` | training on a CPU | a step with dropout does not wait for torch's sequential generator | a model without dropout |
 | `embedding_grad` | training by one process on a CPU, without fp16's scaler, embeddings of 2^20 elements or more | 1.01 times as fast for 30,000 words, 1.10 for 250,000 | `training.precision: fp16` |
 | `fused_inference` | packed inference on a CPU by fp32 or bf16 with oneDNN; with AVX2 only in a server | an answer takes 0.8 of the time | `serve --precision int8` |
@@ -20,7 +21,7 @@ from accel_clf.models.families import FAMILIES, family_of
 from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.models.kernels.fused_inference import can_fuse, faster_for_long_inputs, fuse
-from accel_clf.models.packed import PACKED, pack_model
+from accel_clf.models.packed import PACKED, VARLEN, pack_model
 
 # Columns. Without dropout, going from group to group of documents costs more than packing saves the demo's 48.
 NARROW = 64
@@ -33,7 +34,7 @@ def apply_layout(
 
     Args:
         model: an encoder with a head.
-        layout: the preferred one: "packed", "padded" or "bucketed".
+        layout: the preferred one: "packed", "varlen", "padded" or "bucketed".
         is_requested: whether the user has asked for it; otherwise packing must pay.
         kernels: the setting model.kernels.
 
@@ -44,7 +45,7 @@ def apply_layout(
         ConfigError: packed is requested, and kernels are off.
     """
     config: Any = model.config
-    if layout != PACKED:
+    if layout not in (PACKED, VARLEN):
         return layout, "as set" if is_requested else "what suits the device"
     if kernels == "off":
         if is_requested:
@@ -59,8 +60,8 @@ def apply_layout(
         return "padded", f"{config.model_type} is none of {', '.join(FAMILIES)}, which can be packed"
     if not is_requested and config.hidden_size < NARROW and not _has_attention_dropout(config):
         return "padded", "too small an encoder to gain by packing"
-    pack_model(model, family)
-    return PACKED, "as set" if is_requested else "no padding"
+    pack_model(model, family, layout)
+    return layout, "as set" if is_requested else "no padding"
 
 
 def _has_attention_dropout(config: Any) -> bool:

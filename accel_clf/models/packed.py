@@ -4,24 +4,24 @@ Embeddings, linear layers and norms take the row as it is. The last layer comput
 output at each document's first token. Weights, their names and what is saved stay as they are.
 """
 
-from typing import Any
-
 from torch import nn
 
-from accel_clf.models.checks import first_position
+from accel_clf.models.checks import first_position, position_embeddings
 from accel_clf.models.families import Family
 from accel_clf.models.kernels.attention import packed_attention
 from accel_clf.models.kernels.first_token import ClsOnlyLayer
+from accel_clf.models.kernels.varlen import VarlenLayer
 
-PACKED = "packed"  # the layout, and our attention's name among transformers' implementations
+PACKED, VARLEN = "packed", "varlen"  # layouts; the first also names our attention among transformers' own
 
 
-def pack_model(model: nn.Module, family: Family) -> None:
-    """Make a model take packed batches (data.collate.pack) from here on, and no others; in place.
+def pack_model(model: nn.Module, family: Family, layout: str) -> None:
+    """Make a model take batches of a packed layout from here on, and no others; in place.
 
     Args:
         model: an encoder with a head.
         family: its record, see `families.family_of`.
+        layout: "packed", for CPUs (data.collate.pack), or "varlen", for GPUs (data.collate.pack_varlen).
     """
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
@@ -29,11 +29,19 @@ def pack_model(model: nn.Module, family: Family) -> None:
     AttentionInterface.register(PACKED, packed_attention)
     AttentionMaskInterface.register(PACKED, lambda *_, **__: None)
     model.set_attn_implementation(PACKED)  # type: ignore[operator]
-    offset = first_position(model)
+    _count_positions_from(first_position(model), model)
+    *others, last = family.layers(model)
+    if layout == VARLEN:
+        for layer in others:
+            layer.forward = VarlenLayer(layer, family, is_last=False)
+        last.forward = VarlenLayer(last, family, is_last=True)
+    else:
+        last.forward = ClsOnlyLayer(last, family)
 
-    def shift_positions(_: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {**inputs, "position_ids": inputs["position_ids"] + offset}
 
-    model.register_forward_pre_hook(shift_positions, with_kwargs=True)
-    last: Any = family.layers(model)[-1]
-    last.forward = ClsOnlyLayer(last, family)
+def _count_positions_from(first: int, model: nn.Module) -> None:
+    """Make positions that count from 0 the rows of a model's position embeddings that they are for."""
+    embeddings = position_embeddings(model)
+    if first and embeddings:
+        # Of the embeddings, not of the model: torch.compile has a graph of its own for what a model's hooks do.
+        embeddings.register_forward_pre_hook(lambda _, positions: (positions[0] + first,))

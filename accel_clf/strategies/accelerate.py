@@ -34,7 +34,7 @@ from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.models.kernel_selection import optimize_for_training
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.strategies.base import OptimizerOf, Strategy
-from accel_clf.strategies.loader import make_loader, prefetch
+from accel_clf.strategies.loader import make_loader, prefetch, prefetch_to_gpu
 from accel_clf.strategies.precision import choose_precision
 from accel_clf.strategies.rendezvous import RESTARTS
 
@@ -81,7 +81,8 @@ class AccelerateStrategy(Strategy):
         self.embedding_grad: SparseEmbeddingGrad | None = None
         self._initial_scaler = self.scaler_state()
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
-        self.layout = "padded" if self.sharded else "packed"
+        self.packed_layout = "varlen" if self.device.type == "cuda" else "packed"
+        self.layout = "padded" if self.sharded else self.packed_layout
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         count = f" x {self.processes} processes" if self.processes > 1 else ""
         name = "fp32" if mixed_precision == "no" else mixed_precision
@@ -114,7 +115,8 @@ class AccelerateStrategy(Strategy):
         return prepared
 
     def batches(self, batches: GlobalBatchSampler, collate: Collate) -> Iterable[Batch]:
-        return prefetch(make_loader(batches, collate, self.device))
+        loader = make_loader(batches, collate, self.device)
+        return prefetch_to_gpu(loader, self.device) if self.device.type == "cuda" else prefetch(loader)
 
     def to_device(self, batch: Batch) -> Batch:
         """Move a batch's tensors to the device."""

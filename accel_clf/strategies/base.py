@@ -59,7 +59,8 @@ class Strategy(ABC):
     Attributes:
         device: where this process computes.
         process, processes: this process's rank, and how many there are.
-        layout: what suits the device where the setting is "auto": "packed", "padded" or "bucketed".
+        layout: what suits the device where the setting is "auto": "packed", "varlen", "padded" or "bucketed".
+        packed_layout: what the device takes where the setting is "packed": "packed" or "varlen".
         description: what was chosen for this machine, and why, for the first line of the log.
         sharded: whether each process holds a part of the weights only.
         compiler: what is known of compiled graphs; None where nothing is compiled.
@@ -69,6 +70,7 @@ class Strategy(ABC):
     process: int
     processes: int
     layout: str
+    packed_layout = "packed"
     description: str
     sharded = False
     compiler: Compiler | None = None
@@ -80,7 +82,10 @@ class Strategy(ABC):
 
     def layout_for(self, config: Config) -> str:
         """Return the preferred layout of a run's batches; models.kernel_selection has the last word."""
-        return self.layout if config.batch.layout == "auto" else config.batch.layout
+        setting = config.batch.layout
+        if setting == "auto":
+            return self.layout
+        return self.packed_layout if setting == "packed" else setting
 
     @abstractmethod
     def seed(self, seed: int) -> None:

@@ -23,7 +23,7 @@ class TrainingRows:
         tokens: of each row.
         labels: int [rows].
         ids: int64 [rows], each row's index in its source, for messages.
-        layout: "padded", "bucketed" or "packed".
+        layout: "padded", "bucketed", "packed" or "varlen".
         pad_id: the tokenizer's padding token.
     """
 
@@ -65,7 +65,7 @@ def optimizer_steps(
 ) -> Iterator[Step]:
     """Yield the steps from `first` on, which may be in the middle of an epoch: earlier rows are not read again."""
     accumulate = config.batch.accumulate
-    to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, rows.layout)
+    to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, rows.layout, config.data.max_length)
     for epoch in range(first // steps_per_epoch, config.training.epochs):
         skip = max(0, first - epoch * steps_per_epoch) * accumulate
         batches = epoch_batches(rows, config, strategy.processes, epoch, skip)

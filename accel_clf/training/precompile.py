@@ -88,7 +88,7 @@ def compile_ahead(
     """
     config, rows = prepared.config, prepared.training_rows("bucketed")
     widths = bucket_widths(rows.tokens.lengths, config.data.max_length)
-    to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, "bucketed")
+    to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, "bucketed", config.data.max_length)
     training = sorted(graph for graph in registered if graph.kind == "training")  # the same on all cores
 
     def row_of(width: int) -> int:

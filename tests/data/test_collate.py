@@ -1,14 +1,19 @@
 """Rows to tensors: nothing is lost or invented, and shapes are few where they must be."""
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accel_clf.data.collate import IGNORE_INDEX, WIDTHS, GlobalBatchSampler, bucket_widths, collate
+from accel_clf.data import collate as collate_module
+from accel_clf.data.collate import IGNORE_INDEX, WIDTHS, GlobalBatchSampler, bucket_widths, collate, shape_step
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
+from accel_clf.inference import predictor
 
 PAD = 0
 
@@ -26,7 +31,7 @@ def test_tensors_hold_the_tokens_of_their_rows(lengths: list[int], padding_rows:
     labels = np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
-    batch = collate(tokens, labels, PAD, layout)(slots)
+    batch = collate(tokens, labels, PAD, layout, 40)(slots)
     width = max(lengths) if layout == "padded" else bucket_widths(np.array([max(lengths)]), 40)[0]
     kept = len(lengths) + (padding_rows if layout == "bucketed" else 0)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
@@ -45,7 +50,7 @@ def test_packed_rows_have_no_padding(lengths: list[int], padding_rows: int) -> N
     tokens, labels = make_tokens(lengths), np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, "packed", 40)
-    batch = collate(tokens, labels, PAD, "packed")(slots)
+    batch = collate(tokens, labels, PAD, "packed", 40)(slots)
     assert batch["lengths"] == tuple(sorted(lengths))
     assert batch["input_ids"].shape == batch["position_ids"].shape == (1, sum(lengths))
     assert batch["labels"].tolist() == batch["rows"].tolist()
@@ -61,7 +66,7 @@ def test_share_without_rows_keeps_one_padding_row(layout: str) -> None:
     """DDP waits for every process, so one without rows still has a batch, which adds nothing to the loss."""
     tokens = make_tokens([3])
     (slots,) = GlobalBatchSampler(np.full((1, 4), PADDING_ROW), tokens.lengths, layout, 8)
-    batch = collate(tokens, np.array([1]), PAD, layout)(slots)
+    batch = collate(tokens, np.array([1]), PAD, layout, 40)(slots)
     assert batch["rows"].tolist() == [PADDING_ROW]
     loss = torch.nn.functional.cross_entropy(
         torch.randn(1, 2), batch["labels"], ignore_index=IGNORE_INDEX, reduction="sum"
@@ -82,3 +87,34 @@ def test_all_processes_share_a_width() -> None:
     batches = GlobalBatchSampler(np.array([[0, 1], [0, PADDING_ROW]]), tokens.lengths, "bucketed", 64)
     assert [[slot.width for slot in batch] for batch in batches] == [[64, 64], [16, 16]]
     assert [batches.slot(index) for index in range(4)] == [slot for batch in batches for slot in batch]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(0, 5))
+def test_varlen_rows_keep_their_slots_and_have_a_filler(lengths: list[int], padding_rows: int) -> None:
+    tokens, labels = make_tokens(lengths), np.arange(len(lengths))
+    rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
+    (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, "varlen", 40)
+    batch = collate(tokens, labels, PAD, "varlen", 40)(slots)
+    assert batch["rows"].tolist() == [*labels, *[PADDING_ROW] * (padding_rows + 1)]
+    assert batch["labels"].tolist() == [*labels, *[IGNORE_INDEX] * (padding_rows + 1)]
+    starts = batch["cu_seqlens"].tolist()
+    assert np.diff(starts)[:-1].tolist() == [*lengths, *[1] * padding_rows]
+    assert 0 < starts[-1] - starts[-2] <= batch["max_seqlen"]
+    assert batch["input_ids"].shape == batch["position_ids"].shape == (1, starts[-1])
+    for row, (start, end) in enumerate(pairwise(starts[: len(lengths) + 1])):
+        assert batch["input_ids"][0, start:end].tolist() == tokens[row].tolist()
+        assert batch["position_ids"][0, start:end].tolist() == list(range(lengths[row]))
+    assert (batch["input_ids"][0, starts[-2] :] == PAD).all()
+    assert (batch["position_ids"][0, starts[-2] :] == 0).all()
+
+
+@pytest.mark.parametrize("module", [collate_module, predictor])
+def test_batches_have_few_shapes(module: Any) -> None:
+    """Of varlen batches on a GPU, and of packed ones in a server."""
+    per_doubling, smallest = module.SHAPES_PER_DOUBLING, module.SMALLEST_STEP
+    fillers = [-tokens % shape_step(tokens, per_doubling, smallest) for tokens in range(1, 16385)]
+    shapes = {tokens + filler for tokens, filler in enumerate(fillers, start=1)}
+    assert len(shapes) <= per_doubling * 9
+    assert all(shape % shape_step(shape, per_doubling, smallest) == 0 for shape in shapes), "a shape stays as it is"
+    large = per_doubling * smallest
+    assert all(filler < tokens / per_doubling for tokens, filler in enumerate(fillers, start=1) if tokens >= large)

@@ -1,4 +1,4 @@
-"""On a GPU: the host does not wait for it within a step, and packed attention gives the CPU's logits."""
+"""On a GPU: the host does not wait for it within a step, and its layers give the CPU's logits and gradients."""
 
 from pathlib import Path
 from typing import Any
@@ -7,25 +7,28 @@ import pytest
 import torch
 from accelerate.utils import send_to_device
 
-from accel_clf.data.collate import pack
-from accel_clf.models.families import FAMILIES
-from accel_clf.models.packed import pack_model
-from tests.models.test_packed import make_model, random_rows
+from accel_clf.data.collate import pack_varlen, pad
+from tests.models.test_packed import LONGEST, PAD, make_model, random_rows, varlen_copy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_logits_equal_the_cpus(dtype: torch.dtype) -> None:
-    model = make_model("bert").eval()
-    pack_model(model, FAMILIES["bert"])
-    batch = pack(random_rows([9, 512, 1, 130]))
-    cuda_batch = send_to_device(batch, "cuda")
-    with torch.no_grad():
-        expected = model(**batch).logits
-        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-            logits = model.cuda()(**cuda_batch).logits.float().cpu()
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 0.1)
+@pytest.mark.parametrize("heads", [1, 4, 16])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_logits_and_gradients_equal_the_cpus(heads: int, dtype: torch.dtype, tolerance: float) -> None:
+    plain = make_model("bert", num_attention_heads=heads).eval()
+    rows = random_rows([9, 512, 1, 130])
+    logits = plain(**pad(rows, PAD)).logits
+    logits.sum().backward()
+    packed = varlen_copy(plain).cuda()
+    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        packed_logits = packed(**send_to_device(pack_varlen(rows, PAD, LONGEST), "cuda")).logits[: len(rows)].float()
+    packed_logits.sum().backward()
+    torch.testing.assert_close(packed_logits.cpu(), logits, rtol=0, atol=tolerance)
+    for (name, weight), packed_weight in zip(plain.named_parameters(), packed.parameters(), strict=True):
+        if weight.grad is not None:
+            error = (packed_weight.grad.cpu() - weight.grad).norm() / weight.grad.norm().clamp(min=1e-3)
+            assert error < 10 * tolerance, name
 
 
 def test_step_does_not_synchronize(

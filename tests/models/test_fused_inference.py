@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accel_clf.data.collate import pack, pad
-from accel_clf.inference.predictor import SHAPES_PER_DOUBLING, _shape_step
 from accel_clf.inference.quantize import quantize
 from accel_clf.models.families import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
@@ -60,11 +59,3 @@ def test_fused_linear_applies_the_activation() -> None:
     values = torch.randn(3, 8)
     expected = torch.nn.functional.gelu(torch.cat([layer(values) for layer in layers], dim=-1))
     torch.testing.assert_close(Linear(layers, "gelu")(values), expected.detach(), rtol=0, atol=1e-6)
-
-
-def test_batches_have_few_shapes() -> None:
-    fillers = [-tokens % _shape_step(tokens) for tokens in range(1, 4097)]
-    shapes = {tokens + filler for tokens, filler in enumerate(fillers, start=1)}
-    assert len(shapes) <= SHAPES_PER_DOUBLING * 7
-    assert all(shape % _shape_step(shape) == 0 for shape in shapes), "rounding a shape up leaves it unchanged"
-    assert all(filler < tokens / SHAPES_PER_DOUBLING for tokens, filler in enumerate(fillers, start=1) if tokens >= 128)

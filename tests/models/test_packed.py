@@ -14,7 +14,7 @@ from torch import nn
 from accel_clf.data.collate import pack, pad
 from accel_clf.models.families import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
-from accel_clf.models.kernels.attention import GroupedAttention, nested_attention, packed_attention
+from accel_clf.models.kernels.attention import GroupedAttention
 from accel_clf.models.kernels.dropout import Dropout, DropoutMask, replace_dropout
 
 PAD, VOCABULARY, LONGEST = 1, 50, 512
@@ -40,8 +40,16 @@ def make_model(family: str, **options: Any) -> nn.Module:
 
 
 def packed_copy(model: nn.Module) -> nn.Module:
+    return _copy_for(model, "packed")
+
+
+def varlen_copy(model: nn.Module) -> nn.Module:
+    return _copy_for(model, "varlen")
+
+
+def _copy_for(model: nn.Module, layout: str) -> nn.Module:
     packed = copy.deepcopy(model)
-    assert apply_layout(packed, "packed", is_requested=True)[0] == "packed"
+    assert apply_layout(packed, layout, is_requested=True)[0] == layout
     return packed
 
 
@@ -106,17 +114,6 @@ def test_attention_gradients_equal_finite_differences() -> None:
         return attended
 
     assert torch.autograd.gradcheck(attend, (query, key, value))
-
-
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")  # torch's, of its CPU kernel
-def test_nested_attention_equals_grouped_attention() -> None:
-    """GPUs use nested tensors, CPUs groups of documents of the same length."""
-    torch.manual_seed(0)
-    lengths, starts = (4, 1, 30), torch.tensor([0, 4, 5])
-    query, key, value = (torch.randn(1, 2, 35, 8) for _ in range(3))
-    nested = nested_attention(query, key, value, lengths, starts, 0.4, 0.0)
-    grouped, _ = packed_attention(nn.Module(), query, key, value, None, lengths=lengths, starts=starts, scaling=0.4)
-    torch.testing.assert_close(nested, grouped)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.93])

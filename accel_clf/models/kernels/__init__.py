@@ -2,7 +2,8 @@
 
 dropout          dropout that a CPU need not wait for
 embedding_grad   gradients of embeddings on a CPU: only the rows that a step reads
-attention        attention within each document of a packed batch
-first_token      the last layer at each document's first token only
+attention        attention within each document of a packed batch, on a CPU
+first_token      the last layer at each document's first token only, on a CPU
+varlen           the layers of a packed encoder on a GPU
 fused_inference  a packed encoder for a CPU, of fewer operations, for inference only
 """

@@ -1,6 +1,5 @@
-"""Attention within each document of a packed batch."""
+"""Attention within each document of a packed batch, on a CPU."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -29,7 +28,6 @@ def packed_attention(
     mask: None,
     *,
     lengths: tuple[int, ...],
-    starts: torch.Tensor,
     scaling: float,
     dropout: float = 0.0,
     **_: Any,
@@ -39,13 +37,10 @@ def packed_attention(
     Args:
         query, key, value: [1, heads, tokens, size].
         lengths: tokens of each document.
-        starts: each document's first position among the tokens, int64 [documents].
 
     Returns:
         [1, tokens, heads, size].
     """
-    if query.device.type != "cpu":
-        return nested_attention(query, key, value, lengths, starts, scaling, dropout), None
     if dropout:
         attended: torch.Tensor = GroupedAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, lengths, scaling, dropout
@@ -59,28 +54,6 @@ def packed_attention(
         q, k, v = (tensor.view(heads, group.documents, -1, size).transpose(0, 1) for tensor in tensors)
         outputs.append(scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None], None
-
-
-def nested_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    lengths: Sequence[int],
-    starts: torch.Tensor,
-    scaling: float,
-    dropout: float,
-) -> torch.Tensor:
-    """Compute `packed_attention` by torch's nested tensors, and so by the device's kernel for unequal lengths."""
-    ends = torch.nn.functional.pad(starts, (0, 1), value=query.shape[2])
-    q, k, v = (
-        torch.nested.nested_tensor_from_jagged(
-            tensor[0].transpose(0, 1).contiguous(), ends, min_seqlen=min(lengths), max_seqlen=max(lengths)
-        ).transpose(1, 2)
-        for tensor in (query, key, value)
-    )
-    nested: Any = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-    attended: torch.Tensor = nested.transpose(1, 2).values()
-    return attended[None]
 
 
 class GroupedAttention(torch.autograd.Function):
