@@ -5,7 +5,7 @@
 | kernel | on when | gain (benchmarks/LOG.md) | alone off by |
 |---|---|---|---|
 | `packed`, with `attention` and `first_token` | the layout is packed (`batch.layout: auto` takes it on a CPU), the family is known, and the encoder is not tiny | no padding: IMDB trains 2.2 to 3.4 times as fast as by the HF Trainer | `batch.layout: padded` |
-| `varlen` | the same on a GPU, without FSDP | no padding; half the launches a step (counted; not measured) | `batch.layout: padded` |
+| `varlen` | the same on a GPU | no padding; half the launches a step (counted; not measured) | `batch.layout: padded` |
 | `dropout` | training on a CPU | a step with dropout does not wait for torch's sequential generator | a model without dropout |
 | `embedding_grad` | training by one process on a CPU, without fp16's scaler, embeddings of 2^20 elements or more | 1.01 times as fast for 30,000 words, 1.10 for 250,000 | `training.precision: fp16` |
 | `fused_inference` | packed inference on a CPU by fp32 or bf16 with oneDNN; with AVX2 only in a server | an answer takes 0.8 of the time | `serve --precision int8` |

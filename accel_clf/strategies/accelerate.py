@@ -1,8 +1,7 @@
 """The hardware by Hugging Face Accelerate: CPU, one GPU, several (DDP, FSDP), under `accelerate launch` or without."""
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -22,17 +21,13 @@ from accelerate.utils import (
     send_to_device,
 )
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 
-from accel_clf.core.errors import UserError
+from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.process_env import cpu_requested, is_torchelastic
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 from accel_clf.models.kernel_selection import optimize_for_training
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
+from accel_clf.strategies import fsdp
 from accel_clf.strategies.base import OptimizerOf, Strategy
 from accel_clf.strategies.loader import make_loader, prefetch, prefetch_to_gpu
 from accel_clf.strategies.precision import choose_precision
@@ -41,7 +36,6 @@ from accel_clf.strategies.rendezvous import RESTARTS
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
 # waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
 _closed: list[object] = []
-FULL_STATE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # of a sharded model
 
 
 class AccelerateStrategy(Strategy):
@@ -81,8 +75,15 @@ class AccelerateStrategy(Strategy):
         self.embedding_grad: SparseEmbeddingGrad | None = None
         self._initial_scaler = self.scaler_state()
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
-        self.packed_layout = "varlen" if self.device.type == "cuda" else "packed"
-        self.layout = "padded" if self.sharded else self.packed_layout
+        if self.sharded and not self.accelerator.is_fsdp2:
+            raise ConfigError("fsdp_version is 1 in the launcher's file", "2", "fsdp_version: 2, as in fsdp.yaml")
+        if self.sharded and self.accelerator.scaler:
+            raise ConfigError(
+                "training.precision is fp16, and FSDP shards the model: each process would scale gradients by itself",
+                "bf16 or fp32",
+                "--training.precision fp32",
+            )
+        self.layout = self.packed_layout = "varlen" if self.device.type == "cuda" else "packed"
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         count = f" x {self.processes} processes" if self.processes > 1 else ""
         name = "fp32" if mixed_precision == "no" else mixed_precision
@@ -104,6 +105,8 @@ class AccelerateStrategy(Strategy):
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
         self.check_equal(model)
+        if self.sharded:
+            fsdp.configure(self.accelerator.state.fsdp_plugin, model, self.device, self.accelerator.mixed_precision)
         prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
@@ -136,7 +139,7 @@ class AccelerateStrategy(Strategy):
         if self.embedding_grad:
             self.embedding_grad.fill()
         if max_norm is not None:
-            norm = self.accelerator.clip_grad_norm_(self.parameters, max_norm)
+            norm = fsdp.whole(self.accelerator.clip_grad_norm_(self.parameters, max_norm))
         optimizer.step()
         optimizer.zero_grad()
         if self.embedding_grad:
@@ -148,31 +151,21 @@ class AccelerateStrategy(Strategy):
         return gathered.cpu()
 
     def gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        state = self.accelerator.get_state_dict(model) if self.is_main or self.sharded else {}
-        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+        return self.gather_to_host(self.accelerator.unwrap_model(model).state_dict())
+
+    def gather_to_host(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return fsdp.gather_to_host(tensors, self.is_main) if self.sharded else super().gather_to_host(tensors)
+
+    def shard_like(self, tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+        return fsdp.shard_like(tensor, parameter) if self.sharded else tensor
 
     def gather_optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-        if not self.sharded:
-            return super().gather_optimizer_state(model, _unwrap(optimizer))
-        full: Any = get_optimizer_state_dict(model, _unwrap(optimizer), options=FULL_STATE)
-        return {
-            f"{name}.{key}": torch.as_tensor(value)
-            for name, state in full["state"].items()
-            for key, value in state.items()
-        }
+        return super().gather_optimizer_state(model, _unwrap(optimizer))
 
     def restore_optimizer_state(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]
     ) -> None:
-        if not self.sharded:
-            super().restore_optimizer_state(model, _unwrap(optimizer), state)
-            return
-        full: Any = get_optimizer_state_dict(model, _unwrap(optimizer), options=FULL_STATE)
-        full["state"] = defaultdict(dict)
-        for full_name, value in state.items():
-            name, _, key = full_name.rpartition(".")
-            full["state"][name][key] = value
-        set_optimizer_state_dict(model, _unwrap(optimizer), full, options=FULL_STATE)
+        super().restore_optimizer_state(model, _unwrap(optimizer), state)
 
     def scaler_state(self) -> dict[str, Any]:
         return self.accelerator.scaler.state_dict() if self.accelerator.scaler else {}

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -128,15 +128,19 @@ class Strategy(ABC):
         """Copy the whole model's weights to the host; called on all processes, complete on rank 0."""
 
     def gather_optimizer_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-        """Copy the optimizer's state of each weight to the host, as "weight.key"; complete on rank 0."""
-        if not self.is_main:
-            return {}
+        """Copy the optimizer's state of each weight to the host, as "weight.key"; as `gather_weights`."""
         names = parameter_names(model)
-        return {
-            f"{names[parameter]}.{key}": torch.as_tensor(value).detach().to("cpu", copy=True)
-            for parameter, state in optimizer.state.items()
-            for key, value in state.items()
-        }
+        return self.gather_to_host(
+            {
+                f"{names[parameter]}.{key}": torch.as_tensor(value)
+                for parameter, state in optimizer.state.items()
+                for key, value in state.items()
+            }
+        )
+
+    def gather_to_host(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Copy named tensors of the device to the host; called on all processes, complete on rank 0."""
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()} if self.is_main else {}
 
     def restore_optimizer_state(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]
@@ -148,7 +152,11 @@ class Strategy(ABC):
             parameter = parameters[name]
             # A fused kernel counts steps on the device.
             device = parameter.device if key != "step" or optimizer.defaults.get("fused") else "cpu"
-            optimizer.state[parameter][key] = value.to(device, copy=True)
+            optimizer.state[parameter][key] = self.shard_like(value.to(device, copy=True), parameter)
+
+    def shard_like(self, tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+        """Return this process's part of a tensor that all have, where the parameter of its shape is sharded."""
+        return tensor
 
     def scaler_state(self) -> dict[str, Any]:
         """Return the state of fp16's gradient scaler; empty without one."""

@@ -30,7 +30,8 @@ class ClsOnlyLayer:
         dtype = query.dtype if torch.is_grad_enabled() else torch.float32
         with torch.autocast(hidden.device.type, enabled=False):
             attended = cls_attention(projections, hidden.to(dtype), query.to(dtype), lengths, starts).to(query.dtype)
-        return self.family.finish(self.layer, attended, first).transpose(0, 1)
+        # Transposed before, since FSDP warns of a layer that returns a view.
+        return self.family.finish(self.layer, attended.transpose(0, 1), first.transpose(0, 1))
 
 
 def cls_attention(

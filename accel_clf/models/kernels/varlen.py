@@ -168,8 +168,9 @@ class VarlenLayer:
         attended = varlen_attention(query, key, value, queries, documents, attention.scaling, rate).flatten(1)
         hidden = after.attention_norm(after.attention_dropout(linear(attended, *out)) + hidden)
         inner = after.activation(linear(hidden.to(dtype), *up))
-        output: torch.Tensor = after.norm(after.dropout(linear(inner, *down)) + hidden)
-        return output[:, None] if self.is_last else output[None]
+        hidden = after.dropout(linear(inner, *down)) + hidden
+        output: torch.Tensor = after.norm(hidden[:, None] if self.is_last else hidden[None])
+        return output
 
     def _project(self, tokens: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Compute one or several projections in one product: [tokens, heads, size] each."""
