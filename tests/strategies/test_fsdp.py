@@ -97,6 +97,7 @@ def test_weights_equal_those_of_one_process(
     whole = LaunchedRun([*args, "--batch.size", 32], tmp_path / "whole").start()
     assert whole.wait() == [0], whole.output()
     assert f"cpu x 2 processes, 1 threads, fp32 (as set); {layout} batches" in sharded.output()
+    assert "Warning" not in sharded.output()
     assert largest_difference(tmp_path / "sharded", tmp_path / "whole") < 1e-5
     answers = [(run.folder / "predictions.csv").read_text().splitlines() for run in (sharded, whole)]
     assert [line.split(",")[:2] for line in answers[0]] == [line.split(",")[:2] for line in answers[1]]
@@ -113,6 +114,19 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path: Path, reviews: Path, tiny
     assert killed.start().wait() == [0, 0], killed.output()
     assert "resuming after step" in killed.output()
     assert killed.outcome() == undisturbed.outcome()
+
+
+def test_one_process_resumes_what_two_have_sharded(tmp_path: Path, reviews: Path, bert_without_dropout: Path) -> None:
+    args = [*flags(bert_without_dropout, reviews), "--training.epochs", 2, "--checkpoint.every", 4]
+    whole = LaunchedRun([*args, "--batch.size", 16], tmp_path / "whole").start()
+    assert whole.wait() == [0], whole.output()
+    killed = ShardedRun([*args, "--batch.size", 8], tmp_path / "killed")
+    killed.start()
+    assert killed.kill_after(steps=8, seconds=0.0)
+    resumed = LaunchedRun([*args, "--batch.size", 16], tmp_path / "killed").start()
+    assert resumed.wait() == [0], resumed.output()
+    assert "resuming after step" in resumed.output()
+    assert largest_difference(tmp_path / "killed", tmp_path / "whole") < 1e-5
 
 
 def test_two_folds_are_trained_and_aggregated(tmp_path: Path, reviews: Path, tiny_bert: Path) -> None:
