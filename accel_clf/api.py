@@ -118,7 +118,8 @@ class Run:
     @property
     def labels(self) -> tuple[str, ...]:
         """The label names, in the order of the model's outputs."""
-        return self._predictor.labels
+        names: tuple[str, ...] = self._predictor.target.names
+        return names
 
     @cached_property
     def _predictor(self) -> "Predictor":

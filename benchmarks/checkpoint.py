@@ -42,11 +42,16 @@ def main() -> None:
     config = load(None, {**base, "training": {"epochs": 1}})
     tokenizer = load_tokenizer(config.model, source, 64)
     strategy = AccelerateStrategy(config.training.precision)
-    bare = load_model(ModelConfig(name=args.model), rows.label_names, tokenizer, 64, 0)
+    bare = load_model(ModelConfig(name=args.model), rows.target, tokenizer, 64, 0)
     layout, _ = apply_layout(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
     training_rows = TrainingRows(
-        tokenize(rows, tokenizer, 64), rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id
+        tokenize(rows, tokenizer, 64),
+        rows.target,
+        rows.labels.astype("int64"),
+        rows.ids,
+        layout,
+        tokenizer.pad_token_id,
     )
 
     def train_seconds(every: int, folder: Path) -> float:

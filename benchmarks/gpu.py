@@ -129,6 +129,7 @@ def train_ours(model: nn.Module, tokens: TokenizedDataset, max_length: int, mete
     from accel_clf.config.load import load
     from accel_clf.models.kernel_selection import apply_layout
     from accel_clf.strategies.accelerate import AccelerateStrategy
+    from accel_clf.targets.single_label import SingleLabel
     from accel_clf.training.batches import TrainingRows
     from accel_clf.training.optim import make_optimizer
     from accel_clf.training.state import TrainState
@@ -139,21 +140,21 @@ def train_ours(model: nn.Module, tokens: TokenizedDataset, max_length: int, mete
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
     positions, train_step = 0, loop.train_step
 
-    def metered_step(model: nn.Module, optimizer: Any, batches: Any, *rest: Any) -> Any:
+    def metered_step(model: nn.Module, optimizer: Any, target: Any, batches: Any, *rest: Any) -> Any:
         nonlocal positions
         batches = list(batches)
         positions += sum(batch["input_ids"].numel() for batch in batches)
         meter.step_begins()
-        result = train_step(model, optimizer, batches, *rest)
+        result = train_step(model, optimizer, target, batches, *rest)
         meter.step_ends()
         return result
 
     loop.train_step = metered_step  # type: ignore[assignment]
-    labels = np.arange(len(tokens)) % 2
+    target, labels = SingleLabel(("negative", "positive")), np.arange(len(tokens)) % 2
     loop.fit(
         prepared,
         optimizer,
-        TrainingRows(tokens, labels, np.arange(len(tokens)), layout, 0),
+        TrainingRows(tokens, target, labels, np.arange(len(tokens)), layout, 0),
         config,
         strategy,
         state=TrainState(config.training.learning_rate),

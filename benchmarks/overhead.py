@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from torch import nn
@@ -19,14 +20,14 @@ from torch import nn
 from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data import sampling
-from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
+from accel_clf.data.collate import GlobalBatchSampler, model_inputs
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
-from accel_clf.training.batches import TrainingRows
+from accel_clf.training.batches import TrainingRows, labelled_collate
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer, set_lr
 from accel_clf.training.state import TrainState
@@ -48,12 +49,13 @@ def main() -> None:
     tokenizer = load_tokenizer(config.model, source, 64)
     tokens = tokenize(rows, tokenizer, 64)
     strategy = AccelerateStrategy("fp32")
-    model = load_model(ModelConfig(name=args.model), rows.label_names, tokenizer, 64, 0)
+    model = load_model(ModelConfig(name=args.model), rows.target, tokenizer, 64, 0)
     layout, _ = apply_layout(model, strategy.layout)
     bare_model = copy.deepcopy(model)
     replace_dropout(bare_model)  # so that both have the same dropout
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
-    training_rows = TrainingRows(tokens, rows.labels.codes, rows.ids, layout, tokenizer.pad_token_id)
+    labels = rows.labels.astype(np.int64)
+    training_rows = TrainingRows(tokens, rows.target, labels, rows.ids, layout, tokenizer.pad_token_id)
 
     def ours() -> None:
         fit(
@@ -69,7 +71,7 @@ def main() -> None:
             log_metrics=lambda line: None,
         )
 
-    to_tensors = collate(tokens, rows.labels.codes, tokenizer.pad_token_id, layout, config.data.max_length)
+    to_tensors = labelled_collate(training_rows, config.data.max_length)
     shuffled = sampling.permutation(len(rows), 0, 0)
     batches: list[dict[str, Any]] = [
         send_to_device(to_tensors(slots), strategy.device)

@@ -40,7 +40,7 @@ def main() -> None:
     length = predictor.config.data.max_length
 
     def ours() -> list[str]:
-        return [predictor.labels[int(scores.argmax())] for _, scores in predictor.predict(texts)]
+        return [predictor.target.names[int(scores.argmax())] for _, scores in predictor.predict(texts)]
 
     def pipelines() -> list[str]:
         return [output["label"] for output in classifier(texts, batch_size=32, truncation=True, max_length=length)]

@@ -87,13 +87,13 @@ def train_hf(config: Config, best: bool, compiled: bool) -> Figures:
     data = splits.load(config.data, training.seed)
     assert data.validation is not None
     tokenizer = load_tokenizer(config.model, data.train, length)
-    model: Any = load_model(config.model, data.train.label_names, tokenizer, length, training.seed)
+    model: Any = load_model(config.model, data.train.target, tokenizer, length, training.seed)
     pad, padded_tokens = DataCollatorWithPadding(tokenizer), [0]
     first_step: list[float] = []
 
     def items(rows: Dataset) -> list[dict[str, Any]]:
         tokens = tokenize(rows, tokenizer, length)
-        return [{"input_ids": tokens[k].tolist(), "labels": int(rows.labels.codes[k])} for k in range(len(rows))]
+        return [{"input_ids": tokens[k].tolist(), "labels": int(rows.labels[k])} for k in range(len(rows))]
 
     def collate(batch_items: Any) -> Any:
         batch = pad(batch_items)
@@ -156,7 +156,7 @@ def worker(name: str, settings: dict[str, Any]) -> None:
     tokens = tokenize(rows, tokenizer, config.data.max_length)
     fastest = "bf16" if name != DEFAULTS and fast_at_bf16() else "fp32"
     precision = FIXED[name][1] if name in FIXED else fastest
-    real, model = int(tokens.lengths.sum()), load_model(config.model, rows.label_names, tokenizer, 3, 0)
+    real, model = int(tokens.lengths.sum()), load_model(config.model, rows.target, tokenizer, 3, 0)
     flops = count_flops(model, tokens)
     print(json.dumps(figures | {
         "first_step": figures["first_step"] - began,

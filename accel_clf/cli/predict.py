@@ -61,9 +61,9 @@ def _predict(argv: Sequence[str]) -> int:
     rows = ({"text": text, **prediction} for text, prediction in predictions)
     if output is not None:
         with atomic_write(output) as file:
-            write_table(file, rows, columns, predictor.labels, as_csv=output.suffix == ".csv")
+            write_table(file, rows, columns, predictor.target.names, as_csv=output.suffix == ".csv")
     elif arguments.json:
-        write_table(sys.stdout, rows, columns, predictor.labels, as_csv=False)
+        write_table(sys.stdout, rows, columns, predictor.target.names, as_csv=False)
     else:
         for row in rows:
             print(f"{row['label']}  {row['score']:.4f}  {row['text']}")

@@ -38,15 +38,15 @@ def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str,
         UserError: a fold's predictions are not those of its rows.
     """
     output, train, settings = Path(config.output), rows.train, config.evaluation
-    logits = np.empty((len(train), len(train.label_names)), np.float32)
+    logits = np.empty((len(train), len(train.target.names)), np.float32)
     per_fold = []
     for fold in range(config.folds):
         in_fold = np.flatnonzero(assignment == fold)
         held_out = train.take(in_fold)
         logits[in_fold] = read_logits(output / fold_name(fold) / PREDICTION_FILES["held_out"], held_out)
-        per_fold.append(evaluate(probabilities(logits[in_fold]), held_out, settings).metrics)
-    labels = train.labels.codes
-    temperature = calibration.fit_temperature(logits, labels)
+        per_fold.append(evaluate(train.target.scores(logits[in_fold]), held_out, settings).metrics)
+    target, labels = train.target, train.labels
+    temperature = target.fit_temperature(logits, labels)
     columns: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}
     if train.slices:
         columns["slice"] = [train.slices.names[code] for code in train.slices.codes]
@@ -54,9 +54,9 @@ def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str,
     results: dict[str, Any] = {
         "folds": config.folds,
         **FoldsSummary.of(per_fold).to_json(),
-        "out_of_fold": evaluate(probabilities(logits), train, settings).metrics.to_json(),
+        "out_of_fold": evaluate(target.scores(logits), train, settings).metrics.to_json(),
         "calibration": _calibration(logits, labels, assignment, temperature),
-        "suspect_labels": _write_suspects(output, train, probabilities(logits / temperature), assignment),
+        "suspect_labels": _write_suspects(output, train, target.scores(logits / temperature), assignment),
     }
     if rows.test:
         results["test"] = _test(config, rows.test, temperature)
@@ -87,7 +87,7 @@ def _write_suspects(output: Path, rows: Dataset, scores: np.ndarray, folds: np.n
     """
     from cleanlab.filter import find_label_issues  # takes seconds
 
-    labels, names = rows.labels.codes, rows.label_names
+    labels, names = rows.labels, rows.target.names
     is_issue = find_label_issues(labels, scores, n_jobs=1)
     label_scores = scores[np.arange(len(labels)), labels]
     doubted = np.flatnonzero(scores.argmax(axis=1) != labels)
@@ -111,9 +111,9 @@ def _test(config: Config, rows: Dataset, temperature: float) -> dict[str, Any]:
     output = Path(config.output)
     name = PREDICTION_FILES["test"]
     logits = [read_logits(output / fold_name(fold) / name, rows) for fold in range(config.folds)]
-    ensemble_scores = np.mean([probabilities(of_fold / temperature) for of_fold in logits], axis=0)
+    ensemble_scores = np.mean([rows.target.scores(of_fold / temperature) for of_fold in logits], axis=0)
     write_predictions(output / name, rows, np.log(ensemble_scores).astype(np.float32))
-    per_model = [evaluate(probabilities(of_fold), rows, config.evaluation).metrics for of_fold in logits]
+    per_model = [evaluate(rows.target.scores(of_fold), rows, config.evaluation).metrics for of_fold in logits]
     ensemble = evaluate(ensemble_scores, rows, config.evaluation).metrics
     return {"ensemble": ensemble.to_json(), **FoldsSummary.of(per_model).to_json()}
 

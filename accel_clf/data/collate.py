@@ -13,7 +13,6 @@ import torch
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 
-IGNORE_INDEX = -100  # the label that cross-entropy ignores
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 NOT_MODEL_INPUTS = ("labels", "rows")
 SHAPES_PER_DOUBLING, SMALLEST_STEP = 16, 64  # token counts of varlen batches: between a power of two and the next
@@ -174,7 +173,14 @@ def model_inputs(batch: Batch) -> Batch:
     return {name: value for name, value in batch.items() if name not in NOT_MODEL_INPUTS}
 
 
-def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, layout: str, max_length: int) -> Collate:
+def collate(
+    tokens: TokenizedDataset,
+    pad_id: int,
+    layout: str,
+    max_length: int,
+    labels: np.ndarray | None = None,
+    padding_label: int = 0,
+) -> Collate:
     """Make the function that turns a process's share of a global batch into tensors.
 
     Where shapes are few, padding rows keep their slots, as rows of one padding token that count neither in the loss nor
@@ -183,14 +189,15 @@ def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, la
 
     Args:
         tokens: of all rows.
-        labels: int [rows]; None without labels.
         pad_id: the padding token.
         layout: "padded", "bucketed", "packed" or "varlen".
         max_length: tokens of the longest possible row.
+        labels: [rows, ...], as the loss takes them; None without labels.
+        padding_label: of padding rows.
 
     Returns:
-        A function from slots to the model's inputs, labels and rows (int64 [rows] each, IGNORE_INDEX and PADDING_ROW
-        for padding rows).
+        A function from slots to the model's inputs, rows (int64 [rows], PADDING_ROW for padding rows) and, where there
+        are any, labels.
     """
     padding = np.array([pad_id])
 
@@ -202,10 +209,13 @@ def collate(tokens: TokenizedDataset, labels: np.ndarray | None, pad_id: int, la
         if layout == "packed":
             tokenized.sort(key=lambda pair: len(pair[1]))  # rows of equal length become neighbours
         row_ids = np.array([row for row, _ in tokenized] + ([PADDING_ROW] if layout == "varlen" else []))
-        row_labels = np.full(len(row_ids), IGNORE_INDEX, np.int64)
-        if labels is not None:
-            row_labels[row_ids != PADDING_ROW] = labels[row_ids[row_ids != PADDING_ROW]]
         inputs = make_inputs([ids for _, ids in tokenized], layout, pad_id, max_length=max_length, width=slots[0].width)
-        return inputs | {"labels": torch.from_numpy(row_labels), "rows": torch.from_numpy(row_ids)}
+        batch = inputs | {"rows": torch.from_numpy(row_ids)}
+        if labels is not None:
+            is_row = row_ids != PADDING_ROW
+            row_labels = np.full((len(row_ids), *labels.shape[1:]), padding_label, labels.dtype)
+            row_labels[is_row] = labels[row_ids[is_row]]
+            batch["labels"] = torch.from_numpy(row_labels)
+        return batch
 
     return make_batch

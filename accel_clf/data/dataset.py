@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from accel_clf.core.errors import DataError
+from accel_clf.targets.base import Target
 
 DIGEST_BYTES = 16
 
@@ -38,7 +39,8 @@ class Dataset:
         stream: iterates over the texts of the whole source, in order; may be called repeatedly.
         ids: int64 [rows], ascending: each row's index in the source, from 0.
         digests: uint8 [rows, 16], of the texts.
-        labels: the classes.
+        target: what is predicted.
+        labels: [rows, ...], as the target encodes them.
         groups, slices: columns, or None where the settings name none.
     """
 
@@ -46,16 +48,13 @@ class Dataset:
     stream: Callable[[], Iterator[str]]
     ids: np.ndarray
     digests: np.ndarray
-    labels: Categorical
+    target: Target
+    labels: np.ndarray
     groups: Categorical | None = None
     slices: Categorical | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        return self.labels.names
 
     def take(self, indices: np.ndarray) -> "Dataset":
         """Select rows by their int64 indices among these rows; they keep the order of the source."""
@@ -68,7 +67,7 @@ class Dataset:
             self,
             ids=self.ids[indices],
             digests=self.digests[indices],
-            labels=Categorical(self.labels.names, self.labels.codes[indices]),
+            labels=self.labels[indices],
             groups=select(self.groups),
             slices=select(self.slices),
         )
@@ -97,7 +96,7 @@ class Dataset:
 
     def digest(self) -> str:
         """Return a digest of the texts, the labels and their order."""
-        labels = json.dumps(self.label_names).encode() + self.labels.codes.tobytes()
+        labels = json.dumps(self.target.names).encode() + self.labels.tobytes()
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
 
 

@@ -12,51 +12,51 @@ from accel_clf.core import hub_errors
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
+from accel_clf.targets.base import Target
+from accel_clf.targets.single_label import SingleLabel
 
 
-def read_dataset(source: str, data: DataConfig, *, split: str, label_names: Sequence[str] | None = None) -> Dataset:
+def read_dataset(source: str, data: DataConfig, *, split: str, target: Target | None = None) -> Dataset:
     """Read the labelled rows of a source.
 
     Args:
         source: "demo", a file, or the id or folder of a Hub data set.
         data: the names of the columns.
         split: of a Hub data set.
-        label_names: the labels that may occur, in their order; None takes those that do occur, sorted numerically if
-            all are integers, otherwise alphabetically.
+        target: what is predicted; None takes what the labels suggest.
 
     Raises:
         DataError: something cannot be read or used; names the file and line.
     """
     optional_columns = [column for column in (data.group, data.slice) if column]
     table = _open_table(source, data.config, split, [data.text, data.label, *optional_columns])
-    label_names = table.label_order if label_names is None and table.label_order else label_names
+    if target is None and table.label_order:
+        target = SingleLabel(table.label_order)
     digests = bytearray()
-    label_codes: dict[str, int] = {name: code for code, name in enumerate(label_names or ())}
-    labels: list[int] = []
+    cells: dict[str, int] = {}  # each of the label column's, once
+    cell_of_row: list[int] = []
     optional: list[tuple[dict[str, int], list[int]]] = [({}, []) for _ in optional_columns]
     for line, (text, label, *values) in table.records():
         location = f"{table.origin}, {table.unit} {line}"
         digests += digest(_require_text(text, location, data.text))
-        name = table.label(label, location)
-        if label_names is not None and name not in label_codes:
-            raise DataError(
-                f"{location}: label {name!r}",
-                f"one of the training rows' labels: {', '.join(map(repr, list(label_codes)[:12]))}"
-                + (" ..." if len(label_codes) > 12 else ""),
-            )
-        labels.append(label_codes.setdefault(name, len(label_codes)))
+        cell = table.label(label, location)
+        if target and cell not in cells:
+            target.encode(cell, location)  # which names the first location of a label that it does not know
+        cell_of_row.append(cells.setdefault(cell, len(cells)))
         for (codes_by_name, codes), value in zip(optional, values, strict=True):
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
-    if not labels:
+    if not cells:
         raise DataError(f"{table.origin}: no rows below the header", "at least one row")
     columns = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
-    label_column = Categorical(tuple(label_codes), np.array(labels, np.int32))
+    target = target or SingleLabel.of_cells(list(cells))
+    encoded = np.array([target.encode(cell, table.origin) for cell in cells], np.int32)
     return Dataset(
         origin=table.origin,
         stream=lambda: (text for _, (text, *_) in table.records()),
-        ids=np.arange(len(labels)),
+        ids=np.arange(len(cell_of_row)),
         digests=np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST_BYTES),
-        labels=label_column if label_names is not None else _sort_names(label_column),
+        target=target,
+        labels=encoded[cell_of_row],
         groups=columns.pop(0) if data.group else None,
         slices=columns.pop(0) if data.slice else None,
     )
@@ -185,12 +185,3 @@ def _label_text(value: Any, location: str) -> str:
     if not value:
         raise DataError(f"{location}: the label is empty", "a string or an integer", "fill it in or drop the row")
     return value
-
-
-def _sort_names(column: Categorical) -> Categorical:
-    """Sort the names of a column, numerically if all are integers, otherwise alphabetically, and renumber its codes."""
-    integers = all(name.removeprefix("-").isdecimal() and str(int(name)) == name for name in column.names)
-    names = sorted(column.names, key=int) if integers else sorted(column.names)
-    new_codes = {name: code for code, name in enumerate(names)}
-    renumbered = np.array([new_codes[name] for name in column.names], np.int32)
-    return Categorical(tuple(names), renumbered[column.codes])

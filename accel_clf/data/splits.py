@@ -1,7 +1,6 @@
 """The training, validation and test rows of a configuration."""
 
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from accel_clf.core.errors import DataError
 from accel_clf.data import dataset, splitting
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import is_file, read_dataset
+from accel_clf.targets.base import Target
 
 
 class Splits(NamedTuple):
@@ -22,24 +22,24 @@ class Splits(NamedTuple):
     held_out: Dataset | None = None
 
 
-def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) -> Splits:
+def load(data: DataConfig, seed: int, target: Target | None = None) -> Splits:
     """Read and split the rows as configured.
 
     Args:
         data: the settings.
         seed: of the split and of the sample.
-        label_names: the labels in a fixed order; None takes that of the training rows (see sources.read_dataset).
+        target: what is predicted; None takes what the training rows' labels suggest (see sources.read_dataset).
 
     Raises:
         DataError: some rows cannot be read or used.
     """
-    train = read_dataset(data.train, data, split=data.split, label_names=label_names)
-    if len(train.label_names) < 2:
+    train = read_dataset(data.train, data, split=data.split, target=target)
+    if len(train.target.names) < 2:
         raise DataError(
-            f"{train.origin}: all {len(train)} rows have the label {train.label_names[0]!r}", "two labels or more"
+            f"{train.origin}: all {len(train)} rows have the label {train.target.names[0]!r}", "two labels or more"
         )
     if data.limit:
-        train = train.take(splitting.sample(train.labels.codes, data.limit, seed))
+        train = train.take(splitting.sample(train.target.strata(train.labels), data.limit, seed))
     validation: Dataset | None
     if isinstance(data.validation, float):
         kept, held_out = share(train, data.validation, seed)
@@ -51,7 +51,8 @@ def load(data: DataConfig, seed: int, label_names: Sequence[str] | None = None) 
 
 def share(rows: Dataset, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Hold out a share of rows; return the ascending indices (kept, held out). See splitting.holdout."""
-    return splitting.holdout(rows.labels.codes, rows.groups.codes if rows.groups else None, held_out, seed)
+    groups = rows.groups.codes if rows.groups else None
+    return splitting.holdout(rows.target.strata(rows.labels), groups, held_out, seed)
 
 
 def _read_other(source: str | None, data: DataConfig, train: Dataset) -> Dataset | None:
@@ -61,8 +62,8 @@ def _read_other(source: str | None, data: DataConfig, train: Dataset) -> Dataset
     ungrouped = data.model_copy(update={"group": None})
     from_hub = data.train != "demo" and not is_file(data.train)
     if from_hub and re.fullmatch(r"[\w.]+(\[.*\])?", source) and not is_file(source):
-        return read_dataset(data.train, ungrouped, split=source, label_names=train.label_names)
-    return read_dataset(source, ungrouped, split="test", label_names=train.label_names)
+        return read_dataset(data.train, ungrouped, split=source, target=train.target)
+    return read_dataset(source, ungrouped, split="test", target=train.target)
 
 
 def warnings(splits: Splits) -> list[str]:

@@ -13,7 +13,6 @@ from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
 from accel_clf.run_folder.predictions import Prediction, prediction
 from accel_clf.targets.metrics import FoldsSummary, Metrics
-from accel_clf.targets.scores import probabilities
 
 
 class RunEvaluation(NamedTuple):
@@ -64,13 +63,13 @@ def evaluate_source(
         DataError: the rows cannot be read, or have a label that the run does not know.
     """
     settings = predictor.config.evaluation
-    rows = read_dataset(source, data, split=split, label_names=predictor.labels)
+    rows = read_dataset(source, data, split=split, target=predictor.target)
     tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
     per_model = predictor.logits(tokens, show_progress=show_progress)
     metrics = evaluate(predictor.ensemble_scores(per_model), rows, settings).metrics
     if len(per_model) == 1:
         return RunEvaluation(metrics, None)
-    alone = [evaluate(probabilities(logits), rows, settings).metrics for logits in per_model]
+    alone = [evaluate(rows.target.scores(logits), rows, settings).metrics for logits in per_model]
     return RunEvaluation(metrics, FoldsSummary.of(alone))
 
 
@@ -85,7 +84,7 @@ def predict_texts(
         show_progress: whether to show a bar.
     """
     for text, scores in predictor.predict(texts, show_progress):
-        yield text, prediction(predictor.labels, scores)
+        yield text, prediction(predictor.target.names, scores)
 
 
 def check_int8_accuracy(run: Path, check: str, max_loss: float) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.dataset import Dataset
-from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics, classification_metrics, extra_metrics
+from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics, extra_metrics
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def evaluate(scores: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> E
     """Compute the metrics of predictions.
 
     Args:
-        scores: probabilities, float [rows, classes].
+        scores: float [rows, outputs].
         rows: labelled.
         settings: name extra metrics, and the one that selects the best model.
 
@@ -36,8 +36,8 @@ def evaluate(scores: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> E
         ConfigError: `settings.metric` is not among the metrics.
     """
     slices = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
-    metrics = classification_metrics(rows.labels.codes, scores, rows.label_names, *slices)
-    extra = extra_metrics(settings.metrics, rows.labels.codes, scores.argmax(axis=1))
+    metrics = rows.target.metrics(rows.labels, scores, *slices)
+    extra = extra_metrics(settings.metrics, rows.labels, rows.target.decide(scores))
     metrics = replace(metrics, values=metrics.values | extra)
     if settings.metric not in metrics.values:  # a module of `evaluate` names its values as it likes
         raise ConfigError(

@@ -73,7 +73,7 @@ def compute_logits(
     """
     max_tokens = CPU_TOKENS if strategy.device.type == "cpu" and layout != "bucketed" else None
     batches = batches_by_length(tokens, size, strategy.processes, layout, max_length, max_tokens)
-    to_tensors = collate(tokens, None, pad_id, layout, max_length)
+    to_tensors = collate(tokens, pad_id, layout, max_length)
     model.eval()
     outputs: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []

@@ -21,7 +21,7 @@ from accel_clf.models.packed import PACKED
 from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.precision import WITHOUT_BF16, fast_at_bf16
-from accel_clf.targets.scores import probabilities
+from accel_clf.targets.single_label import SingleLabel
 
 TEXTS_PER_CHUNK = 2048  # sorted by length within a chunk; memory does not grow with the file
 BATCH_ROWS = 64
@@ -41,7 +41,7 @@ class Predictor:
     Attributes:
         config: the run's settings.
         precision: the one in use.
-        labels: the label names, in the order of the scores' columns.
+        target: what it predicts.
         temperature: the divisor of logits: a cross-validation's, fitted on its out-of-fold logits; 1 for a run.
 
     Raises:
@@ -62,18 +62,18 @@ class Predictor:
             folders = [run / fold_name(fold) for fold in range(results["folds"])]
             self.temperature = results["calibration"]["temperature"]
         self.models = []
-        label_sets = set()
+        targets = set()
         for folder in folders:
             model, self.tokenizer = load_trained(folder / "model", self.config.model)
             names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
-            self.labels = tuple(names[code] for code in range(len(names)))
-            label_sets.add(self.labels)
+            self.target = SingleLabel(tuple(names[code] for code in range(len(names))))
+            targets.add(self.target)
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
             if precision != "fp32":
                 quantize(model.eval(), precision)
             optimize_for_inference(model, self.layout, self.strategy.device, precision, low_latency=low_latency)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
-        if len(label_sets) > 1:
+        if len(targets) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
         self.pad_id: int = self.tokenizer.pad_token_id or 0
 
@@ -128,8 +128,8 @@ class Predictor:
         return np.full(length, self.pad_id, np.int32)
 
     def ensemble_scores(self, per_model: Sequence[np.ndarray]) -> np.ndarray:
-        """Average the probabilities of each model's logits: float64 [rows, classes]."""
-        mean: np.ndarray = np.mean([probabilities(logits / self.temperature) for logits in per_model], axis=0)
+        """Average the scores of each model's logits: float64 [rows, outputs]."""
+        mean: np.ndarray = np.mean([self.target.scores(logits / self.temperature) for logits in per_model], axis=0)
         return mean
 
     def predict(self, texts: Iterable[str], show_progress: bool = False) -> Iterator[tuple[str, np.ndarray]]:

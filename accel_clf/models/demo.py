@@ -22,13 +22,13 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def make_demo_model(tokenizer: Any, max_length: int, label_names: Mapping[str, Any]) -> nn.Module:
+def make_demo_model(tokenizer: Any, max_length: int, outputs: Mapping[str, Any]) -> nn.Module:
     """Make the encoder with its head, its weights drawn from torch's generator.
 
     Args:
         tokenizer: see `load_demo_tokenizer`.
         max_length: positions.
-        label_names: id2label and label2id.
+        outputs: the target's part of the configuration.
     """
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -37,7 +37,7 @@ def make_demo_model(tokenizer: Any, max_length: int, label_names: Mapping[str, A
         max_position_embeddings=max_length,
         pad_token_id=tokenizer.pad_token_id,
         **SHAPE,
-        **label_names,
+        **outputs,
     )
     model: nn.Module = BertForSequenceClassification(config)
     return model

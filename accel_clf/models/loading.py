@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import disk_errors
 from accel_clf.data.dataset import Dataset
 from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
+from accel_clf.targets.base import Target
 
 
 def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any:
@@ -39,14 +39,12 @@ def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any
         return AutoTokenizer.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
 
 
-def load_model(
-    settings: ModelConfig, label_names: Sequence[str], tokenizer: Any, max_length: int, seed: int
-) -> nn.Module:
+def load_model(settings: ModelConfig, target: Target, tokenizer: Any, max_length: int, seed: int) -> nn.Module:
     """Load the encoder with a head of one output per label, in float32 on the host.
 
     Args:
         settings: names the model.
-        label_names: in the order of the outputs.
+        target: what the outputs are.
         tokenizer: see `load_tokenizer`.
         max_length: tokens per row.
         seed: draws the head's weights, and all of the demo's.
@@ -56,13 +54,9 @@ def load_model(
     """
     from transformers import AutoModelForSequenceClassification
 
-    names: dict[str, Any] = {
-        "id2label": dict(enumerate(label_names)),
-        "label2id": {name: code for code, name in enumerate(label_names)},
-    }
     torch.manual_seed(seed)
     if settings.name == "demo":
-        return make_demo_model(tokenizer, max_length, names)
+        return make_demo_model(tokenizer, max_length, target.hf_config())
     with _user_errors(settings, "model"):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             settings.name,
@@ -70,9 +64,8 @@ def load_model(
             use_safetensors=None if settings.allow_pickle else True,
             ignore_mismatched_sizes=True,  # a head for other labels is initialized from scratch
             output_loading_info=True,
-            problem_type="single_label_classification",
             dtype=torch.float32,
-            **names,
+            **target.hf_config(),
         )
     encoder = f"{model.base_model_prefix}."
     # Poolers belong to the head: encoders that were trained without one do not have them.

@@ -11,7 +11,6 @@ import numpy as np
 from accel_clf.core.errors import UserError
 from accel_clf.core.files import atomic_write
 from accel_clf.data.dataset import Dataset
-from accel_clf.targets.scores import probabilities
 
 # The files with the predictions for those rows that are evaluated once, at the end of a run.
 PREDICTION_FILES = {"test": "predictions.csv", "held_out": "held_out.csv"}
@@ -63,17 +62,17 @@ def write_predictions(
         logits: float32 [rows, classes]; written so that they are read back bit for bit.
         more: additional columns, by name.
     """
-    names, more = rows.label_names, more or {}
-    scores = probabilities(logits)
+    target, more = rows.target, more or {}
+    names, scores = target.names, target.scores(logits)
+    decided = target.decide(scores)
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         class_columns = [f"{quantity}:{name}" for quantity in ("score", "logit") for name in names]
         writer.writerow(["row", *more, "label", "predicted", "score", *class_columns])
-        columns = (rows.ids.tolist(), rows.labels.codes.tolist(), scores.tolist(), logits.tolist(), *more.values())
-        for row_id, label, row_scores, row_logits, *values in zip(*columns, strict=True):
-            score = max(row_scores)
-            predicted = names[row_scores.index(score)]
-            writer.writerow([row_id, *values, names[label], predicted, score, *row_scores, *row_logits])
+        columns = (rows.ids.tolist(), rows.labels, decided, scores.tolist(), logits.tolist(), *more.values())
+        for row_id, label, predicted, row_scores, row_logits, *values in zip(*columns, strict=True):
+            texts = (target.to_text(label), target.to_text(predicted))
+            writer.writerow([row_id, *values, *texts, max(row_scores), *row_scores, *row_logits])
 
 
 def read_logits(path: Path, rows: Dataset) -> np.ndarray:
@@ -82,7 +81,7 @@ def read_logits(path: Path, rows: Dataset) -> np.ndarray:
     Raises:
         UserError: the file is missing, or is not of exactly these rows.
     """
-    columns = ["row", *(f"logit:{name}" for name in rows.label_names)]
+    columns = ["row", *(f"logit:{name}" for name in rows.target.names)]
     try:
         with path.open(encoding="utf-8", newline="") as file:
             values = [[float(line[column]) for column in columns] for line in csv.DictReader(file)]

@@ -171,7 +171,7 @@ def main() -> None:
         _send(
             LoadedModel(
                 config=predictor.config,
-                labels=predictor.labels,
+                labels=predictor.target.names,
                 models=len(predictor.models),
                 temperature=predictor.temperature,
                 precision=predictor.precision,

@@ -24,8 +24,8 @@ def tfidf_accuracy(train: Dataset, held_out: Dataset) -> float | None:
 
     classifier = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=1000))
     try:
-        classifier.fit(list(train.texts()), train.labels.codes)
+        classifier.fit(list(train.texts()), train.labels)
     except ValueError as error:
         log(f"warning: no baseline: {str(error).splitlines()[0]}")
         return None
-    return float(np.mean(classifier.predict(list(held_out.texts())) == held_out.labels.codes))
+    return float(np.mean(classifier.predict(list(held_out.texts())) == held_out.labels))

@@ -9,10 +9,11 @@ import numpy as np
 
 from accel_clf.config.schema import Config
 from accel_clf.data import sampling
-from accel_clf.data.collate import Batch, GlobalBatchSampler, collate
+from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler, collate
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
+from accel_clf.targets.base import Target
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,24 @@ class TrainingRows:
 
     Attributes:
         tokens: of each row.
-        labels: int [rows].
+        target: what is predicted.
+        labels: [rows, ...], as its loss takes them.
         ids: int64 [rows], each row's index in its source, for messages.
         layout: "padded", "bucketed", "packed" or "varlen".
         pad_id: the tokenizer's padding token.
     """
 
     tokens: TokenizedDataset
+    target: Target
     labels: np.ndarray
     ids: np.ndarray
     layout: str
     pad_id: int
+
+
+def labelled_collate(rows: TrainingRows, max_length: int) -> Collate:
+    """Make the function that turns slots into tensors, labels among them."""
+    return collate(rows.tokens, rows.pad_id, rows.layout, max_length, rows.labels, rows.target.padding_label)
 
 
 class Step(NamedTuple):
@@ -65,7 +73,7 @@ def optimizer_steps(
 ) -> Iterator[Step]:
     """Yield the steps from `first` on, which may be in the middle of an epoch: earlier rows are not read again."""
     accumulate = config.batch.accumulate
-    to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, rows.layout, config.data.max_length)
+    to_tensors = labelled_collate(rows, config.data.max_length)
     for epoch in range(first // steps_per_epoch, config.training.epochs):
         skip = max(0, first - epoch * steps_per_epoch) * accumulate
         batches = epoch_batches(rows, config, strategy.processes, epoch, skip)

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from accel_clf.data.collate import GlobalBatchSampler, bucket_widths, collate
+from accel_clf.data.collate import GlobalBatchSampler, bucket_widths
 from accel_clf.data.sampling import PADDING_ROW, step_seed
 from accel_clf.inference.forward import GATHERED_ROWS, batches_by_length, compute_logits
 from accel_clf.strategies.base import CompiledGraph, Strategy
-from accel_clf.training.batches import epoch_batches
+from accel_clf.training.batches import epoch_batches, labelled_collate
 from accel_clf.training.loop import LOG_EVERY, train_step
 from accel_clf.training.prepare import PreparedRun
 from accel_clf.training.step_sync import EXTRA_NUMBERS
@@ -65,7 +65,7 @@ def graphs_of_run(prepared: PreparedRun, processes: int) -> set[CompiledGraph]:
         config.batch.accumulate,
         (batches_by_length(tokens, size, processes, "bucketed", length) for tokens in evaluated),
         processes,
-        len(prepared.splits.train.label_names),
+        len(prepared.splits.train.target.names),
     )
 
 
@@ -88,7 +88,7 @@ def compile_ahead(
     """
     config, rows = prepared.config, prepared.training_rows("bucketed")
     widths = bucket_widths(rows.tokens.lengths, config.data.max_length)
-    to_tensors = collate(rows.tokens, rows.labels, rows.pad_id, "bucketed", config.data.max_length)
+    to_tensors = labelled_collate(rows, config.data.max_length)
     training = sorted(graph for graph in registered if graph.kind == "training")  # the same on all cores
 
     def row_of(width: int) -> int:
@@ -112,7 +112,9 @@ def compile_ahead(
             strategy.seed(step_seed(config.training.seed, 0, strategy.process))
             # Not one batch more, which would end the step's graph early.
             share = islice(strategy.batches(batches, to_tensors), len(step))
-            train_step(model, optimizer, share, len(step), len(step), strategy, config.training.max_grad_norm)
+            train_step(
+                model, optimizer, rows.target, share, len(step), len(step), strategy, config.training.max_grad_norm
+            )
 
 
 def _widths(batches: GlobalBatchSampler) -> list[int]:

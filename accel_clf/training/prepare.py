@@ -47,13 +47,14 @@ class PreparedRun:
     def training_rows(self, layout: str) -> TrainingRows:
         """Return the rows to train on, for batches of a layout."""
         train = self.splits.train
-        return TrainingRows(self.tokens["train"], train.labels.codes, train.ids, layout, self.pad_id)
+        labels = train.labels.astype(np.int64)  # what torch's losses take
+        return TrainingRows(self.tokens["train"], train.target, labels, train.ids, layout, self.pad_id)
 
     def load_model(self) -> nn.Module:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
         config = self.config
-        names, length = self.splits.train.label_names, config.data.max_length
-        return load_model(config.model, names, self.tokenizer, length, config.training.seed)
+        target, length = self.splits.train.target, config.data.max_length
+        return load_model(config.model, target, self.tokenizer, length, config.training.seed)
 
 
 def read_splits(config: Config) -> Splits:
@@ -64,8 +65,9 @@ def read_splits(config: Config) -> Splits:
     """
     rows = splits.load(config.data, config.training.seed)
     saved = saved_label_names(config.model)
-    if saved and saved != rows.train.label_names and set(saved) == set(rows.train.label_names):
-        return splits.load(config.data, config.training.seed, saved)
+    names = rows.train.target.names
+    if saved and saved != names and set(saved) == set(names):
+        return splits.load(config.data, config.training.seed, replace(rows.train.target, names=saved))
     return rows
 
 
@@ -87,7 +89,7 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
             log(line)
 
     length = config.data.max_length
-    names = rows.train.label_names
+    names = rows.train.target.names
     counts = {split: len(part) if part else 0 for split, part in rows._asdict().items()}
     for warning in splits.warnings(rows):
         log_line(f"warning: {warning}")

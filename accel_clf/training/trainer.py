@@ -25,7 +25,6 @@ from accel_clf.run_folder.predictions import PREDICTION_FILES, write_predictions
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import CompiledGraph, Strategy
 from accel_clf.targets.metrics import Metrics
-from accel_clf.targets.scores import probabilities
 from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.checkpoint import Writer
 from accel_clf.training.loop import fit
@@ -250,7 +249,7 @@ class Trainer:
         logits = self._logits(model, "validation")
         if not self.strategy.is_main:
             return False
-        result = evaluate(probabilities(logits), rows, self.config.evaluation)
+        result = evaluate(rows.target.scores(logits), rows, self.config.evaluation)
         values = result.metrics.values
         self._log_metrics({"event": "validation", "step": step, **values})
         self._log(f"step {step}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
@@ -293,7 +292,7 @@ class Trainer:
         for split, rows in splits.items():
             logits = self._logits(model, split)
             if self.strategy.is_main:
-                results[split] = evaluate(probabilities(logits), rows, self.config.evaluation).metrics.to_json()
+                results[split] = evaluate(rows.target.scores(logits), rows, self.config.evaluation).metrics.to_json()
                 write_predictions(self.output / PREDICTION_FILES[split], rows, logits)
         return results
 

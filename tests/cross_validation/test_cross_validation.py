@@ -122,7 +122,7 @@ def test_ensemble_is_the_mean_of_its_models(cv: Path, translations: Path) -> Non
             logits = torch.cat([model(**encoded).logits for encoded in inputs])
             expected += (logits.double() / temperature).softmax(dim=1) / 3
     predictor = Predictor(cv)
-    assert predictor.labels == ("bad", "good")
+    assert predictor.target.names == ("bad", "good")
     scores = [scores for _, scores in predictor.predict(texts)]
     assert np.allclose(np.array(scores), expected.numpy(), atol=1e-5)
 

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_clf.data import collate as collate_module
-from accel_clf.data.collate import IGNORE_INDEX, WIDTHS, GlobalBatchSampler, bucket_widths, collate, shape_step
+from accel_clf.data.collate import WIDTHS, GlobalBatchSampler, bucket_widths, collate, shape_step
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.inference import predictor
+from accel_clf.targets.single_label import SingleLabel
 
-PAD = 0
+PAD, IGNORE_INDEX = 0, SingleLabel.padding_label
 
 
 def make_tokens(lengths: list[int]) -> TokenizedDataset:
@@ -31,7 +32,7 @@ def test_tensors_hold_the_tokens_of_their_rows(lengths: list[int], padding_rows:
     labels = np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
-    batch = collate(tokens, labels, PAD, layout, 40)(slots)
+    batch = collate(tokens, PAD, layout, 40, labels, IGNORE_INDEX)(slots)
     width = max(lengths) if layout == "padded" else bucket_widths(np.array([max(lengths)]), 40)[0]
     kept = len(lengths) + (padding_rows if layout == "bucketed" else 0)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
@@ -50,7 +51,7 @@ def test_packed_rows_have_no_padding(lengths: list[int], padding_rows: int) -> N
     tokens, labels = make_tokens(lengths), np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, "packed", 40)
-    batch = collate(tokens, labels, PAD, "packed", 40)(slots)
+    batch = collate(tokens, PAD, "packed", 40, labels, IGNORE_INDEX)(slots)
     assert batch["lengths"] == tuple(sorted(lengths))
     assert batch["input_ids"].shape == batch["position_ids"].shape == (1, sum(lengths))
     assert batch["labels"].tolist() == batch["rows"].tolist()
@@ -66,7 +67,7 @@ def test_share_without_rows_keeps_one_padding_row(layout: str) -> None:
     """DDP waits for every process, so one without rows still has a batch, which adds nothing to the loss."""
     tokens = make_tokens([3])
     (slots,) = GlobalBatchSampler(np.full((1, 4), PADDING_ROW), tokens.lengths, layout, 8)
-    batch = collate(tokens, np.array([1]), PAD, layout, 40)(slots)
+    batch = collate(tokens, PAD, layout, 40, np.array([1]), IGNORE_INDEX)(slots)
     assert batch["rows"].tolist() == [PADDING_ROW]
     loss = torch.nn.functional.cross_entropy(
         torch.randn(1, 2), batch["labels"], ignore_index=IGNORE_INDEX, reduction="sum"
@@ -94,7 +95,7 @@ def test_varlen_rows_keep_their_slots_and_have_a_filler(lengths: list[int], padd
     tokens, labels = make_tokens(lengths), np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, "varlen", 40)
-    batch = collate(tokens, labels, PAD, "varlen", 40)(slots)
+    batch = collate(tokens, PAD, "varlen", 40, labels, IGNORE_INDEX)(slots)
     assert batch["rows"].tolist() == [*labels, *[PADDING_ROW] * (padding_rows + 1)]
     assert batch["labels"].tolist() == [*labels, *[IGNORE_INDEX] * (padding_rows + 1)]
     starts = batch["cu_seqlens"].tolist()

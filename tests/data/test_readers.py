@@ -25,7 +25,7 @@ def records(path: Path) -> list[tuple[str, ...]]:
 
 
 def label_names(path: Path) -> tuple[str, ...]:
-    return read_dataset(str(path), DataConfig(), split="train").label_names
+    return read_dataset(str(path), DataConfig(), split="train").target.names
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])

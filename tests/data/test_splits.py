@@ -10,6 +10,7 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.core.exit_codes import DATA
 from accel_clf.data import splits
+from accel_clf.targets.single_label import SingleLabel
 from tests.conftest import write_csv
 
 
@@ -67,15 +68,15 @@ def test_limit_share_and_groups_work_together(tmp_path: Path) -> None:
 def test_label_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", rows(10))
     data = DataConfig(train=str(train), validation=None)
-    assert splits.load(data, 0, ("b", "a")).train.label_names == ("b", "a")
-    flipped = splits.load(data, 0, ("b", "a")).train.labels.codes
-    assert np.array_equal(flipped, 1 - splits.load(data, 0).train.labels.codes)
+    assert splits.load(data, 0, SingleLabel(("b", "a"))).train.target.names == ("b", "a")
+    flipped = splits.load(data, 0, SingleLabel(("b", "a"))).train.labels
+    assert np.array_equal(flipped, 1 - splits.load(data, 0).train.labels)
 
 
 def test_limit_keeps_a_row_of_each_label(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", [(f"row {n}", "rare" if n < 3 else "common") for n in range(1000)])
     loaded = splits.load(DataConfig(train=str(train), limit=20), seed=0)
-    assert np.bincount(loaded.train.labels.codes, minlength=2).min() >= 1
+    assert np.bincount(loaded.train.labels, minlength=2).min() >= 1
     table = write_csv(tmp_path / "three.csv", [(f"row {n}", "abc"[n % 3]) for n in range(30)])
     with pytest.raises(DataError, match="there are 3 labels"):
         splits.load(DataConfig(train=str(table), limit=2), seed=0)
@@ -83,7 +84,7 @@ def test_limit_keeps_a_row_of_each_label(tmp_path: Path) -> None:
 
 def test_folder_of_files_keeps_labels_as_written(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", [("a", "01"), ("b", "NA")])
-    assert splits.load(DataConfig(train=str(tmp_path), validation=None), seed=0).train.label_names == ("01", "NA")
+    assert splits.load(DataConfig(train=str(tmp_path), validation=None), seed=0).train.target.names == ("01", "NA")
 
 
 def test_hub_data_set_is_read_from_its_folder(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_hub_data_set_is_read_from_its_folder(tmp_path: Path) -> None:
     write_csv(tmp_path / "test-00000-of-00001.csv", rows(6, "new"))
     loaded = splits.load(DataConfig(train=str(tmp_path), validation=0.2, test="test"), seed=0)
     assert [len(part) for part in loaded if part is not None] == [16, 4, 6]
-    assert loaded.train.label_names == ("a", "b")
+    assert loaded.train.target.names == ("a", "b")
     assert loaded.test is not None
     assert next(iter(loaded.test.texts())) == "new 0"
     with pytest.raises(DataError, match="nosuch"):

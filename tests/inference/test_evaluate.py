@@ -7,9 +7,10 @@ import pytest
 
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.dataset import Categorical, Dataset
+from accel_clf.data.dataset import Dataset
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.targets.scores import probabilities
+from accel_clf.targets.single_label import SingleLabel
 from tests.targets.test_metrics import HITS_METRIC
 
 
@@ -17,7 +18,7 @@ def make_rows(labels: np.ndarray) -> Dataset:
     """Rows without texts, for the labels "no" (0) and "yes" (1)."""
     count = len(labels)
     digests = np.zeros((count, 16), np.uint8)
-    return Dataset("here", lambda: iter([]), np.arange(count), digests, Categorical(("no", "yes"), labels))
+    return Dataset("here", lambda: iter([]), np.arange(count), digests, SingleLabel(("no", "yes")), labels)
 
 
 @pytest.fixture

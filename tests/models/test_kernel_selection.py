@@ -178,4 +178,4 @@ def test_run_without_kernels_predicts_as_the_hub_pipeline(run_without_kernels: P
     expected = classifier(texts, top_k=None)
     for (text, scores), labels in zip(predictor.predict(texts), expected, strict=True):
         by_label = {entry["label"]: entry["score"] for entry in labels}
-        assert scores == pytest.approx([by_label[label] for label in predictor.labels], abs=1e-5), text
+        assert scores == pytest.approx([by_label[label] for label in predictor.target.names], abs=1e-5), text

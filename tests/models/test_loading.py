@@ -15,6 +15,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.exit_codes import USAGE
 from accel_clf.models.checks import check_fits, max_positions
 from accel_clf.models.loading import load_model, load_trained, save, saved_label_names
+from accel_clf.targets.single_label import SingleLabel
 
 Refused = Callable[..., str]
 
@@ -56,7 +57,7 @@ def test_pickled_weights_need_permission(model_copy: Path, reviews: Path, refuse
     assert "pytorch_model.bin, a pickle" in message
     assert "--model.allow_pickle true" in message
     tokenizer = AutoTokenizer.from_pretrained(model_copy)
-    load_model(ModelConfig(name=str(model_copy), allow_pickle=True), ("a", "b"), tokenizer, 64, 0)
+    load_model(ModelConfig(name=str(model_copy), allow_pickle=True), SingleLabel(("a", "b")), tokenizer, 64, 0)
 
 
 def test_code_in_the_repository_needs_permission(model_copy: Path, reviews: Path, refused: Refused) -> None:
@@ -71,7 +72,7 @@ def test_code_in_the_repository_needs_permission(model_copy: Path, reviews: Path
     assert "its own code" in message
     assert "--model.allow_code true" in message
     with pytest.raises(SystemExit, match="the code ran"):
-        load_model(ModelConfig(name=str(model_copy), allow_code=True), ("a", "b"), None, 64, 0)
+        load_model(ModelConfig(name=str(model_copy), allow_code=True), SingleLabel(("a", "b")), None, 64, 0)
 
 
 def test_folder_without_a_model_is_refused(tmp_path: Path, reviews: Path, refused: Refused) -> None:
@@ -83,7 +84,7 @@ def test_folder_without_a_model_is_refused(tmp_path: Path, reviews: Path, refuse
 def test_seed_decides_the_heads_weights(tiny_bert: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     heads = [
-        load_model(ModelConfig(name=str(tiny_bert)), ("a", "b", "c"), tokenizer, 64, seed).state_dict()[
+        load_model(ModelConfig(name=str(tiny_bert)), SingleLabel(("a", "b", "c")), tokenizer, 64, seed).state_dict()[
             "classifier.weight"
         ]
         for seed in (0, 0, 1)
@@ -95,7 +96,7 @@ def test_seed_decides_the_heads_weights(tiny_bert: Path) -> None:
 
 def test_round_trip(tiny_bert: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
-    model = load_model(ModelConfig(name=str(tiny_bert)), ("NA", "01"), tokenizer, 64, 0)
+    model = load_model(ModelConfig(name=str(tiny_bert)), SingleLabel(("NA", "01")), tokenizer, 64, 0)
     for _ in range(2):  # the second save replaces the first
         save(tmp_path / "model", model, model.state_dict(), tokenizer)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -110,7 +111,7 @@ def test_round_trip(tiny_bert: Path, tmp_path: Path) -> None:
 
 def test_all_weights_of_a_real_encoder_are_loaded(minilm: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(minilm)
-    loaded = load_model(ModelConfig(name=str(minilm)), ("a", "b", "c"), tokenizer, 128, 0)
+    loaded = load_model(ModelConfig(name=str(minilm)), SingleLabel(("a", "b", "c")), tokenizer, 128, 0)
     weights, pretrained = loaded.state_dict(), load_file(minilm / "model.safetensors")
     names = [name for name in pretrained if "position_ids" not in name]
     assert names
@@ -136,7 +137,7 @@ def test_weights_that_do_not_fit_the_config_are_refused(model_copy: Path, review
 
 def test_save_replaces_the_remains_of_a_killed_save(tiny_bert: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
-    model = load_model(ModelConfig(name=str(tiny_bert)), ("a", "b"), tokenizer, 64, 0)
+    model = load_model(ModelConfig(name=str(tiny_bert)), SingleLabel(("a", "b")), tokenizer, 64, 0)
     for leftover in (".model-new", ".model-former", "model"):
         (tmp_path / leftover).mkdir()
         (tmp_path / leftover / "half").write_text("")

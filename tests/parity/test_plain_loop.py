@@ -18,12 +18,14 @@ from accel_clf.models.kernels import embedding_grad
 from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.accelerate import AccelerateStrategy
+from accel_clf.targets.single_label import SingleLabel
 from accel_clf.training.batches import TrainingRows
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
 from accel_clf.training.state import TrainState
 
 LENGTH, SEED = 64, 3
+TARGET = SingleLabel(("negative", "positive"))
 
 
 class Case:
@@ -32,12 +34,12 @@ class Case:
     def __init__(self, reviews: Path, tiny_bert: Path) -> None:
         self.settings = ModelConfig(name=str(tiny_bert))
         rows: Dataset = read_dataset(str(reviews), DataConfig(), split="train")
-        self.labels, self.ids = rows.labels.codes, rows.ids
+        self.labels, self.ids = rows.labels.astype(np.int64), rows.ids
         self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
         self.tokens = tokenize(rows, self.tokenizer, LENGTH)
 
     def load_model(self) -> nn.Module:
-        return load_model(self.settings, ("negative", "positive"), self.tokenizer, LENGTH, SEED)
+        return load_model(self.settings, TARGET, self.tokenizer, LENGTH, SEED)
 
     def fit(self, batch: dict[str, int], **training: Any) -> nn.Module:
         """Train with the loop under test."""
@@ -51,7 +53,7 @@ class Case:
         strategy = AccelerateStrategy("fp32")
         model = self.load_model()
         prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
-        rows = TrainingRows(self.tokens, self.labels, self.ids, "padded", self.tokenizer.pad_token_id)
+        rows = TrainingRows(self.tokens, TARGET, self.labels, self.ids, "padded", self.tokenizer.pad_token_id)
         fit(
             prepared,
             optimizer,

@@ -32,7 +32,7 @@ def make_batches() -> GlobalBatchSampler:
 
 
 def batches_hold_every_row_once(strategy: Strategy) -> None:
-    share = list(strategy.batches(make_batches(), collate(TOKENS, None, 0, "padded", 8)))
+    share = list(strategy.batches(make_batches(), collate(TOKENS, 0, "padded", 8)))
     assert all(batch["input_ids"].device == strategy.device for batch in share)
     assert all(batch["input_ids"].shape == (8 // strategy.processes, 8) for batch in share)
     for number, batch in enumerate(share):

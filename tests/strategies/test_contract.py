@@ -22,7 +22,7 @@ def test_loading_leaves_the_generator_alone() -> None:
     strategy.seed(5)
     expected = torch.rand(1)
     strategy.seed(5)
-    next(iter(strategy.batches(make_batches(), collate(TOKENS, None, 0, "padded", 8))))
+    next(iter(strategy.batches(make_batches(), collate(TOKENS, 0, "padded", 8))))
     assert torch.equal(torch.rand(1), expected)
 
 
