@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss")
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss")  # that a run always has
+NAMED_METRICS = ("roc_auc", "average_precision", "mcc", "balanced_accuracy", "brier", "ece")  # that it may ask for
+LABEL_METRICS = ("precision", "recall", "f1")  # of one label: "f1:LABEL"
 
 
 def _parse_float(value: object) -> object:
@@ -36,6 +38,12 @@ def _parse_steps_or_minutes(value: object) -> object:
 Count = Annotated[int, Field(ge=1)]
 ShareOrSource = Annotated[float | str, BeforeValidator(_parse_float), AfterValidator(_check_share)]
 StepsOrMinutes = Annotated[int | str, BeforeValidator(_parse_steps_or_minutes)]
+
+
+def is_named_metric(name: str) -> bool:
+    """Return whether a name is that of a built-in metric that a run may ask for."""
+    metric, colon, label = name.partition(":")
+    return name in NAMED_METRICS or (metric in LABEL_METRICS and bool(colon and label))
 
 
 class Section(BaseModel):
@@ -160,9 +168,10 @@ class EvaluationConfig(Section):
     every: Literal["epoch"] | Count = "epoch"
     """"epoch", or the number of optimizer steps between evaluations."""
     metric: str = "accuracy"
-    """Metric that selects the best checkpoint: accuracy, macro_f1, weighted_f1, log_loss, or one of `metrics`."""
+    """Metric that selects the best checkpoint: accuracy, macro_f1, weighted_f1, log_loss, or one for `metrics`."""
     metrics: tuple[str, ...] = ()
-    """Additional metrics of the `evaluate` library, by name or path."""
+    """Additional metrics: roc_auc, average_precision, mcc, balanced_accuracy, brier, ece, f1:LABEL, precision:LABEL,
+    recall:LABEL, or a module of the `evaluate` library, by name or path."""
     patience: Count | None = None
     """Early stopping: evaluations without improvement before training stops; null disables it."""
     baseline: bool = False
@@ -170,9 +179,20 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
-        if self.metric not in (*METRICS, *self.metrics):
-            raise ValueError(f"evaluation.metric {self.metric!r} is neither {', '.join(METRICS)} nor in metrics")
+        if self.metric not in (*METRICS, *self.metrics) and not is_named_metric(self.metric):
+            known = ", ".join((*METRICS, *NAMED_METRICS, *(f"{name}:LABEL" for name in LABEL_METRICS)))
+            raise ValueError(f"evaluation.metric {self.metric!r} is neither {known} nor in metrics")
         return self
+
+    @property
+    def named_metrics(self) -> tuple[str, ...]:
+        """The built-in metrics that are asked for, each once."""
+        return tuple(dict.fromkeys(filter(is_named_metric, (*self.metrics, self.metric))))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules of the `evaluate` library that are asked for."""
+        return tuple(name for name in self.metrics if not is_named_metric(name))
 
 
 # What the tiny encoder, which is trained from scratch, needs in place of the defaults for fine-tuning.

@@ -8,7 +8,7 @@ import numpy as np
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.dataset import Dataset
-from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics, extra_metrics
+from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics, module_metrics
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ def evaluate(scores: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> E
     Raises:
         ConfigError: `settings.metric` is not among the metrics.
     """
-    slices = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
-    metrics = rows.target.metrics(rows.labels, scores, *slices)
-    extra = extra_metrics(settings.metrics, rows.labels, rows.target.decide(scores))
-    metrics = replace(metrics, values=metrics.values | extra)
+    slices, slice_names = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
+    metrics = rows.target.metrics(rows.labels, scores, slices, slice_names, settings.named_metrics)
+    of_modules = module_metrics(settings.modules, rows.labels, rows.target.decide(scores), scores)
+    metrics = replace(metrics, values=metrics.values | of_modules)
     if settings.metric not in metrics.values:  # a module of `evaluate` names its values as it likes
         raise ConfigError(
             f"evaluation.metric is {settings.metric}, and no metric answered with that name",

@@ -76,15 +76,21 @@ class Target(ABC):
         scores: np.ndarray,
         slices: np.ndarray | None = None,
         slice_names: Sequence[str] = (),
+        named: Sequence[str] = (),
     ) -> Metrics:
-        """Compute all built-in metrics.
+        """Compute the built-in metrics.
 
         Args:
             labels: the right ones.
             scores: float [rows, outputs].
             slices: int [rows], the slice of each row; adds each slice's averages.
             slice_names: of the slices.
+            named: those to compute beside the ones that there always are; see `check_metrics`.
         """
+
+    @abstractmethod
+    def check_metrics(self, named: Sequence[str]) -> None:
+        """Raise ConfigError where a metric that is asked for by name is of a label that there is not."""
 
     @abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 
 from accel_clf.config.schema import METRICS
 from accel_clf.core.errors import ConfigError
+from accel_clf.targets import named_metrics
 
-LOWER_IS_BETTER = ("log_loss",)
+LOWER_IS_BETTER = ("log_loss", *named_metrics.LOWER_IS_BETTER)
 _STRUCTURE = ("rows", "per_class", "confusion", "slices")  # keys of a file with metrics that are no metric
 
 
@@ -88,8 +89,9 @@ def classification_metrics(
     names: Sequence[str],
     slices: np.ndarray | None = None,
     slice_names: Sequence[str] = (),
+    named: Sequence[str] = (),
 ) -> Metrics:
-    """Compute all built-in metrics.
+    """Compute the built-in metrics.
 
     Args:
         labels: int [rows], the right classes.
@@ -97,13 +99,14 @@ def classification_metrics(
         names: of the classes.
         slices: int [rows], the slice of each row; adds each slice's averages.
         slice_names: of the slices.
+        named: those to compute beside the ones in config.METRICS, see `named_metrics`.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     every_class = np.arange(len(names))
     predicted = probabilities.argmax(axis=1)
     columns = precision_recall_fscore_support(labels, predicted, labels=every_class, zero_division=0.0)
-    overall = average_metrics(labels, probabilities)
+    overall = average_metrics(labels, probabilities, names, named)
     return Metrics(
         rows=overall.rows,
         values=overall.values,
@@ -115,18 +118,22 @@ def classification_metrics(
         slices={}
         if slices is None
         else {
-            slice_names[code]: average_metrics(labels[slices == code], probabilities[slices == code])
+            slice_names[code]: average_metrics(labels[slices == code], probabilities[slices == code], names, named)
             for code in np.unique(slices)
         },
     )
 
 
-def average_metrics(labels: np.ndarray, probabilities: np.ndarray) -> Averages:
-    """Compute the metrics in config.METRICS; F1 averages over classes among labels or predictions.
+def average_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = (), named: Sequence[str] = ()
+) -> Averages:
+    """Compute the metrics in config.METRICS, and the named ones; F1 averages over classes among labels or predictions.
 
     Args:
         labels: int [rows], the right classes.
         probabilities: float [rows, classes].
+        names: of the classes.
+        named: see `classification_metrics`.
     """
     from sklearn.metrics import accuracy_score, f1_score, log_loss
 
@@ -138,35 +145,57 @@ def average_metrics(labels: np.ndarray, probabilities: np.ndarray) -> Averages:
         "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0.0),
         "log_loss": log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1])),
     }
+    values |= {name: named_metrics.named_metric(name, labels, probabilities, names) for name in named}
     return Averages(len(labels), {name: float(value) for name, value in values.items()})
 
 
-def extra_metrics(names: Sequence[str], labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+def module_metrics(
+    modules: Sequence[str], labels: np.ndarray, predicted: np.ndarray, scores: np.ndarray
+) -> dict[str, float]:
     """Compute metrics of the `evaluate` library.
 
     Args:
-        names: names or paths of the library's modules.
+        modules: names or paths of the library's modules.
         labels, predicted: int [rows].
+        scores: float [rows, classes], for modules that ask for them; the second class's where they ask for one per row.
 
     Raises:
-        ConfigError: one cannot be loaded, or does not compare labels.
+        ConfigError: one cannot be loaded, or compares something else.
     """
-    if not names:
+    if not modules:
         return {}
     import evaluate  # takes seconds: it imports all of transformers' pipelines
 
     values: dict[str, float] = {}
-    for name in names:
+    for name in modules:
         try:
-            computed = evaluate.load(name, keep_in_memory=True).compute(predictions=predicted, references=labels)
+            module = evaluate.load(name, keep_in_memory=True)
+            computed = module.compute(**_inputs(module.features, labels, predicted, scores))
         except (FileNotFoundError, ConnectionError, ImportError, ValueError, OSError) as error:
             raise ConfigError(
                 f"evaluation.metrics: {name} cannot be used ({str(error).strip().splitlines()[0]})",
-                "a metric of the `evaluate` library that compares labels, by name or path",
+                "a metric of the `evaluate` library that compares labels or scores, by name or path",
                 "its name needs the Hub; the path of a local copy does not",
             ) from None
         values |= {key: float(value) for key, value in computed.items() if np.ndim(value) == 0}
     return values
+
+
+def _inputs(features: Any, labels: np.ndarray, predicted: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what a module of the `evaluate` library asks for: labels, or scores by the names that they have there."""
+    features = features[0] if isinstance(features, list) else features
+    inputs: dict[str, np.ndarray] = {}
+    for name, feature in features.items():
+        dtype = getattr(feature, "dtype", None)
+        if name == "references":
+            inputs[name] = labels
+        elif not isinstance(dtype, str) or dtype == "list":
+            inputs[name] = scores
+        elif dtype.startswith("float") and name == "prediction_scores":
+            inputs[name] = scores[:, 1]
+        else:
+            inputs[name] = predicted
+    return inputs
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration
 from accel_clf.targets.base import Target
 from accel_clf.targets.metrics import Metrics, classification_metrics
+from accel_clf.targets.named_metrics import check_labels
 from accel_clf.targets.scores import probabilities
 
 if TYPE_CHECKING:
@@ -74,8 +75,12 @@ class SingleLabel(Target):
         scores: np.ndarray,
         slices: np.ndarray | None = None,
         slice_names: Sequence[str] = (),
+        named: Sequence[str] = (),
     ) -> Metrics:
-        return classification_metrics(labels, scores, self.names, slices, slice_names)
+        return classification_metrics(labels, scores, self.names, slices, slice_names, named)
+
+    def check_metrics(self, named: Sequence[str]) -> None:
+        check_labels(named, self.names)
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         return labels

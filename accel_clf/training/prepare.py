@@ -15,7 +15,7 @@ from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
-from accel_clf.targets.metrics import extra_metrics
+from accel_clf.targets.metrics import module_metrics
 from accel_clf.training.batches import TrainingRows
 
 
@@ -100,7 +100,10 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     prepared = PreparedRun(config, rows, load_tokenizer(config.model, rows.train, length), {})
     model = prepared.load_model()
     check_fits(model, config.model.name, largest_token=0, max_length=length)
-    extra_metrics(config.evaluation.metrics, np.arange(len(names)), np.arange(len(names)))
+    rows.train.target.check_metrics(config.evaluation.named_metrics)
+    if modules := config.evaluation.modules:
+        codes = np.arange(len(names))
+        module_metrics(modules, codes, codes, np.eye(len(names)))
 
     def tokens_of(part: Dataset) -> TokenizedDataset:
         tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs)

@@ -15,7 +15,7 @@ from accel_clf.targets.metrics import (
     Metrics,
     average_metrics,
     classification_metrics,
-    extra_metrics,
+    module_metrics,
 )
 
 HITS_METRIC = """
@@ -92,7 +92,23 @@ def test_evaluate_module_computes_the_same_metrics() -> None:
     )
 
 
-def test_extra_metric_is_loaded_from_a_path(tmp_path: Path) -> None:
+def test_module_is_loaded_from_a_path(tmp_path: Path) -> None:
     path = tmp_path / "hits.py"
     path.write_text(HITS_METRIC)
-    assert extra_metrics([str(path)], np.array([0, 1, 1]), np.array([0, 1, 0])) == {"hits": 2.0}
+    labels, predicted = np.array([0, 1, 1]), np.array([0, 1, 0])
+    assert module_metrics([str(path)], labels, predicted, np.zeros((3, 2))) == {"hits": 2.0}
+
+
+def test_modules_get_the_scores_that_they_ask_for(tmp_path: Path) -> None:
+    """As the library's own roc_auc does, by the name that it has there; and ours, of all classes."""
+    path = tmp_path / "mean_score.py"
+    by_score = HITS_METRIC.replace(
+        '"predictions": datasets.Value("int64")', '"prediction_scores": datasets.Value("float32")'
+    )
+    by_score = by_score.replace("predictions, references):\n", "prediction_scores, references):\n")
+    path.write_text(by_score.partition("        return {")[0] + '        return {"mean": sum(prediction_scores) / 3}\n')
+    labels, scores = np.array([0, 1, 1]), np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
+    predicted = scores.argmax(axis=1)
+    assert module_metrics([str(path)], labels, predicted, scores) == {"mean": 0.5}
+    own = module_metrics([evaluate_module.__file__], labels, predicted, scores)
+    assert own == pytest.approx(average_metrics(labels, scores).to_json())
