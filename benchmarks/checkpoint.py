@@ -45,14 +45,7 @@ def main() -> None:
     bare = load_model(ModelConfig(name=args.model), rows.target, tokenizer, 64, 0)
     layout, _ = apply_layout(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
-    training_rows = TrainingRows(
-        tokenize(rows, tokenizer, 64),
-        rows.target,
-        rows.labels.astype("int64"),
-        rows.ids,
-        layout,
-        tokenizer.pad_token_id,
-    )
+    training_rows = TrainingRows.of(tokenize(rows, tokenizer, 64), rows, config.target, layout, tokenizer.pad_token_id)
 
     def train_seconds(every: int, folder: Path) -> float:
         """Train one epoch with a checkpoint every few steps; return the time it took."""

@@ -140,21 +140,23 @@ def train_ours(model: nn.Module, tokens: TokenizedDataset, max_length: int, mete
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
     positions, train_step = 0, loop.train_step
 
-    def metered_step(model: nn.Module, optimizer: Any, target: Any, batches: Any, *rest: Any) -> Any:
+    def metered_step(model: nn.Module, optimizer: Any, loss_of: Any, batches: Any, *rest: Any) -> Any:
         nonlocal positions
         batches = list(batches)
         positions += sum(batch["input_ids"].numel() for batch in batches)
         meter.step_begins()
-        result = train_step(model, optimizer, target, batches, *rest)
+        result = train_step(model, optimizer, loss_of, batches, *rest)
         meter.step_ends()
         return result
 
     loop.train_step = metered_step  # type: ignore[assignment]
     target, labels = SingleLabel(("negative", "positive")), np.arange(len(tokens)) % 2
+    loss = target.loss(config.target, labels)
+    rows = TrainingRows(tokens, labels, target.padding_label, loss, np.arange(len(tokens)), layout, 0)
     loop.fit(
         prepared,
         optimizer,
-        TrainingRows(tokens, target, labels, np.arange(len(tokens)), layout, 0),
+        rows,
         config,
         strategy,
         state=TrainState(config.training.learning_rate),

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from torch import nn
@@ -54,8 +53,7 @@ def main() -> None:
     bare_model = copy.deepcopy(model)
     replace_dropout(bare_model)  # so that both have the same dropout
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
-    labels = rows.labels.astype(np.int64)
-    training_rows = TrainingRows(tokens, rows.target, labels, rows.ids, layout, tokenizer.pad_token_id)
+    training_rows = TrainingRows.of(tokens, rows, config.target, layout, tokenizer.pad_token_id)
 
     def ours() -> None:
         fit(

@@ -94,6 +94,22 @@ class DataConfig(Section):
     """Maximum number of training rows, validation's share included: a random sample, stratified by class."""
 
 
+class TargetConfig(Section):
+    """What is predicted, and how it is learned."""
+
+    loss: Literal["auto", "plain", "weighted", "focal", "logit_adjusted"] = "auto"
+    """Loss: cross-entropy (plain, and auto); weighted against each label's share; focal; or with logits adjusted by the
+    labels' shares. The last three are for data where some labels are rare."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target probability that is spread evenly over all labels."""
+
+    @model_validator(mode="after")
+    def _check_smoothing(self) -> Self:
+        if self.loss == "focal" and self.label_smoothing:
+            raise ValueError("target.label_smoothing and target.loss focal exclude each other: one of them")
+        return self
+
+
 class BatchConfig(Section):
     """How rows are batched."""
 
@@ -209,6 +225,7 @@ class Config(Section):
 
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    target: TargetConfig = TargetConfig()
     batch: BatchConfig = BatchConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -5,5 +5,6 @@ calibration    the temperature, and the expected calibration error
 named_metrics  metrics that a run may ask for by name
 metrics        classification metrics, as a declared type
 base           what a kind of target must do
+cross_entropy  the losses of one label a text
 single_label   one label a text
 """

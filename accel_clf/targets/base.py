@@ -1,23 +1,26 @@
 """The seam between what is predicted and everything else: a kind of target is one subclass, in a file of its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from accel_clf.config.schema import TargetConfig
 from accel_clf.targets.metrics import Metrics
 
 if TYPE_CHECKING:
     import torch
+
+Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
 class Target(ABC):
     """What is predicted of a text: how labels are encoded, learned, scored, decided and measured.
 
-    Labels are arrays with a row for each text; what a row is, its kind says. torch is imported in `loss` alone.
+    Labels are arrays with a row for each text; what a row is, its kind says. torch is imported in losses alone.
 
     Attributes:
         names: of the model's outputs, in their order.
@@ -53,12 +56,16 @@ class Target(ABC):
         """Return what a model's config.json says of its outputs."""
 
     @abstractmethod
-    def loss(self, logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-        """Compute the loss summed over rows, padding rows excluded.
+    def loss(self, settings: TargetConfig, labels: np.ndarray) -> "Loss":
+        """Make the loss that a model is trained with.
 
         Args:
-            logits: float32 [rows, outputs].
-            labels: of the rows.
+            settings: which.
+            labels: of the training rows, whose shares some losses go by.
+
+        Returns:
+            A function of logits, float32 [rows, outputs], and labels to the loss summed over rows, padding rows
+            excluded: a term depends on its own row only, so that neither accumulation nor processes change the sum.
         """
 
     @abstractmethod
@@ -86,6 +93,16 @@ class Target(ABC):
             slices: int [rows], the slice of each row; adds each slice's averages.
             slice_names: of the slices.
             named: those to compute beside the ones that there always are; see `check_metrics`.
+        """
+
+    @abstractmethod
+    def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
+        """Describe what is suspicious about the labels to train on, and what to try.
+
+        Args:
+            labels: of the training rows.
+            loss: the setting target.loss.
+            metric: the setting evaluation.metric.
         """
 
     @abstractmethod

@@ -58,6 +58,12 @@ class Metrics(Averages):
     confusion: list[list[int]]
     slices: dict[str, Averages] = field(default_factory=dict)
 
+    def never_predicted(self) -> list[str]:
+        """Return the classes that are the label of some rows, and the prediction for none."""
+        predictions = np.sum(self.confusion, axis=0)
+        classes = zip(self.per_class.items(), predictions, strict=True)
+        return [name for (name, metrics), count in classes if metrics.rows and not count]
+
     def to_json(self) -> dict[str, Any]:
         """Return what metrics.json holds: built-in metrics first, extra ones last."""
         built_in = {name: self.values[name] for name in METRICS}

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from accel_clf.config.schema import TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration
-from accel_clf.targets.base import Target
+from accel_clf.targets.base import Loss, Target
 from accel_clf.targets.metrics import Metrics, classification_metrics
 from accel_clf.targets.named_metrics import check_labels
 from accel_clf.targets.scores import probabilities
 
-if TYPE_CHECKING:
-    import torch
-
 MAX_NAMES_IN_MESSAGE = 12
+IMBALANCED = 10  # times as many rows of the commonest label as of the rarest
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,11 @@ class SingleLabel(Target):
             "label2id": self._codes,
         }
 
-    def loss(self, logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
-        from torch.nn.functional import cross_entropy
+    def loss(self, settings: TargetConfig, labels: np.ndarray) -> Loss:
+        from accel_clf.targets.cross_entropy import cross_entropy_loss
 
-        return cross_entropy(logits, labels, ignore_index=self.padding_label, reduction="sum")
+        counts = np.bincount(labels, minlength=len(self.names))
+        return cross_entropy_loss(settings, counts, self.padding_label)
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         return probabilities(logits)
@@ -78,6 +78,19 @@ class SingleLabel(Target):
         named: Sequence[str] = (),
     ) -> Metrics:
         return classification_metrics(labels, scores, self.names, slices, slice_names, named)
+
+    def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
+        counts = np.bincount(labels, minlength=len(self.names))
+        common, rare = int(counts.argmax()), int(counts.argmin())
+        if counts[common] <= IMBALANCED * counts[rare]:
+            return []
+        shares = f"label {self.names[common]!r} has {counts[common]} training rows, {self.names[rare]!r} {counts[rare]}"
+        messages = []
+        if loss in ("auto", "plain"):
+            messages.append(f"{shares}: --target.loss logit_adjusted (or weighted, focal) does more for rare labels")
+        if metric == "accuracy":
+            messages.append(f"{shares}, which accuracy hardly sees: --evaluation.metric macro_f1 counts all alike")
+        return messages
 
     def check_metrics(self, named: Sequence[str]) -> None:
         check_labels(named, self.names)

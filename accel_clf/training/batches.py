@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from accel_clf.config.schema import Config
+from accel_clf.config.schema import Config, TargetConfig
 from accel_clf.data import sampling
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler, collate
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
-from accel_clf.targets.base import Target
+from accel_clf.targets.base import Loss
 
 
 @dataclass(frozen=True)
@@ -22,24 +23,33 @@ class TrainingRows:
 
     Attributes:
         tokens: of each row.
-        target: what is predicted.
-        labels: [rows, ...], as its loss takes them.
+        labels: [rows, ...], as the loss takes them.
+        padding_label: the label of padding rows, which the loss leaves out.
+        loss: of logits and labels, summed.
         ids: int64 [rows], each row's index in its source, for messages.
         layout: "padded", "bucketed", "packed" or "varlen".
         pad_id: the tokenizer's padding token.
     """
 
     tokens: TokenizedDataset
-    target: Target
     labels: np.ndarray
+    padding_label: int
+    loss: Loss
     ids: np.ndarray
     layout: str
     pad_id: int
 
+    @classmethod
+    def of(cls, tokens: TokenizedDataset, rows: Dataset, settings: TargetConfig, layout: str, pad_id: int) -> Self:
+        """Take the labels of rows, and the loss that settings ask for."""
+        labels = rows.labels.astype(np.int64)  # what torch's losses take
+        loss = rows.target.loss(settings, rows.labels)
+        return cls(tokens, labels, rows.target.padding_label, loss, rows.ids, layout, pad_id)
+
 
 def labelled_collate(rows: TrainingRows, max_length: int) -> Collate:
     """Make the function that turns slots into tensors, labels among them."""
-    return collate(rows.tokens, rows.pad_id, rows.layout, max_length, rows.labels, rows.target.padding_label)
+    return collate(rows.tokens, rows.pad_id, rows.layout, max_length, rows.labels, rows.padding_label)
 
 
 class Step(NamedTuple):

@@ -11,7 +11,7 @@ from accel_clf.core.console import progress_bar
 from accel_clf.data.collate import Batch, model_inputs
 from accel_clf.data.sampling import count_steps, step_seed
 from accel_clf.strategies.base import Strategy
-from accel_clf.targets.base import Target
+from accel_clf.targets.base import Loss
 from accel_clf.training.batches import TrainingRows, optimizer_steps
 from accel_clf.training.between_steps import Checkpointer, EarlyStopping, Evaluator, Schedule, StepLogger
 from accel_clf.training.optim import lr_at, set_lr
@@ -80,7 +80,7 @@ def fit(
             lr = lr_at(state.step, schedule.total, state.peak_lr, training.warmup, training.schedule)
             set_lr(optimizer, lr)
             loss, norm = train_step(
-                model, optimizer, rows.target, step.share, len(step.slots), step.rows, strategy, training.max_grad_norm
+                model, optimizer, rows.loss, step.share, len(step.slots), step.rows, strategy, training.max_grad_norm
             )
             state.step += 1
 
@@ -94,7 +94,7 @@ def fit(
 def train_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    target: Target,
+    loss_of: Loss,
     batches: Iterable[Batch],
     count: int,
     rows: int,
@@ -105,7 +105,7 @@ def train_step(
 
     Args:
         model: in training mode.
-        target: whose loss is minimized.
+        loss_of: logits float32 [rows, outputs] and labels, summed over rows.
         batches: this process's share of the step's micro-batches: the model's inputs, and labels [rows, ...].
         count: how many micro-batches there are.
         rows: how many rows the step has on all processes, padding rows not counted.
@@ -120,7 +120,7 @@ def train_step(
             logits = model(**model_inputs(batch)).logits
             # A sum, divided by the rows of the whole step, so that neither a ragged last batch nor an uneven share
             # weighs more than its rows (as pytorch/torchtitan does).
-            loss = target.loss(logits.float(), batch["labels"])
+            loss = loss_of(logits.float(), batch["labels"])
             strategy.backward(loss, rows)
             total = loss.detach() + total  # here, where a compiler sees it as a part of the batch's graph
     assert isinstance(total, torch.Tensor), "a step has a batch"

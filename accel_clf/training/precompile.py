@@ -113,7 +113,7 @@ def compile_ahead(
             # Not one batch more, which would end the step's graph early.
             share = islice(strategy.batches(batches, to_tensors), len(step))
             train_step(
-                model, optimizer, rows.target, share, len(step), len(step), strategy, config.training.max_grad_norm
+                model, optimizer, rows.loss, share, len(step), len(step), strategy, config.training.max_grad_norm
             )
 
 

@@ -46,9 +46,7 @@ class PreparedRun:
 
     def training_rows(self, layout: str) -> TrainingRows:
         """Return the rows to train on, for batches of a layout."""
-        train = self.splits.train
-        labels = train.labels.astype(np.int64)  # what torch's losses take
-        return TrainingRows(self.tokens["train"], train.target, labels, train.ids, layout, self.pad_id)
+        return TrainingRows.of(self.tokens["train"], self.splits.train, self.config.target, layout, self.pad_id)
 
     def load_model(self) -> nn.Module:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
@@ -91,7 +89,8 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     length = config.data.max_length
     names = rows.train.target.names
     counts = {split: len(part) if part else 0 for split, part in rows._asdict().items()}
-    for warning in splits.warnings(rows):
+    of_labels = rows.train.target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
+    for warning in (*splits.warnings(rows), *of_labels):
         log_line(f"warning: {warning}")
     log_line(
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "

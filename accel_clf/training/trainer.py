@@ -275,6 +275,9 @@ class Trainer:
         results: dict[str, Any] = {"training": training}
         if self.best:
             results["validation"] = self.best.metrics.to_json()
+            if missed := self.best.metrics.never_predicted():
+                names = ", ".join(map(repr, missed[:12])) + (" ..." if len(missed) > 12 else "")
+                self._log(f"warning: the best model never predicts {names}, which validation rows have as their label")
         results |= self._evaluate_saved_model()
         if self.strategy.compiler:
             results["hardware"] = self.strategy.compiler.counts()

@@ -34,7 +34,7 @@ class Case:
     def __init__(self, reviews: Path, tiny_bert: Path) -> None:
         self.settings = ModelConfig(name=str(tiny_bert))
         rows: Dataset = read_dataset(str(reviews), DataConfig(), split="train")
-        self.labels, self.ids = rows.labels.astype(np.int64), rows.ids
+        self.rows, self.labels = rows, rows.labels
         self.tokenizer = load_tokenizer(self.settings, rows, LENGTH)
         self.tokens = tokenize(rows, self.tokenizer, LENGTH)
 
@@ -53,7 +53,7 @@ class Case:
         strategy = AccelerateStrategy("fp32")
         model = self.load_model()
         prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
-        rows = TrainingRows(self.tokens, TARGET, self.labels, self.ids, "padded", self.tokenizer.pad_token_id)
+        rows = TrainingRows.of(self.tokens, self.rows, config.target, "padded", self.tokenizer.pad_token_id)
         fit(
             prepared,
             optimizer,
