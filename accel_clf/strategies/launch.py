@@ -65,7 +65,6 @@ def _run_on_device(config: Config, work: Work) -> bool:
 
 def _run_on_cores(config: Config, work: Work) -> bool:
     require_torch_xla()
-    from accel_clf.strategies.xla.graphs import keep_graphs
     from accel_clf.strategies.xla.spawn import spawn
 
     def run_on_core() -> bool:
@@ -74,7 +73,6 @@ def _run_on_cores(config: Config, work: Work) -> bool:
         strategy.close()  # not in a `finally`: it waits for the other cores
         return strategy.is_main
 
-    keep_graphs()
     if in_xla_worker():
         exit_when_parent_dies(os.getppid(), at_once=True)
         return run_on_core()
