@@ -21,6 +21,7 @@ from accel_clf.strategies.base import Strategy
 from accel_clf.training import precompile, resume
 from accel_clf.training.prepare import PreparedRun
 from accel_clf.training.resume import InitialState
+from accel_clf.training.shared_folder import check_shared
 from accel_clf.training.trainer import Trainer
 
 
@@ -86,6 +87,7 @@ def _cross_validate(config: Config, states: Mapping[int, str]) -> dict[str, Any]
 
 def _train(folds: Folds, remaining: Mapping[int, str], strategy: Strategy) -> None:
     """Train folds one after another on the same hardware: what is compiled for one serves the next."""
+    check_shared(Path(folds.config.output), strategy)
     if strategy.is_main:
         folds.write()
     compiler, graphs = strategy.compiler, set()
