@@ -40,6 +40,7 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
         Interrupted: a signal has asked to stop; the state is saved.
     """
     _check_flags(config, only)
+    launch.join_hosts(config)
     folds = range(config.folds) if only is None else [only]
     lock = shared_across_cores(("lock", config), lambda: CrossValidationLock(config, folds))
     try:

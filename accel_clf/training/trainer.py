@@ -46,6 +46,7 @@ def train(config: Config) -> dict[str, Any]:
         UserError: whatever the user can fix.
         Interrupted: a signal has asked to stop; the state is saved.
     """
+    launch.join_hosts(config)
     lock = shared_across_cores(("lock", config), lambda: RunLock(config))
     try:
         return _train(config, lock.state)
