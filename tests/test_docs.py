@@ -21,6 +21,7 @@ from accel_clf.cli.main import COMMANDS, main
 from accel_clf.config.flags import settings_table
 from accel_clf.config.schema import SECTIONS, Config, ServeConfig, settings
 from accel_clf.models import kernel_selection
+from accel_clf.strategies.xla.detect import CHIPS
 from tests import forked
 from tests.conftest import REPOSITORY, make_bert, read_csv, write_csv
 
@@ -191,6 +192,18 @@ def test_kernels_are_those_of_the_code() -> None:
     in_code = row.findall(kernel_selection.__doc__ or "")
     assert len(in_code) >= 4
     assert in_code == row.findall(MODELS.read_text().partition("## Kernels")[2].partition("## Precision")[0])
+
+
+def test_devices_of_tpus_are_those_of_the_code() -> None:
+    """In the table of TPUs: the devices of a chip of that generation, times the chips."""
+    devices = {name: chip.devices for chip in CHIPS.values() for name in chip.generation.split(" or ")}
+    rows = re.findall(
+        r"^\| (v\d.*?) \| (\d+) \| (\d+) \|", (REPOSITORY / "docs" / "hardware.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) == 4
+    for names, chips, expected in rows:
+        for generation in re.findall(r"\b(v\d[ep]?)-", names):
+            assert int(chips) * devices[generation] == int(expected), names
 
 
 def test_every_page_is_in_the_navigation() -> None:

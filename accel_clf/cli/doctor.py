@@ -12,8 +12,9 @@ from accel_clf.core.cache import cache_folder
 from accel_clf.core.command import run_command
 from accel_clf.core.exit_codes import DONE
 from accel_clf.core.hub_errors import is_offline
+from accel_clf.core.process_env import cpu_requested
 from accel_clf.run_folder.environment import versions
-from accel_clf.strategies.xla.detect import tpu_chips
+from accel_clf.strategies.xla.detect import tpu_chips, tpu_devices, tpu_host
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,20 +45,43 @@ def examine() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         "hub": "offline" if is_offline() else os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
         "cache": str(cache_folder()),
-        "tpu chips": tpu_chips(),
-        "would use": f"accelerate: {strategy.description}, {strategy.layout} batches"
-        if not tpu_chips()
-        else "accelerate: all TPU cores, bucketed batches",
+        "tpu chips": len(tpu_chips()),
+        "tpu devices": tpu_devices(),
+        "tpu": _tpu(),
+        "would use": _tpu_run()
+        if tpu_chips() and not cpu_requested()
+        else f"accelerate: {strategy.description}, {strategy.layout} batches",
         "strategy xla": _xla(),
     }
+
+
+def _tpu() -> str:
+    """Describe this machine's chips, their devices, and the machine among those that share the TPU."""
+    chips, host = tpu_chips(), tpu_host()
+    if not chips:
+        return "none"
+    hosts = f"; host {host.number} of 0 to {host.hosts - 1}" if host.hosts > 1 else ""
+    return f"chips: {len(chips)} ({chips[0].generation}), devices: {tpu_devices()}{hosts}"
+
+
+def _tpu_run() -> str:
+    """Say what a run on this TPU would use."""
+    if not find_spec("torch_xla"):
+        return "nothing: the TPU needs torch_xla"
+    return f"accelerate: {_tpu_devices_of_run()}, bf16, bucketed batches"
+
+
+def _tpu_devices_of_run() -> str:
+    """Count the devices on all of the TPU's hosts."""
+    hosts = tpu_host().hosts
+    devices = tpu_devices() * hosts
+    return f"{devices} TPU device{'s' if devices > 1 else ''}" + (f" on {hosts} hosts" if hosts > 1 else "")
 
 
 def _xla() -> str:
     if not find_spec("torch_xla"):
         return "no: torch_xla is not installed (pip install 'accel_clf[xla]', in an environment of its own)"
-    if tpu_chips():
-        return f"yes: {tpu_chips()} TPU chips"
-    return "with --virtual_cores 8: there is no TPU"
+    return f"yes: {_tpu_devices_of_run()}" if tpu_chips() else "with --virtual_cores 8: there is no TPU"
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -69,7 +93,7 @@ def as_text(report: dict[str, Any]) -> str:
         f"{'gpus':15} {', '.join(report['gpus']) or 'none'}",
         f"{'hub':15} {report['hub']}",
         f"{'cache':15} {report['cache']}",
-        f"{'tpu chips':15} {report['tpu chips'] or 'none'}",
+        f"{'tpu':15} {report['tpu']}",
         f"{'would use':15} {report['would use']}",
         f"{'strategy xla':15} {report['strategy xla']}",
     ]

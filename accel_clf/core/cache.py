@@ -1,4 +1,4 @@
-"""The cache folder, which keeps tokens and compiled graphs between runs, and its locks."""
+"""The cache folder, which keeps tokens between runs, and its locks."""
 
 import os
 from collections.abc import Iterator

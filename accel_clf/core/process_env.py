@@ -7,13 +7,18 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+HOST_VARIABLE = "ACCEL_CLF_HOST"  # which of a TPU's hosts this is, from 0; inherited by the processes of its cores
+# In this order: torch's launcher numbers processes over all machines, torch_xla numbers those of a TPU's cores over all
+# hosts; the process that starts the cores knows its host; virtual cores have no host.
+_RANK_VARIABLES = ("RANK", "CLOUD_TPU_TASK_ID", HOST_VARIABLE, "PJRT_LOCAL_PROCESS_RANK")
+
 _shared_lock = threading.Lock()
 _shared: dict[Hashable, tuple[Any, int]] = {}  # key -> the object, and how many cores have yet to take it
 
 
 def rank() -> int:
-    """Return the rank of this process; works with or without a strategy."""
-    return int(os.environ.get("RANK", os.environ.get("PJRT_LOCAL_PROCESS_RANK", "0")))
+    """Return the rank of this process among those of all machines; works with or without a strategy."""
+    return next((int(os.environ[name]) for name in _RANK_VARIABLES if name in os.environ), 0)
 
 
 def is_main_process() -> bool:

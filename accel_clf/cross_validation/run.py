@@ -21,6 +21,7 @@ from accel_clf.strategies.base import Strategy
 from accel_clf.training import precompile, resume
 from accel_clf.training.prepare import PreparedRun
 from accel_clf.training.resume import InitialState
+from accel_clf.training.shared_folder import check_shared
 from accel_clf.training.trainer import Trainer
 
 
@@ -39,6 +40,7 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
         Interrupted: a signal has asked to stop; the state is saved.
     """
     _check_flags(config, only)
+    launch.join_hosts(config)
     folds = range(config.folds) if only is None else [only]
     lock = shared_across_cores(("lock", config), lambda: CrossValidationLock(config, folds))
     try:
@@ -86,6 +88,7 @@ def _cross_validate(config: Config, states: Mapping[int, str]) -> dict[str, Any]
 
 def _train(folds: Folds, remaining: Mapping[int, str], strategy: Strategy) -> None:
     """Train folds one after another on the same hardware: what is compiled for one serves the next."""
+    check_shared(Path(folds.config.output), strategy)
     if strategy.is_main:
         folds.write()
     compiler, graphs = strategy.compiler, set()

@@ -6,13 +6,19 @@ from functools import partial
 
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import cpu_requested, in_xla_worker, is_main_process, is_torchelastic
+from accel_clf.core.process_env import HOST_VARIABLE, cpu_requested, in_xla_worker, is_main_process, is_torchelastic
 from accel_clf.core.signals import defer_signals, exit_when_parent_dies
 from accel_clf.strategies.base import Strategy
-from accel_clf.strategies.xla.detect import requested_cores, require_torch_xla, tpu_chips
+from accel_clf.strategies.xla.detect import requested_cores, require_torch_xla, tpu_chips, tpu_host
 from accel_clf.strategies.xla.virtual import enable
 
 Work = Callable[[Strategy], object]
+
+
+def join_hosts(config: Config) -> None:
+    """Find out which of a TPU's hosts this is, so that rank 0 is on one of them; before anything asks for the rank."""
+    if _on_cores(config):
+        os.environ[HOST_VARIABLE] = str(tpu_host().number)
 
 
 def choose(config: Config) -> Callable[[Work], bool]:
@@ -31,7 +37,7 @@ def choose(config: Config) -> Callable[[Work], bool]:
     cores = config.virtual_cores or requested_cores()
     if cores:
         enable(cores)
-    on_cores = bool(cores or in_xla_worker() or (tpu_chips() and not cpu_requested()))
+    on_cores = _on_cores(config)
     if config.strategy == "xla":
         require_torch_xla()
         if not on_cores:
@@ -47,6 +53,12 @@ def choose(config: Config) -> Callable[[Work], bool]:
     # Accelerate takes XLA for its device wherever torch_xla is installed, unless it is told not to.
     os.environ["USE_TORCH_XLA"] = str(on_cores).lower()
     return partial(_run_on_cores if on_cores else _run_on_device, config)
+
+
+def _on_cores(config: Config) -> bool:
+    """Whether a job runs on XLA cores here."""
+    is_virtual = config.virtual_cores or requested_cores()
+    return bool(is_virtual or in_xla_worker() or (tpu_chips() and not cpu_requested()))
 
 
 def _run_on_device(config: Config, work: Work) -> bool:
@@ -65,7 +77,6 @@ def _run_on_device(config: Config, work: Work) -> bool:
 
 def _run_on_cores(config: Config, work: Work) -> bool:
     require_torch_xla()
-    from accel_clf.strategies.xla.graphs import keep_graphs
     from accel_clf.strategies.xla.spawn import spawn
 
     def run_on_core() -> bool:
@@ -74,7 +85,6 @@ def _run_on_cores(config: Config, work: Work) -> bool:
         strategy.close()  # not in a `finally`: it waits for the other cores
         return strategy.is_main
 
-    keep_graphs()
     if in_xla_worker():
         exit_when_parent_dies(os.getppid(), at_once=True)
         return run_on_core()

@@ -10,6 +10,7 @@ checkpoint     a run's state on disk: atomic, verified, exact
 prepare        rows, tokenizer, tokens and weights: made once, before any core starts
 precompile     which graphs a compiler will make for a run
 resume         where a run begins: from which checkpoint, and whether it is of the same run
+shared_folder  whether all machines of a job see the same output folder
 baseline       what words alone give: TF-IDF with logistic regression
 trainer        one run
 parity         the same steps on all hardware paths, compared

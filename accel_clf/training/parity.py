@@ -24,7 +24,7 @@ from accel_clf.config.schema import Config, merge
 from accel_clf.core.command import run_command
 from accel_clf.core.console import format_table, log
 from accel_clf.core.exit_codes import DONE
-from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, tpu_chips
+from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, tpu_devices
 
 CORES = 8
 LOSS, NORM, WEIGHTS = 1e-5, 1e-4, 1e-4  # relative, relative, absolute
@@ -66,8 +66,8 @@ def variants() -> list[Variant]:
     if torch.cuda.is_available():
         runnable.append(Variant("GPU by Accelerate"))
     libraries = {"accelerate": "Accelerate", "xla": "raw torch_xla"}
-    if tpu_chips():
-        runnable += [Variant(f"TPU by {library}", strategy, cores=CORES) for strategy, library in libraries.items()]
+    if devices := tpu_devices():
+        runnable += [Variant(f"TPU by {library}", strategy, cores=devices) for strategy, library in libraries.items()]
     elif find_spec("torch_xla"):
         for strategy, library in libraries.items():
             runnable += [Variant(f"virtual XLA by {library}", strategy, cores, cores) for cores in (1, CORES)]

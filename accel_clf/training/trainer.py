@@ -31,6 +31,7 @@ from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
 from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
 from accel_clf.training.resume import InitialState
+from accel_clf.training.shared_folder import appears, check_shared
 from accel_clf.training.state import TrainState
 
 
@@ -44,6 +45,7 @@ def train(config: Config) -> dict[str, Any]:
         UserError: whatever the user can fix.
         Interrupted: a signal has asked to stop; the state is saved.
     """
+    launch.join_hosts(config)
     lock = shared_across_cores(("lock", config), lambda: RunLock(config))
     try:
         return _train(config, lock.state)
@@ -67,7 +69,7 @@ def _train(config: Config, folder_state: str) -> dict[str, Any]:
 
     initial = shared_across_cores(("initial state", config), load)
     is_main = run_on_hardware(lambda strategy: Trainer(initial, strategy).run())
-    if not is_main or not (output / "metrics.json").is_file():  # which may be on a pod's first machine
+    if not is_main or not appears(output / "metrics.json"):  # which another of a TPU's hosts may have written
         return {}
     results = read_json(output / "metrics.json")
     if config.evaluation.baseline and initial.prepared.splits.validation:
@@ -122,6 +124,7 @@ class Trainer:
                 "one output folder that all machines share",
                 "put --output on a shared disk",
             )
+        check_shared(self.output, strategy)
         if self.checkpoint:
             resume.check_rows_per_step(self.checkpoint, self.config, strategy.processes)
         if strategy.is_main:  # all have read the folder

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from accel_clf.config.load import load
+from accel_clf.training import parity
 from accel_clf.training.parity import LOSS, NORM, WEIGHTS, Trace, Variant, agrees, compare, settings_for
 from tests.conftest import Cli
 
@@ -42,6 +43,15 @@ def test_all_variants_take_the_same_global_batches() -> None:
     rows = variants[0]["data"]["limit"]
     assert -(-rows // 48) == 10  # steps per epoch, in two epochs
     assert rows % 48  # the last step is ragged
+
+
+@pytest.mark.parametrize("devices", [1, 4, 8])
+def test_tpu_variants_share_batches_among_its_devices(devices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "tpu_devices", lambda: devices)
+    on_tpu = [variant for variant in parity.variants() if variant.name.startswith("TPU")]
+    assert [variant.cores for variant in on_tpu] == [devices, devices]
+    sizes = [settings_for(load(None, {}), variant, 20)["batch"]["size"] * variant.cores for variant in on_tpu]
+    assert sizes == [settings_for(load(None, {}), Variant(""), 20)["batch"]["size"]] * 2
 
 
 def test_parity_runs_on_a_cpu_alone(cli: Cli, reviews: Path, tiny_bert: Path) -> None:

@@ -90,6 +90,17 @@ def gather_keeps_infinite_values(strategy: Strategy) -> None:
     assert strategy.gather(local).isfinite().tolist() == [False] + [True] * (strategy.processes - 1)
 
 
+def gather_keeps_all_bits_of_integers(strategy: Strategy) -> None:
+    values = [2**63 - 1, -(2**63), 2**48 - 1, 2**32, 2**31, -1, strategy.process]
+    expected = torch.tensor([[*values[:-1], process] for process in range(strategy.processes)])
+    assert torch.equal(strategy.gather(torch.tensor(values)), expected.reshape(-1))
+    assert torch.equal(strategy.gather(torch.tensor([values])), expected)
+    transposed = torch.tensor([values, values]).T  # not contiguous
+    assert torch.equal(strategy.gather(transposed)[: len(values)], expected[0].expand(2, -1).T)
+    narrow = torch.tensor([2**31 - 1, strategy.process], dtype=torch.int32)
+    assert strategy.gather(narrow).dtype == torch.int32
+
+
 def gathered_weights_have_the_bare_models_names(strategy: Strategy) -> None:
     model, _ = strategy.prepare(make_linear(), lambda moved: make_optimizer(moved, 0.0))
     state = strategy.gather_weights(model)
@@ -117,6 +128,7 @@ CASES = [
     step_clips_accumulated_and_reduced_gradients,
     collectives_are_in_rank_order,
     gather_keeps_infinite_values,
+    gather_keeps_all_bits_of_integers,
     gathered_weights_have_the_bare_models_names,
     different_models_are_refused,
 ]

@@ -14,11 +14,11 @@ import pytest
 from accel_clf.config.load import load
 from accel_clf.core import process_env
 from accel_clf.core.errors import ConfigError
-from accel_clf.core.process_env import shared_across_cores
+from accel_clf.core.process_env import is_main_process, rank, shared_across_cores
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla import virtual
-from accel_clf.strategies.xla.detect import VIRTUAL_CORES_VARIABLE, tpu_chips
+from accel_clf.strategies.xla.detect import CHIPS, VIRTUAL_CORES_VARIABLE
 
 Refused = Callable[..., str]
 without_xla = pytest.mark.skipif(find_spec("torch_xla") is not None, reason="torch_xla is installed")
@@ -49,7 +49,7 @@ def test_missing_torch_xla_is_refused(flags: list[str], refused: Refused, tmp_pa
 
 
 def test_virtual_cores_are_refused_on_a_tpu(refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(virtual, "tpu_chips", lambda: 4)
+    monkeypatch.setattr(virtual, "tpu_chips", lambda: [CHIPS["0x005e"]] * 4)
     message = refused(2, "train", "--virtual_cores", 8, "--output", tmp_path / "run")
     assert "virtual cores asked for on a machine with 4 TPU chips" in message
 
@@ -67,8 +67,32 @@ def test_padded_layout_is_refused_on_xla(monkeypatch: pytest.MonkeyPatch) -> Non
         launch.choose(load(None, {"batch": {"layout": "padded"}}))
 
 
-def test_machine_without_a_tpu_has_no_chips() -> None:
-    assert tpu_chips() == 0
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, 0),
+        ({"RANK": "3"}, 3),  # by torch's launcher
+        ({"TPU_WORKER_ID": "0"}, 0),
+        ({"TPU_WORKER_ID": "2"}, 2),  # what starts the cores of host 2
+        # Two cores on each of three hosts: torch_xla's variables in one of their processes.
+        ({"TPU_WORKER_ID": "0", "CLOUD_TPU_TASK_ID": "0", "PJRT_LOCAL_PROCESS_RANK": "0"}, 0),
+        ({"TPU_WORKER_ID": "0", "CLOUD_TPU_TASK_ID": "1", "PJRT_LOCAL_PROCESS_RANK": "1"}, 1),
+        ({"TPU_WORKER_ID": "2", "CLOUD_TPU_TASK_ID": "4", "PJRT_LOCAL_PROCESS_RANK": "0"}, 4),
+    ],
+)
+def test_rank_is_among_the_processes_of_all_hosts(
+    variables: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    launch.join_hosts(load(None, {"virtual_cores": 2}))
+    assert rank() == expected
+
+
+def test_job_without_cores_is_alone_on_a_tpus_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPU_WORKER_ID", "1")
+    launch.join_hosts(load(None, {}))
+    assert is_main_process()
 
 
 class Job:

@@ -1,8 +1,11 @@
 """Runs on eight virtual cores, by both strategies, agree with one process that has the same global batches."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +36,10 @@ def encoder(tmp_path_factory: pytest.TempPathFactory, rows: tuple[Path, Path]) -
     return make_bert(tmp_path_factory.mktemp("encoder"), rows[0], 128, **shape, **without_dropout)
 
 
-def train(output: Path, flags: list[str]) -> str:
-    """Train in a fork; return what it has logged."""
-    process = run_forked(command(["train", *flags, "--output", output]), output.parent, timeout=600)
+def train(output: Path, flags: list[str], variables: Mapping[str, str] = {}) -> str:
+    """Train in a fork, with some more environment variables; return what it has logged."""
+    work = command(["train", *flags, "--output", output])
+    process = run_forked(work, output.parent, timeout=600, environment={**os.environ, **variables})
     assert process.returncode == 0, process.stderr
     return process.stderr
 
@@ -113,22 +117,55 @@ def test_all_compiled_graphs_were_registered(eight_cores: tuple[Path, str]) -> N
     assert "warning" not in stderr
 
 
-@pytest.mark.parametrize("strategy", ["xla", "accelerate"])
-def test_bf16_is_autocast_over_float32_weights(
-    tmp_path: Path, rows: tuple[Path, Path], encoder: Path, strategy: str
-) -> None:
+@pytest.fixture(scope="module", params=["xla", "accelerate"])
+def two_precisions(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, rows: tuple[Path, Path], encoder: Path
+) -> dict[str, Path]:
+    """Folders of runs on two cores, in fp32 and in bf16, with `run` and the graphs that torch_xla has made."""
     flags = ["--model.name", str(encoder), "--data.train", str(rows[0]), "--data.max_length", "16"]
-    flags += ["--data.validation", "null", "--strategy", strategy, "--virtual_cores", "2", "--batch.size", "8"]
-    weights = {}
+    flags += ["--data.validation", "0.1", "--strategy", request.param, "--virtual_cores", "2", "--batch.size", "8"]
+    folders = {}
     for precision in ("fp32", "bf16"):
-        output = tmp_path / precision
-        stderr = train(output, [*flags, "--training.precision", precision])
+        folders[precision] = folder = tmp_path_factory.mktemp(f"{request.param}-{precision}")
+        dump = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder} --xla_dump_hlo_as_text"
+        stderr = train(folder / "run", [*flags, "--training.precision", precision], {"XLA_FLAGS": dump})
         assert f", {precision} (as set)" in stderr
         assert "all 2 ended with the same weights" in stderr
-        weights[precision] = load_file(output / "model" / "model.safetensors")
+    return folders
+
+
+def instructions(folder: Path, name: str) -> list[str]:
+    """The lines with an instruction of a name in all graphs, as torch_xla gives them to the compiler."""
+    graphs = [path.read_text() for path in folder.glob("*.before_optimizations.txt")]
+    return [line for graph in graphs for line in graph.splitlines() if f" {name}(" in line]
+
+
+def test_bf16_is_autocast_over_float32_weights(two_precisions: dict[str, Path]) -> None:
+    weights = {
+        precision: load_file(folder / "run" / "model" / "model.safetensors")
+        for precision, folder in two_precisions.items()
+    }
     largest = max(float((weights["bf16"][name] - weights["fp32"][name]).abs().max()) for name in weights["fp32"])
     assert 0 < largest < 1e-3
     assert {str(tensor.dtype) for tensor in weights["bf16"].values()} == {"torch.float32"}
+
+
+def test_fp32_multiplies_in_fp32_on_a_tpu(two_precisions: dict[str, Path]) -> None:
+    products = {precision: instructions(folder, "dot") for precision, folder in two_precisions.items()}
+    assert len(products["fp32"]) > 20
+    assert all("operand_precision={highest,highest}" in line for line in products["fp32"])
+    assert len(products["bf16"]) > 20
+    assert not any("operand_precision" in line for line in products["bf16"])
+    assert any("bf16[" in line for line in products["bf16"])
+
+
+def test_collectives_have_32_bits(two_precisions: dict[str, Path]) -> None:
+    """Of gradients, losses, logits, and of row ids, digests, steps and flags, which are int64 on the host."""
+    for folder in two_precisions.values():
+        reductions = instructions(folder, "all-reduce")
+        types = {dtype for line in reductions for dtype in re.findall(r"(\w+)\[", line.partition(" all-reduce(")[0])}
+        assert types == {"f32", "s32"}
+        assert not instructions(folder, "all-gather")  # which torch_xla writes as a sum
 
 
 def test_cores_end_when_standard_error_is_closed(tmp_path: Path, rows: tuple[Path, Path], encoder: Path) -> None:

@@ -40,7 +40,7 @@ class AccelerateXlaStrategy(XlaStrategyBase):
         # It reduces the gradients of the first optimizer that it was given, which would be an earlier run's.
         self.accelerator.free_memory()
         if self.processes > 1:
-            xm.broadcast_master_param(model)
+            xm.collective_broadcast(list(model.parameters()))  # buffers are constants, and some are int64
             self._run(BROADCAST)
         prepared, optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared.parameters())

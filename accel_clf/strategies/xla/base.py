@@ -1,6 +1,7 @@
 """What both strategies that run on XLA cores share."""
 
 import copy
+import logging
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ import torch_xla
 import torch_xla.core.xla_model as xm
 import torch_xla.runtime as xr
 from torch import nn
+from torch_xla import backends
 
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
@@ -20,6 +22,7 @@ from accel_clf.strategies.xla.graphs import GraphTracker, count_compilations, co
 from accel_clf.strategies.xla.spawn import core_lock, once
 
 OPTIMIZER_STATE = CompiledGraph("optimizer state")
+logging.getLogger("torch_xla.backends").setLevel(logging.ERROR)  # it warns of the first call as of any other
 
 
 class XlaStrategyBase(Strategy):
@@ -49,8 +52,10 @@ class XlaStrategyBase(Strategy):
         is_virtual = xr.device_type() == "CPU"
         self.precision = ("fp32" if is_virtual else "bf16") if precision == "auto" else precision
         why = "as set" if precision != "auto" else "no TPU" if is_virtual else "what TPUs are made for"
-        cores = f"{self.processes} {'virtual XLA' if is_virtual else 'TPU'} core{'s' if self.processes > 1 else ''}"
+        core = "virtual XLA core" if is_virtual else "TPU device"
+        cores = f"{self.processes} {core}{'s' if self.processes > 1 else ''}"
         self.description = f"{cores} by {self.library}, {self.precision} ({why})"
+        _set_product_precision("highest" if self.precision == "fp32" else "default")
         self.compiler = self
         self.graphs = GraphTracker()
         self.steps = 0
@@ -153,9 +158,11 @@ class XlaStrategyBase(Strategy):
         return norm
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        gathered = self._gather(tensor.to(self.device))
+        # A TPU has no collectives of 64 bits (pytorch/xla issue 1952): each number travels as its two halves.
+        halves = tensor.contiguous().view(torch.int32) if tensor.dtype == torch.int64 else tensor
+        gathered = self._gather(halves.to(self.device))
         self._run(CompiledGraph(f"gather {tensor.dtype}", tuple(tensor.shape)))
-        return gathered.cpu()
+        return gathered.cpu().view(tensor.dtype)
 
     def gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
         return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()} if self.is_main else {}
@@ -179,6 +186,15 @@ class XlaStrategyBase(Strategy):
         warning = self.graphs.track(graph)
         if warning and self.is_main:
             log(f"warning: {warning}")
+
+
+def _set_product_precision(level: str) -> None:
+    """Set how a TPU multiplies 32-bit numbers: "default" in one pass of bf16, "highest" in six, which is fp32.
+
+    It is a part of the graphs that this process traces from now on.
+    """
+    if backends.get_mat_mul_precision() != level:
+        backends.set_mat_mul_precision(level)
 
 
 def _make_optimizer_state(optimizer: torch.optim.Optimizer) -> None:

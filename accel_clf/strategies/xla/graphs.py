@@ -1,22 +1,12 @@
-"""Graphs that XLA compiles: announced, counted, kept between runs."""
+"""Graphs that XLA compiles: announced and counted."""
 
-import os
 from typing import Any
 
 import torch_xla.debug.metrics as met
 import torch_xla.runtime as xr
 from transformers import masking_utils
 
-from accel_clf.core.cache import cache_folder
 from accel_clf.strategies.base import CompiledGraph
-
-
-def keep_graphs() -> None:
-    """Keep compiled graphs between runs, where the library can save them; before the first one is compiled."""
-    if xr.device_type() == "TPU" and "XLA_PERSISTENT_CACHE_PATH" not in os.environ:
-        folder = cache_folder() / "xla"
-        folder.mkdir(parents=True, exist_ok=True)
-        xr.initialize_cache(str(folder), readonly=False)
 
 
 def count_compilations() -> int:

@@ -45,9 +45,9 @@ def enable(cores: int) -> None:
                 f"the same number in virtual_cores and in {VIRTUAL_CORES_VARIABLE}",
             )
         return
-    if tpu_chips():
+    if chips := tpu_chips():
         raise ConfigError(
-            f"virtual cores asked for on a machine with {tpu_chips()} TPU chips",
+            f"virtual cores asked for on a machine with {len(chips)} TPU chips",
             "one or the other",
             f"leave out virtual_cores and {VIRTUAL_CORES_VARIABLE} to use the TPU",
         )
