@@ -11,7 +11,9 @@ import numpy as np
 
 from accel_clf.targets.metrics import average_metrics
 
-_DESCRIPTION = "Accuracy, macro and weighted F1 and log loss of a classifier's probabilities, by scikit-learn."
+_DESCRIPTION = (
+    "Accuracy, macro and weighted F1, log loss and expected calibration error of a classifier's probabilities."
+)
 _INPUTS = "predictions: probabilities [rows, classes]. references: the right classes, int [rows]."
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss")  # that a run always has
-NAMED_METRICS = ("roc_auc", "average_precision", "mcc", "balanced_accuracy", "brier", "ece")  # that it may ask for
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss", "ece")  # that a run always has
+NAMED_METRICS = ("roc_auc", "average_precision", "mcc", "balanced_accuracy", "brier")  # that it may ask for
 LABEL_METRICS = ("precision", "recall", "f1")  # of one label: "f1:LABEL"
 
 
@@ -184,9 +184,9 @@ class EvaluationConfig(Section):
     every: Literal["epoch"] | Count = "epoch"
     """"epoch", or the number of optimizer steps between evaluations."""
     metric: str = "accuracy"
-    """Metric that selects the best checkpoint: accuracy, macro_f1, weighted_f1, log_loss, or one for `metrics`."""
+    """Metric that selects the best checkpoint: accuracy, macro_f1, weighted_f1, log_loss, ece, or one for `metrics`."""
     metrics: tuple[str, ...] = ()
-    """Additional metrics: roc_auc, average_precision, mcc, balanced_accuracy, brier, ece, f1:LABEL, precision:LABEL,
+    """Additional metrics: roc_auc, average_precision, mcc, balanced_accuracy, brier, f1:LABEL, precision:LABEL,
     recall:LABEL, or a module of the `evaluate` library, by name or path."""
     patience: Count | None = None
     """Early stopping: evaluations without improvement before training stops; null disables it."""

@@ -9,8 +9,9 @@ import numpy as np
 from accel_clf.config.schema import METRICS
 from accel_clf.core.errors import ConfigError
 from accel_clf.targets import named_metrics
+from accel_clf.targets.calibration import expected_calibration_error
 
-LOWER_IS_BETTER = ("log_loss", *named_metrics.LOWER_IS_BETTER)
+LOWER_IS_BETTER = ("log_loss", "ece", *named_metrics.LOWER_IS_BETTER)
 _STRUCTURE = ("rows", "per_class", "confusion", "slices")  # keys of a file with metrics that are no metric
 
 
@@ -66,7 +67,7 @@ class Metrics(Averages):
 
     def to_json(self) -> dict[str, Any]:
         """Return what metrics.json holds: built-in metrics first, extra ones last."""
-        built_in = {name: self.values[name] for name in METRICS}
+        built_in = {name: self.values[name] for name in METRICS if name in self.values}  # older runs have fewer
         content: dict[str, Any] = {"rows": self.rows, **built_in}
         content["per_class"] = {name: vars(metrics) for name, metrics in self.per_class.items()}
         content["confusion"] = self.confusion
@@ -150,6 +151,7 @@ def average_metrics(
         "macro_f1": f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0),
         "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0.0),
         "log_loss": log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1])),
+        "ece": expected_calibration_error(probabilities, labels),
     }
     values |= {name: named_metrics.named_metric(name, labels, probabilities, names) for name in named}
     return Averages(len(labels), {name: float(value) for name, value in values.items()})

@@ -6,9 +6,8 @@ import numpy as np
 
 from accel_clf.config.schema import LABEL_METRICS
 from accel_clf.core.errors import ConfigError, closest
-from accel_clf.targets.calibration import expected_calibration_error
 
-LOWER_IS_BETTER = ("brier", "ece")
+LOWER_IS_BETTER = ("brier",)
 MAX_NAMES = 12  # in a message
 Metric = Callable[[np.ndarray, np.ndarray], float]  # of labels and scores
 
@@ -98,15 +97,10 @@ def _brier(labels: np.ndarray, scores: np.ndarray) -> float:
     return distance / 2 if scores.shape[1] == 2 else distance
 
 
-def _ece(labels: np.ndarray, scores: np.ndarray) -> float:
-    return expected_calibration_error(scores, labels)
-
-
 _FUNCTIONS: dict[str, Metric] = {
     "roc_auc": _roc_auc,
     "average_precision": _average_precision,
     "mcc": _mcc,
     "balanced_accuracy": _balanced_accuracy,
     "brier": _brier,
-    "ece": _ece,
 }

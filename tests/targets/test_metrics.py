@@ -54,7 +54,18 @@ def test_metrics_survive_json() -> None:
     metrics = classification_metrics(labels, scores, ("no", "yes"), np.array([0, 1, 1]), ("de", "en"))
     metrics = replace(metrics, values=metrics.values | {"hits": 2.0})
     content = json.loads(json.dumps(metrics.to_json()))
-    order = ["rows", "accuracy", "macro_f1", "weighted_f1", "log_loss", "per_class", "confusion", "slices", "hits"]
+    order = [
+        "rows",
+        "accuracy",
+        "macro_f1",
+        "weighted_f1",
+        "log_loss",
+        "ece",
+        "per_class",
+        "confusion",
+        "slices",
+        "hits",
+    ]
     assert list(content) == order
     assert Metrics.from_json(content) == metrics
     assert Metrics.from_json(content).to_json() == metrics.to_json()

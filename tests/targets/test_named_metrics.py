@@ -60,7 +60,7 @@ def test_named_metric_selects_the_best_model_and_is_there_in_slices() -> None:
     labels = np.array([0, 1, 1, 0])
     good = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
     bad = good[:, ::-1]
-    for metric in (*NAMED_METRICS, *(f"{name}:yes" for name in LABEL_METRICS)):
+    for metric in ("ece", *NAMED_METRICS, *(f"{name}:yes" for name in LABEL_METRICS)):
         results = [evaluate(scores, make_rows(labels), EvaluationConfig(metric=metric)) for scores in (good, bad)]
         assert results[0].score > results[1].score, metric
     named = ("roc_auc", "f1:yes")
