@@ -14,6 +14,7 @@ os.environ.setdefault("USE_TORCH_XLA", "false")
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import (
+    DistributedDataParallelKwargs,
     DistributedType,
     InitProcessGroupKwargs,
     broadcast,
@@ -22,11 +23,13 @@ from accelerate.utils import (
 )
 from torch import nn
 
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.process_env import cpu_requested, is_torchelastic
-from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
+from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler, model_inputs
 from accel_clf.models.kernel_selection import optimize_for_training
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
+from accel_clf.models.unused import drops_layers, without_gradient
 from accel_clf.strategies import fsdp
 from accel_clf.strategies.base import OptimizerOf, Strategy
 from accel_clf.strategies.loader import make_loader, prefetch, prefetch_to_gpu
@@ -36,6 +39,7 @@ from accel_clf.strategies.rendezvous import RESTARTS
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
 # waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
 _closed: list[object] = []
+NAMES_IN_MESSAGE = 8
 
 
 class AccelerateStrategy(Strategy):
@@ -67,7 +71,9 @@ class AccelerateStrategy(Strategy):
         group = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
         if is_torchelastic():
             group.init_method = f"{RESTARTS}://"
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
+        # Buffers are constants here. No static_graph: it reduces in a step's first micro-batch, then fails.
+        self.ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[group, self.ddp])
         self.kernels = kernels
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
@@ -96,7 +102,9 @@ class AccelerateStrategy(Strategy):
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
 
-    def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(
+        self, model: nn.Module, optimizer_of: OptimizerOf, example: Batch | None = None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         self.accelerator.free_memory()  # of an earlier run
         # DDP needs dense gradients; a step that fp16's scaler skips would leave its infinities in the tables.
         sparse = self.processes == 1 and not self.accelerator.scaler
@@ -105,12 +113,25 @@ class AccelerateStrategy(Strategy):
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
         self.check_equal(model)
+        if self.processes > 1 and example:
+            self._freeze_unused(model, example)
+        self.ddp.find_unused_parameters = drops_layers(model)
         if self.sharded:
             fsdp.configure(self.accelerator.state.fsdp_plugin, model, self.device, self.accelerator.mixed_precision)
         prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
         return prepared_model, prepared_optimizer if self.accelerator.scaler else prepared_optimizer.optimizer
+
+    def _freeze_unused(self, model: nn.Module, example: Batch) -> None:
+        """Freeze what gets no gradient, which several processes would wait for, and one process's AdamW skips."""
+        with self.accelerator.autocast():
+            names = without_gradient(model, model_inputs(self.to_device(example)))
+        for name in names:
+            model.get_parameter(name).requires_grad_(False)
+        if names and self.is_main:
+            listed = ", ".join(names[:NAMES_IN_MESSAGE]) + (", ..." if len(names) > NAMES_IN_MESSAGE else "")
+            log(f"frozen, for they get no gradient: {len(names)} parameters ({listed})")
 
     def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
         # prepare_model leaves a model where it is under FSDP.
