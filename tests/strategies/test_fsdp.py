@@ -50,11 +50,11 @@ def take_cpus_for_gpus(rank: int, variables: dict[str, str]) -> None:
     import accelerate.state
     from accelerate.utils import DistributedType
 
-    import accel_clf.strategies.accelerate  # noqa: F401 - before the next but one line: it is imported without a GPU
+    import accel_clf.strategies.accelerate
 
     os.environ |= variables | {"ACCELERATE_TORCH_DEVICE": "cpu"}
     accelerate.state.PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
-    torch.accelerator.is_available = lambda *_, **__: True
+    accel_clf.strategies.accelerate.device_type = lambda: "cuda"
 
 
 class ShardedRun(LaunchedRun):
@@ -254,6 +254,7 @@ def test_fp16_and_fsdp1_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             )
 
     monkeypatch.setattr(accelerate, "Accelerator", Accelerator)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     is_fsdp2 = True
     with pytest.raises(ConfigError, match="fp16, and FSDP shards the model") as error:
         accelerate.AccelerateStrategy("fp32")
