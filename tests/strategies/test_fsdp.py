@@ -53,6 +53,7 @@ def take_cpus_for_gpus(rank: int, variables: dict[str, str]) -> None:
     import accel_clf.strategies.accelerate
 
     os.environ |= variables | {"ACCELERATE_TORCH_DEVICE": "cpu"}
+    os.environ.pop("ACCELERATE_USE_CPU", None)
     accelerate.state.PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
     accel_clf.strategies.accelerate.device_type = lambda: "cuda"
 
