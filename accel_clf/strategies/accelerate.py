@@ -26,7 +26,7 @@ from torch import nn
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
-from accel_clf.core.process_env import is_torchelastic, world_size
+from accel_clf.core.process_env import cpu_requested, is_torchelastic, world_size
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler, model_inputs
 from accel_clf.models.kernel_selection import PACKED_LAYOUTS, optimize_for_training
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
@@ -67,8 +67,8 @@ class AccelerateStrategy(Strategy):
             )
         # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
         # Accelerator takes gloo only if it is told that the CPU is meant.
-        device = "cpu" if cpu else device_type()
-        mixed_precision, why = choose_precision(precision, device)
+        on_cpu = cpu or cpu_requested() or not torch.accelerator.is_available()
+        mixed_precision, why = choose_precision(precision, "cpu" if on_cpu else device_type())
         # Accelerate keeps the first precision and device of a process for good; each run has its own.
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         group = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
@@ -76,9 +76,7 @@ class AccelerateStrategy(Strategy):
             group.init_method = f"{RESTARTS}://"
         # Buffers are constants here. No static_graph: it reduces in a step's first micro-batch, then fails.
         self.ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-        self.accelerator = Accelerator(
-            cpu=device == "cpu", mixed_precision=mixed_precision, kwargs_handlers=[group, self.ddp]
-        )
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[group, self.ddp])
         self.kernels = kernels
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
@@ -138,7 +136,8 @@ class AccelerateStrategy(Strategy):
         self.ddp.find_unused_parameters = drops_layers(model)
         if self.sharded:
             fsdp.configure(self.accelerator.state.fsdp_plugin, model, self.device, self.accelerator.mixed_precision)
-        prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
+        with fsdp.undivided_embeddings(model) if self.sharded else nullcontext():
+            prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
         return prepared_model, prepared_optimizer if self.accelerator.scaler else prepared_optimizer.optimizer
