@@ -16,14 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 REPOSITORY = Path(__file__).parent.parent
-FORK_SERVER = multiprocessing.get_context("forkserver")
-FORK_SERVER.set_forkserver_preload(["tests.preload"])
+CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
+FORK_SERVER: Any = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
+if CAN_FORK:
+    FORK_SERVER.set_forkserver_preload(["tests.preload"])
 os.environ.setdefault("PYTHONPATH", str(REPOSITORY))
 
 
 class Forked:
-    """A forked process with the methods of `subprocess.Popen`.
+    """A forked process with the methods of `subprocess.Popen`. Where no process can fork, the test is skipped.
 
     Args:
         work: runs in the process; its result is the exit code.
@@ -40,6 +44,8 @@ class Forked:
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
     ) -> None:
+        if not CAN_FORK:
+            pytest.skip("this system cannot fork processes")
         self._process = FORK_SERVER.Process(
             target=_run, args=(work, str(stdout), str(stderr), dict(environment or os.environ), stdin)
         )

@@ -38,11 +38,13 @@ def examine() -> dict[str, Any]:
     from accel_clf.strategies.accelerate import AccelerateStrategy
 
     strategy = AccelerateStrategy("auto")
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    others = [accelerator.type] if accelerator else []  # mps, xpu ...
     return {
         "python": platform.python_version(),
         "versions": versions(),
         "cpus": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())] or others,
         "hub": "offline" if is_offline() else os.environ.get("HF_ENDPOINT", "https://huggingface.co"),
         "cache": str(cache_folder()),
         "tpu chips": len(tpu_chips()),

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from types import FrameType
 
+from accel_clf.core.console import write_utf8
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.exit_codes import FAILED, INTERRUPTED, TERMINATED
 from accel_clf.core.process_env import is_distributed, is_main_process, rank
@@ -56,6 +57,7 @@ def run_command(command: Callable[[], int], debug: bool = False) -> int:
         raise Interrupted(signum)
 
     signal.signal(signal.SIGTERM, terminate)
+    write_utf8()
     try:
         return command()
     except UserError as error:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class _PlainBar(Bar):
             self.next_line_at = time.monotonic() + SECONDS_BETWEEN_LINES
             of_total = "" if self.total is None else f" of {self.total}"
             log(f"{self.description}: {self.done}{of_total} {self.note}".rstrip())
+
+
+def write_utf8() -> None:
+    """Write UTF-8 to files and pipes, whatever the system's encoding, in which not every text could be written."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8", errors=stream.errors)
 
 
 def log(line: str) -> None:

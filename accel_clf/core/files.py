@@ -36,6 +36,23 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
         file.write("\n")
 
 
+def sync_file(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with path.open("r+b") as file:  # Windows syncs what is open for writing only
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk; nothing on Windows, which cannot open folders."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -26,9 +26,14 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
+def world_size() -> int:
+    """Return how many processes of the same job a launcher has started, this one included; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_distributed() -> bool:
     """Return whether a launcher has started other processes of the same job."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return world_size() > 1
 
 
 def is_torchelastic() -> bool:

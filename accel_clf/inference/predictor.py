@@ -20,7 +20,7 @@ from accel_clf.models.loading import load_trained
 from accel_clf.models.packed import PACKED
 from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
-from accel_clf.strategies.precision import WITHOUT_BF16, fast_at_bf16
+from accel_clf.strategies.precision import WITHOUT_BF16, device_type, fast_at_bf16
 from accel_clf.targets.single_label import SingleLabel
 
 TEXTS_PER_CHUNK = 2048  # sorted by length within a chunk; memory does not grow with the file
@@ -52,9 +52,11 @@ class Predictor:
         if precision == "auto":
             precision = "bf16" if fast_at_bf16() else "fp32"
         self.config, self.precision = read_config(run), precision
+        if precision == "int8" and device_type() != "cpu":
+            log(f"int8 runs on the CPU, not on {device_type()}: torch has kernels for it on CPUs only")
         # Whatever it was trained in, and wherever it is used.
-        self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32")
-        if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16(on_cpu=True):
+        self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32", cpu=precision == "int8")
+        if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16("cpu"):
             log(f"warning: {WITHOUT_BF16}")
         folders, self.temperature = [run], 1.0
         if is_cross_validation(run):

@@ -23,6 +23,8 @@ from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.models.kernels.fused_inference import can_fuse, faster_for_long_inputs, fuse
 from accel_clf.models.packed import PACKED, VARLEN, pack_model
 
+# Device -> its packed layout. Others have no kernel for attention within documents.
+PACKED_LAYOUTS = {"cpu": PACKED, "cuda": VARLEN}
 # Columns. Without dropout, going from group to group of documents costs more than packing saves the demo's 48.
 NARROW = 64
 

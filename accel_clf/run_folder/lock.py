@@ -34,6 +34,18 @@ def lock_folder(folder: Path) -> FileLock:
     return lock
 
 
+def unlock_folder(lock: FileLock) -> None:
+    """Release a lock of `lock_folder`, and remove its file, unless another run has it by now."""
+    path = Path(lock.lock_file)
+    try:
+        path.unlink(missing_ok=True)  # while it is held: afterwards it might be another run's
+        lock.release()
+    except PermissionError:  # Windows removes no file that somebody has open: not this run's now, nor another's then
+        lock.release()
+        with suppress(PermissionError):
+            path.unlink(missing_ok=True)
+
+
 def set_aside(folder: Path) -> None:
     """Rename a folder to the first free of folder.1, folder.2 ..., and log that."""
     backup = next(path for n in count(1) if not (path := folder.with_name(f"{folder.name}.{n}")).exists())
@@ -80,8 +92,7 @@ class RunLock:
     def release(self) -> None:
         """Release the folder, and remove it if it is empty."""
         if self.lock:
-            (self.folder / LOCK).unlink(missing_ok=True)
-            self.lock.release()
+            unlock_folder(self.lock)
             self.lock = None
             with suppress(OSError):
                 self.folder.rmdir()

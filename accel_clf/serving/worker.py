@@ -194,7 +194,7 @@ def _send(message: object, pipe: IO[bytes]) -> None:
 
 def _stop_process(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin and process.stdout, "both are pipes"
-    with suppress(BrokenPipeError):  # the process has ended before reading everything
+    with suppress(OSError):  # the process has ended before reading everything
         process.stdin.close()
     try:
         process.wait(SHUTDOWN_SECONDS)

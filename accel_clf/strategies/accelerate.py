@@ -14,6 +14,7 @@ os.environ.setdefault("USE_TORCH_XLA", "false")
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import (
+    DistributedDataParallelKwargs,
     DistributedType,
     InitProcessGroupKwargs,
     broadcast,
@@ -22,20 +23,25 @@ from accelerate.utils import (
 )
 from torch import nn
 
+from accel_clf.config.schema import Config
+from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
-from accel_clf.core.process_env import cpu_requested, is_torchelastic
-from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
-from accel_clf.models.kernel_selection import optimize_for_training
+from accel_clf.core.process_env import cpu_requested, is_torchelastic, world_size
+from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler, model_inputs
+from accel_clf.models.kernel_selection import PACKED_LAYOUTS, optimize_for_training
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
+from accel_clf.models.packed import PACKED
+from accel_clf.models.unused import drops_layers, without_gradient
 from accel_clf.strategies import fsdp
 from accel_clf.strategies.base import OptimizerOf, Strategy
 from accel_clf.strategies.loader import make_loader, prefetch, prefetch_to_gpu
-from accel_clf.strategies.precision import choose_precision
+from accel_clf.strategies.precision import choose_precision, device_type
 from accel_clf.strategies.rendezvous import RESTARTS
 
 # What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
 # waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
 _closed: list[object] = []
+NAMES_IN_MESSAGE = 8
 
 
 class AccelerateStrategy(Strategy):
@@ -45,13 +51,14 @@ class AccelerateStrategy(Strategy):
         precision: "auto", "fp32", "bf16" or "fp16".
         timeout: minutes to wait for a process that does not answer.
         kernels: the setting model.kernels.
+        cpu: whether to leave other devices alone.
 
     Raises:
-        ConfigError: the device has no such precision.
+        ConfigError: the device has no such precision, or no way for the launcher's processes to share a job.
         UserError: this process has used XLA cores, which Accelerate would take for its device.
     """
 
-    def __init__(self, precision: str, timeout: float = 10.0, kernels: str = "auto") -> None:
+    def __init__(self, precision: str, timeout: float = 10.0, kernels: str = "auto", cpu: bool = False) -> None:
         if is_torch_xla_available():
             raise UserError(
                 "this process has trained on XLA cores, and Accelerate keeps them for its device",
@@ -60,17 +67,25 @@ class AccelerateStrategy(Strategy):
             )
         # A launcher's file may ask for several processes on a machine without a GPU (multi_cpu.yaml): then the
         # Accelerator takes gloo only if it is told that the CPU is meant.
-        on_cpu = cpu_requested() or not torch.accelerator.is_available()
-        mixed_precision, why = choose_precision(precision, on_cpu)
-        # Accelerate keeps the first precision of a process for good; each run has its own.
-        AcceleratorState._reset_state()
+        on_cpu = cpu or cpu_requested() or not torch.accelerator.is_available()
+        mixed_precision, why = choose_precision(precision, "cpu" if on_cpu else device_type())
+        # Accelerate keeps the first precision and device of a process for good; each run has its own.
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         group = InitProcessGroupKwargs(timeout=timedelta(minutes=timeout))
         if is_torchelastic():
             group.init_method = f"{RESTARTS}://"
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
+        # Buffers are constants here. No static_graph: it reduces in a step's first micro-batch, then fails.
+        self.ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[group, self.ddp])
         self.kernels = kernels
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
+        if self.processes != world_size():
+            raise ConfigError(
+                f"{world_size()} processes were launched, and on {self.device.type} each would train alone",
+                "GPUs that processes can share a job on, or the CPU",
+                "put ACCELERATE_USE_CPU=true before the command, or train by one process without a launcher",
+            )
         self.parameters: list[nn.Parameter] = []
         self.embedding_grad: SparseEmbeddingGrad | None = None
         self._initial_scaler = self.scaler_state()
@@ -83,11 +98,20 @@ class AccelerateStrategy(Strategy):
                 "bf16 or fp32",
                 "--training.precision fp32",
             )
-        self.layout = self.packed_layout = "varlen" if self.device.type == "cuda" else "packed"
+        self.layout = self.packed_layout = PACKED_LAYOUTS.get(self.device.type, "padded")
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         count = f" x {self.processes} processes" if self.processes > 1 else ""
         name = "fp32" if mixed_precision == "no" else mixed_precision
         self.description = f"{_device_name(self.device)}{count}{threads}, {name} ({why})"
+
+    def layout_for(self, config: Config) -> str:
+        if config.batch.layout == PACKED and self.device.type not in PACKED_LAYOUTS:
+            raise ConfigError(
+                f"batch.layout is packed, on {self.device.type}, for which torch has no kernel",
+                f"one of {', '.join(PACKED_LAYOUTS)}",
+                "--batch.layout auto, or padded",
+            )
+        return super().layout_for(config)
 
     def seed(self, seed: int) -> None:
         # torch.manual_seed seeds every kind of device there could be; where there is none, each call leaves a stack
@@ -96,7 +120,9 @@ class AccelerateStrategy(Strategy):
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
 
-    def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(
+        self, model: nn.Module, optimizer_of: OptimizerOf, example: Batch | None = None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         self.accelerator.free_memory()  # of an earlier run
         # DDP needs dense gradients; a step that fp16's scaler skips would leave its infinities in the tables.
         sparse = self.processes == 1 and not self.accelerator.scaler
@@ -105,12 +131,26 @@ class AccelerateStrategy(Strategy):
         if self.processes > 1:
             broadcast(list(model.state_dict().values()))
         self.check_equal(model)
+        if self.processes > 1 and example:
+            self._freeze_unused(model, example)
+        self.ddp.find_unused_parameters = drops_layers(model)
         if self.sharded:
             fsdp.configure(self.accelerator.state.fsdp_plugin, model, self.device, self.accelerator.mixed_precision)
-        prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
+        with fsdp.undivided_embeddings(model) if self.sharded else nullcontext():
+            prepared_model, prepared_optimizer = self.accelerator.prepare(model, optimizer_of(model))
         self.parameters = list(prepared_model.parameters())  # walking through the modules at every step takes longer
         # Accelerate's wrapper is for fp16's scaler; each of its steps looks for an optional package on the disk.
         return prepared_model, prepared_optimizer if self.accelerator.scaler else prepared_optimizer.optimizer
+
+    def _freeze_unused(self, model: nn.Module, example: Batch) -> None:
+        """Freeze what gets no gradient, which several processes would wait for, and one process's AdamW skips."""
+        with self.accelerator.autocast():
+            names = without_gradient(model, model_inputs(self.to_device(example)))
+        for name in names:
+            model.get_parameter(name).requires_grad_(False)
+        if names and self.is_main:
+            listed = ", ".join(names[:NAMES_IN_MESSAGE]) + (", ..." if len(names) > NAMES_IN_MESSAGE else "")
+            log(f"frozen, for they get no gradient: {len(names)} parameters ({listed})")
 
     def prepare_for_evaluation(self, model: nn.Module) -> nn.Module:
         # prepare_model leaves a model where it is under FSDP.

@@ -92,8 +92,15 @@ class Strategy(ABC):
         """Seed this process's generator of dropout."""
 
     @abstractmethod
-    def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(
+        self, model: nn.Module, optimizer_of: OptimizerOf, example: Batch | None = None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Move the model to the device, with equal weights on all processes, and make its optimizer.
+
+        Args:
+            model: on the host.
+            optimizer_of: makes the optimizer.
+            example: a few rows, the same on all processes, that show which weights get a gradient; None: all do.
 
         Raises:
             UserError: the weights are not equal.

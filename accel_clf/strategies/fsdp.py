@@ -5,7 +5,8 @@ bf16 is no autocast but weights, sums of gradients and outputs in bf16: here it 
 everywhere else, and so sums are float32. And it gives the optimizer's state to rank 0 alone: all others fail to resume.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,6 +29,31 @@ def configure(plugin: Any, model: nn.Module, device: torch.device, mixed_precisi
     plugin.mixed_precision_policy = None
     if mixed_precision == "bf16":
         model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)
+
+
+@contextmanager
+def undivided_embeddings(model: nn.Module) -> Iterator[None]:
+    """Leave a model's table of embeddings to the unit of the whole model where Accelerate cannot shard it alone.
+
+    That is where several modules share it, as encoder and decoder do, and where the model does not name it.
+    """
+    if _has_table_of_one_module(model):
+        yield
+        return
+    hidden: Any = model
+    hidden.get_input_embeddings = lambda: None
+    try:
+        yield
+    finally:
+        del hidden.get_input_embeddings
+
+
+def _has_table_of_one_module(model: Any) -> bool:
+    try:
+        table = model.get_input_embeddings().weight
+    except (AttributeError, NotImplementedError):
+        return False
+    return sum(weight is table for module in model.modules() for weight in module.parameters(recurse=False)) == 1
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

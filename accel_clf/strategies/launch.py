@@ -67,11 +67,9 @@ def _run_on_device(config: Config, work: Work) -> bool:
     if is_torchelastic():
         exit_when_parent_dies(os.getppid())
     strategy = AccelerateStrategy(config.training.precision, config.training.timeout, config.model.kernels)
-    try:
-        with defer_signals():
-            work(strategy)
-    finally:
-        strategy.close()
+    with defer_signals():
+        work(strategy)
+    strategy.close()  # not in a `finally`: NCCL's group waits for the other processes
     return strategy.is_main
 
 

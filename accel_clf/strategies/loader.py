@@ -32,9 +32,10 @@ def make_loader(batches: GlobalBatchSampler, collate: Collate, device: torch.dev
         generator=torch.Generator(),  # otherwise each epoch draws from the one that decides dropout
         pin_memory=device.type == "cuda",
     )
-    # split_batches: each process takes its part of every global batch, instead of every n-th batch whole.
+    # split_batches: each process takes its part of every global batch, instead of every n-th batch whole. On MPS, a
+    # copy that does not block reads the host's memory after it has been freed (pytorch/pytorch 189690).
     prepared: Iterable[Batch] = prepare_data_loader(
-        loader, device, split_batches=True, put_on_device=True, non_blocking=True
+        loader, device, split_batches=True, put_on_device=True, non_blocking=device.type == "cuda"
     )
     return prepared
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config, TargetConfig
 from accel_clf.data import sampling
-from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler, collate
+from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler, collate
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
@@ -66,6 +66,14 @@ class Step(NamedTuple):
     slots: np.ndarray
     rows: int
     share: Iterable[Batch]
+
+
+def example_batch(rows: TrainingRows, config: Config) -> Batch:
+    """Make a batch of the longest row and, where the batch size allows two, the shortest."""
+    lengths = rows.tokens.lengths
+    extremes = [int(lengths.argmin()), int(lengths.argmax())][-config.batch.size :]
+    slots = [BatchSlot(row, None) for row in extremes]
+    return labelled_collate(rows, config.data.max_length)(slots)
 
 
 def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, skip: int = 0) -> GlobalBatchSampler:

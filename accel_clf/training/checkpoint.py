@@ -6,7 +6,6 @@ name by one rename; only after that an older one is removed. Killed anywhere, th
 
 import hashlib
 import json
-import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from accel_clf.core.errors import UserError
-from accel_clf.core.files import disk_errors
+from accel_clf.core.files import disk_errors, sync_file, sync_folder
 
 FORMAT = 1  # raised when the files' meaning changes
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -101,14 +100,15 @@ def write(folder: Path, state: dict[str, Any], weights: Tensors, optimizer_state
             save_file(weights, unfinished / MODEL)
             save_file(optimizer_state, unfinished / OPTIMIZER)
         (unfinished / STATE).write_bytes(_json(state))
-        files = {file: _fingerprint(unfinished / file, sync=True) for file in (MODEL, OPTIMIZER, STATE)}
+        files = {file: _fingerprint(unfinished / file) for file in (MODEL, OPTIMIZER, STATE)}
         (unfinished / MANIFEST).write_bytes(_json({"format": FORMAT, "files": files}))
-        _sync(unfinished / MANIFEST)
-        _sync(unfinished)
+        for file in (*files, MANIFEST):
+            sync_file(unfinished / file)
+        sync_folder(unfinished)
         if final.exists():  # damaged, or the run would not be at this step again
             final.rename(folder / f"{UNFINISHED}damaged-{step}")
         unfinished.rename(final)
-        _sync(folder)
+        sync_folder(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)  # a full disk needs the space
         raise
@@ -237,16 +237,6 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _fingerprint(path: Path, sync: bool = False) -> dict[str, Any]:
+def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        if sync:
-            os.fsync(file.fileno())
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -63,7 +63,7 @@ def variants() -> list[Variant]:
     import torch
 
     runnable = [Variant("CPU by Accelerate", cpu=True)]
-    if torch.cuda.is_available():
+    if torch.accelerator.is_available():
         runnable.append(Variant("GPU by Accelerate"))
     libraries = {"accelerate": "Accelerate", "xla": "raw torch_xla"}
     if devices := tpu_devices():

@@ -26,6 +26,7 @@ from accel_clf.strategies import launch
 from accel_clf.strategies.base import CompiledGraph, Strategy
 from accel_clf.targets.metrics import Metrics
 from accel_clf.training import baseline, checkpoint, precompile, resume
+from accel_clf.training.batches import example_batch
 from accel_clf.training.checkpoint import Writer
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
@@ -130,7 +131,9 @@ class Trainer:
         if strategy.is_main:  # all have read the folder
             self._open_folder()
         model, optimizer = strategy.prepare(
-            self.model, lambda moved: make_optimizer(moved, self.config.training.weight_decay)
+            self.model,
+            lambda moved: make_optimizer(moved, self.config.training.weight_decay),
+            example_batch(self.prepared.training_rows(self.layout), self.config),
         )
         if self.checkpoint:
             strategy.restore_optimizer_state(model, optimizer, self.checkpoint.optimizer_state())

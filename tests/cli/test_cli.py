@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -107,6 +106,7 @@ def test_doctor_prints_versions_and_hardware(cli: Cli) -> None:
 
 
 def test_terminal_shows_a_bar_and_a_pipe_lines(reviews: Path, tiny_bert: Path, tmp_path: Path, cli: Cli) -> None:
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     command = ["train", "--model.name", str(tiny_bert), "--data.train", str(reviews), "--data.max_length", "64"]
     piped = cli(*command, "--output", tmp_path / "piped")
     assert piped.returncode == DONE, piped.stderr

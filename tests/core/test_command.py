@@ -1,5 +1,7 @@
 """What ends a command: which errors are another process's, and when a traceback is shown."""
 
+import io
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -137,3 +139,19 @@ def test_debug_shows_the_traceback_of_any_error(
 def test_signal_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(failing(Interrupted(15)), debug=True) == TERMINATED
     assert capsys.readouterr().err == "terminated\n"
+
+
+def test_texts_of_any_script_are_written_to_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows' encoding of pipes has none of these letters."""
+    pipes = {name: io.TextIOWrapper(io.BytesIO(), encoding="cp1252", newline="") for name in ("stdout", "stderr")}
+    for name, pipe in pipes.items():
+        monkeypatch.setattr(sys, name, pipe)
+
+    def command() -> int:
+        print("गाना سؤال 書")
+        raise ConfigError("model गाना: no such folder")
+
+    assert run_command(command) == USAGE
+    stdout, stderr = (pipe.detach().getvalue().decode() for pipe in pipes.values() if not pipe.flush())
+    assert stdout == "गाना سؤال 書\n"
+    assert "model गाना: no such folder" in stderr

@@ -4,7 +4,6 @@ import base64
 import http.client
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -181,6 +180,7 @@ def test_model_that_returns_nan(run: Path, tmp_path: Path) -> None:
 
 def test_shuts_down_whatever_its_clients_do(run: Path, tmp_path: Path) -> None:
     """With a partial request, a body that is too large and more connections than files may be open."""
+    resource = pytest.importorskip("resource", reason="this system does not limit a process's files")
     file_limit = (resource.RLIMIT_NOFILE, (256, 256))
     with serving(run, tmp_path, "--grace", 20, before=resource.setrlimit, before_args=file_limit) as server:
         partial = socket.create_connection(("127.0.0.1", server.port))

@@ -23,6 +23,7 @@ VMS = {
 @pytest.fixture
 def pci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine's PCI bus, with an Intel bridge and Google's network card."""
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setattr(detect, "PCI_DEVICES", tmp_path)
     monkeypatch.delenv("TPU_WORKER_ID", raising=False)
     plug_in(tmp_path, "0x8086", "0x1237")

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -28,7 +29,20 @@ from tests.models.test_packed import make_model
 from tests.parity.test_processes import free_port
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-OTHERS = {
+OTHERS = {  # bart shares a table of embeddings between encoder and decoder, canine has none to name
+    "bart": {
+        "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+    },
+    "canine": SHAPE | {"local_transformer_stride": 16, "num_hash_buckets": 64},
     "albert": SHAPE | {"embedding_size": 16},
     "deberta-v2": SHAPE | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
     "modernbert": SHAPE | {"cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2},
@@ -50,9 +64,10 @@ def take_cpus_for_gpus(rank: int, variables: dict[str, str]) -> None:
     import accelerate.state
     from accelerate.utils import DistributedType
 
-    import accel_clf.strategies.accelerate  # noqa: F401 - before the next but one line: it is imported without a GPU
+    import accel_clf.strategies.accelerate  # noqa: F401 - before the last line: it is imported without a GPU
 
     os.environ |= variables | {"ACCELERATE_TORCH_DEVICE": "cpu"}
+    os.environ.pop("ACCELERATE_USE_CPU", None)
     accelerate.state.PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
     torch.accelerator.is_available = lambda *_, **__: True
 
@@ -208,7 +223,8 @@ def step_of_each_encoder() -> None:
         prepared, optimizer = strategy.prepare(model, lambda moved: torch.optim.AdamW(moved.parameters(), lr=1e-3))
         assert layers, model_type
         assert all(isinstance(layer, FSDPModule) for layer in layers), model_type
-        batch = pad(random_rows([5, 9, 3][strategy.process :], seed=strategy.process), 1)
+        rows = random_rows([20, 33, 17][strategy.process :], seed=strategy.process)
+        batch = pad([np.append(np.maximum(row, 3), 2) for row in rows], 1)  # bart reads what follows the token 2
         logits = prepared(**batch).logits
         assert logits.dtype == torch.bfloat16
         with ReductionDtypes() as reductions:
@@ -234,6 +250,8 @@ def test_layers_are_those_of_the_family_or_of_the_models_own_list() -> None:
     names = {model_type: {layer.__name__ for layer in layer_classes(make_other(model_type))} for model_type in OTHERS}
     assert names == {
         "albert": {"AlbertLayerGroup"},
+        "bart": {"BartDecoderLayer", "BartEncoderLayer"},
+        "canine": {"CanineLayer"},
         "deberta-v2": {"DebertaV2Layer"},
         "modernbert": {"ModernBertEncoderLayer"},  # its list has the embeddings, too, which belong to the whole model
     }
@@ -254,6 +272,7 @@ def test_fp16_and_fsdp1_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             )
 
     monkeypatch.setattr(accelerate, "Accelerator", Accelerator)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     is_fsdp2 = True
     with pytest.raises(ConfigError, match="fp16, and FSDP shards the model") as error:
         accelerate.AccelerateStrategy("fp32")

@@ -1,5 +1,6 @@
 """Checkpoints: what is read is what was written, and a damaged one is always detected."""
 
+import errno
 import json
 import os
 import shutil
@@ -150,6 +151,53 @@ def test_failed_save_leaves_earlier_checkpoints_intact(
             save(tmp_path, 2)
     assert names(tmp_path) == ["step-00000001"]
     read(tmp_path / "step-00000001")
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the inodes of what is synced."""
+    inodes: list[int] = []
+    sync = os.fsync
+
+    def recorded_sync(handle: int) -> None:
+        inodes.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    return inodes
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="this system cannot open folders")
+def test_files_and_folders_are_synced_in_order(tmp_path: Path, synced: list[int]) -> None:
+    save(tmp_path, 1)
+    folder = tmp_path / "step-00000001"
+    assert synced == [path.stat().st_ino for path in [*(folder / file for file in FILES), folder, tmp_path]]
+
+
+def test_saves_as_windows_does(tmp_path: Path, synced: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no folder can be opened, and a file that is open for reading cannot be synced."""
+    recorded_sync, open_file, fcntl = os.fsync, os.open, pytest.importorskip("fcntl", reason="simulated on POSIX only")
+
+    def sync_writable(handle: int) -> None:
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        recorded_sync(handle)
+
+    def open_unless_folder(path: Any, *args: Any, **options: Any) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_file(path, *args, **options)
+
+    monkeypatch.setattr(os, "fsync", sync_writable)
+    monkeypatch.setattr(os, "open", open_unless_folder)
+    monkeypatch.setattr(shutil, "_use_fd_functions", False)
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    save(tmp_path, 1)
+    save(tmp_path, 2, keep=1)
+    folder = tmp_path / "step-00000002"
+    assert read(folder).step == 2
+    assert synced[-4:] == [(folder / file).stat().st_ino for file in FILES]
+    assert names(tmp_path) == ["step-00000002"]
 
 
 def test_unfinished_saves_are_not_checkpoints(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ class XlaStrategyBase(Strategy):
     def seed(self, seed: int) -> None:
         xm.set_rng_state(seed, str(self.device))
 
-    def prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def prepare(
+        self, model: nn.Module, optimizer_of: OptimizerOf, example: Batch | None = None
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
         with core_lock:  # so that the host holds one copy more, not one for each core
             replica = copy.deepcopy(model).to(self.device)
         if self.precision == "bf16":
