@@ -123,6 +123,12 @@ class AccelerateStrategy(Strategy):
     def prepare(
         self, model: nn.Module, optimizer_of: OptimizerOf, example: Batch | None = None
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        if self.sharded and drops_layers(model):
+            raise ConfigError(
+                "the model leaves out layers at random (layerdrop), and FSDP's processes would wait for each other's",
+                "all layers in every step, or the whole model on each process (multi_gpu.yaml)",
+                'set "layerdrop" to 0 in its config.json',
+            )
         self.accelerator.free_memory()  # of an earlier run
         # DDP needs dense gradients; a step that fp16's scaler skips would leave its infinities in the tables.
         sparse = self.processes == 1 and not self.accelerator.scaler

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel_clf.core.errors import ConfigError
 from accel_clf.models.families import FAMILIES, layer_classes
+from accel_clf.strategies.accelerate import AccelerateStrategy
 from tests.conftest import REPOSITORY, make_bert
 from tests.faults.harness import LaunchedRun
 from tests.forked import Forked
@@ -210,7 +211,6 @@ def step_of_each_encoder() -> None:
     from torch.distributed.fsdp import FSDPModule
 
     from accel_clf.data.collate import pad
-    from accel_clf.strategies.accelerate import AccelerateStrategy
     from tests.models.test_packed import random_rows
 
     strategy = AccelerateStrategy("bf16")
@@ -280,3 +280,12 @@ def test_fp16_and_fsdp1_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     is_fsdp2 = False
     with pytest.raises(ConfigError, match="fsdp_version is 1"):
         accelerate.AccelerateStrategy("fp32")
+
+
+def test_layers_left_out_at_random_are_refused() -> None:
+    """A process that gathers a layer would wait for one that has left it out."""
+    strategy, model = AccelerateStrategy("fp32"), make_model("bert")
+    strategy.sharded = True
+    model.config.layerdrop = 0.1
+    with pytest.raises(ConfigError, match="leaves out layers at random"):
+        strategy.prepare(model, lambda moved: torch.optim.SGD(moved.parameters()))
