@@ -48,12 +48,12 @@ def record_steps(monkeypatch: pytest.MonkeyPatch) -> RecordSteps:
     step = accel_clf.training.loop.train_step
     last_step: list[int | None] = [None]
 
-    def recorded_step(model: Any, optimizer: Any, batches: Any, *args: Any) -> Any:
+    def recorded_step(model: Any, optimizer: Any, loss_of: Any, batches: Any, *args: Any) -> Any:
         batches = list(batches)
         rows_of_steps.append(sorted(row for batch in batches for row in batch["rows"].tolist()))
         if len(rows_of_steps) == last_step[0]:
             monkeypatch.setattr("accel_clf.core.signals.stop_signal", lambda: 15)
-        return step(model, optimizer, batches, *args)
+        return step(model, optimizer, loss_of, batches, *args)
 
     def start(stop_after: int | None) -> list[list[int]]:
         rows_of_steps.clear()
