@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from accel_clf.targets.metrics import average_metrics
+from accel_clf.targets.classification import average_metrics
 
 _DESCRIPTION = (
     "Accuracy, macro and weighted F1, log loss and expected calibration error of a classifier's probabilities."

@@ -56,17 +56,17 @@ def _predict(argv: Sequence[str]) -> int:
             check_text(text, f"text {number}")
     output: Path | None = arguments.output
     predictor = Predictor(arguments.run, arguments.precision)
-    columns = ("text", "label", "score")
-    predictions = predict_texts(predictor, texts, show_progress=output is not None)
-    rows = ({"text": text, **prediction} for text, prediction in predictions)
+    answers = predict_texts(predictor, texts, show_progress=output is not None)
+    target = predictor.target
     if output is not None:
         with atomic_write(output) as file:
-            write_table(file, rows, columns, predictor.target.names, as_csv=output.suffix == ".csv")
+            write_table(file, answers, target, as_csv=output.suffix == ".csv")
     elif arguments.json:
-        write_table(sys.stdout, rows, columns, predictor.target.names, as_csv=False)
+        write_table(sys.stdout, answers, target, as_csv=False)
     else:
-        for row in rows:
-            print(f"{row['label']}  {row['score']:.4f}  {row['text']}")
+        for text, answer in answers:
+            score = f"  {answer['score']:.4f}" if target.has_score else ""
+            print(f"{target.answer_text(answer)}{score}  {text}")
     return DONE
 
 

@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-METRICS = ("accuracy", "macro_f1", "weighted_f1", "log_loss", "ece")  # that a run always has
+# The metrics that a run always has, by what it predicts.
+METRICS = {
+    "single_label": ("accuracy", "macro_f1", "weighted_f1", "log_loss", "ece"),
+    "multi_label": (
+        "micro_f1", "macro_f1", "samples_f1", "subset_accuracy", "mean_average_precision", "roc_auc", "log_loss", "ece",
+    ),
+    "ordinal": ("accuracy", "accuracy_within_one", "quadratic_kappa", "mae", "macro_f1", "log_loss", "ece"),
+    "regression": ("mae", "rmse", "pearson", "spearman"),
+}  # fmt: skip
 NAMED_METRICS = ("roc_auc", "average_precision", "mcc", "balanced_accuracy", "brier")  # that it may ask for
 LABEL_METRICS = ("precision", "recall", "f1")  # of one label: "f1:LABEL"
 
@@ -24,7 +32,7 @@ def _parse_float(value: object) -> object:
 
 def _check_share(value: float | str) -> float | str:
     if isinstance(value, float) and not 0 < value < 1:
-        raise ValueError("a share between 0 and 1; null disables validation")
+        raise ValueError("a share between 0 and 1; null for none")
     return value
 
 
@@ -33,6 +41,13 @@ def _parse_steps_or_minutes(value: object) -> object:
     if not match or not float(match[1]) or ("." in match[1] and not match[2]):
         raise ValueError("a number of steps (500) or of minutes (10m)")
     return str(value) if match[2] else int(match[1])
+
+
+def _one_or_several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Return a list of one name, as a flag gives it, as that name."""
+    if not value or (len(set(value)) < len(value) and not isinstance(value, str)):
+        raise ValueError("a column, or several different ones")
+    return value[0] if len(value) == 1 and not isinstance(value, str) else value
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -76,14 +91,19 @@ class DataConfig(Section):
     """A share of the training rows, a file, or a split of the Hub data set; null disables validation."""
     test: str | None = None
     """A file or a split of the Hub data set, evaluated once, at the end."""
+    calibration: ShareOrSource | None = None
+    """A share of the training rows, a file, or a split of the Hub data set, that nothing is learned from or chosen by:
+    what `--risk` of predict, evaluate and serve goes by."""
     config: str | None = None
     """Configuration of the Hub data set, where it has several."""
     split: str = "train"
     """Split of the Hub data set to train on."""
     text: str = "text"
     """Column with the text."""
-    label: str = "label"
-    """Column with the label."""
+    label: Annotated[str | tuple[str, ...], AfterValidator(_one_or_several)] = "label"
+    """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
+    """Separator of the labels in a cell that may hold several, such as "|"; JSON lists need none."""
     group: str | None = None
     """Column with the group of each row; a group is never divided between splits or folds."""
     slice: str | None = None
@@ -93,15 +113,31 @@ class DataConfig(Section):
     limit: Annotated[int, Field(ge=2)] | None = None
     """Maximum number of training rows, validation's share included: a random sample, stratified by class."""
 
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns with labels."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
 
 class TargetConfig(Section):
     """What is predicted, and how it is learned."""
 
+    type: Literal["auto", "single_label", "multi_label", "ordinal", "regression"] = "auto"
+    """What a text has: one label; any number of labels; one label of an order; or a number. auto: several labels where
+    the data's form says so (several columns, a separator, JSON lists), otherwise one label."""
+    order: tuple[str, ...] = ()
+    """Labels of an ordinal target, the lowest first; by default they are numbers, in their order."""
     loss: Literal["auto", "plain", "weighted", "focal", "logit_adjusted"] = "auto"
     """Loss: cross-entropy (plain, and auto); weighted against each label's share; focal; or with logits adjusted by the
-    labels' shares. The last three are for data where some labels are rare."""
+    labels' shares. The last three are for data where some labels are rare. For numbers: the squared error."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target probability that is spread evenly over all labels."""
+    thresholds: Literal["fixed", "f1"] = "fixed"
+    """Score from which a text has a label, where it may have several: 0.5 for all; or one for each label, that of the
+    best F1 on the validation rows, or on a cross-validation's out-of-fold answers."""
+    calibration: Literal["none", "temperature"] = "none"
+    """Calibration of the scores: a temperature fitted on the validation rows, by which the model's outputs are divided
+    for good."""
 
     @model_validator(mode="after")
     def _check_smoothing(self) -> Self:
@@ -138,8 +174,8 @@ class TrainingConfig(Section):
 
     epochs: Count = 1
     """Passes over the training rows."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
-    """Peak learning rate, before lr_scaling."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate, before lr_scaling; null: 2e-5, and 1e-4 where a text may have several labels."""
     lr_scaling: Literal["linear", "sqrt", "none"] = "linear"
     """Factor of the learning rate: the number of processes (linear), its square root (sqrt), or 1 (none)."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -183,8 +219,9 @@ class EvaluationConfig(Section):
 
     every: Literal["epoch"] | Count = "epoch"
     """"epoch", or the number of optimizer steps between evaluations."""
-    metric: str = "accuracy"
-    """Metric that selects the best checkpoint: accuracy, macro_f1, weighted_f1, log_loss, ece, or one for `metrics`."""
+    metric: str = "auto"
+    """Metric that selects the best checkpoint: one that a run always has, or one for `metrics`. auto: accuracy;
+    mean_average_precision of several labels; quadratic_kappa of an order; mae of a number."""
     metrics: tuple[str, ...] = ()
     """Additional metrics: roc_auc, average_precision, mcc, balanced_accuracy, brier, f1:LABEL, precision:LABEL,
     recall:LABEL, or a module of the `evaluate` library, by name or path."""
@@ -195,8 +232,9 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
-        if self.metric not in (*METRICS, *self.metrics) and not is_named_metric(self.metric):
-            known = ", ".join((*METRICS, *NAMED_METRICS, *(f"{name}:LABEL" for name in LABEL_METRICS)))
+        built_in = tuple(dict.fromkeys(name for names in METRICS.values() for name in names))
+        if self.metric not in ("auto", *built_in, *self.metrics) and not is_named_metric(self.metric):
+            known = ", ".join((*built_in, *NAMED_METRICS, *(f"{name}:LABEL" for name in LABEL_METRICS)))
             raise ValueError(f"evaluation.metric {self.metric!r} is neither {known} nor in metrics")
         return self
 

@@ -44,8 +44,8 @@ class Folds:
 
     def __init__(self, config: Config) -> None:
         rows, self.assignment = assign_folds(config)
-        self.config = config
         self.all_rows, _ = prepare_run(config, rows)  # each fold loads the model again, with a head of its own
+        self.config = self.all_rows.config
         for fold in range(config.folds):
             self.prepare(fold)  # whose rows may not be enough for a share to validate on
         _warn_of_duplicates(rows, self.assignment)
@@ -62,7 +62,8 @@ class Folds:
             fold_tokens["validation"] = tokens["train"].take(learned[validated])
             learned = learned[kept]
         fold_tokens |= {"train": tokens["train"].take(learned), "held_out": tokens["train"].take(held_out)}
-        fold_rows = Splits(rows.train.take(learned), validation, rows.test, rows.train.take(held_out))
+        held_out_rows = rows.train.take(held_out)
+        fold_rows = Splits(rows.train.take(learned), validation, rows.test, held_out_rows, rows.calibration)
         return PreparedRun(config, fold_rows, self.all_rows.tokenizer, fold_tokens)
 
     def write(self) -> None:

@@ -179,7 +179,7 @@ def collate(
     layout: str,
     max_length: int,
     labels: np.ndarray | None = None,
-    padding_label: int = 0,
+    padding_label: float = 0,
 ) -> Collate:
     """Make the function that turns a process's share of a global batch into tensors.
 

@@ -7,21 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from accel_clf.config.schema import DataConfig
+from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core import hub_errors
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
-from accel_clf.targets.base import Target
+from accel_clf.targets import multi_label, registry
+from accel_clf.targets.base import Cell, Target
+from accel_clf.targets.multi_label import MultiLabel
+from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel
 
+DEFAULT = TargetConfig()
 
-def read_dataset(source: str, data: DataConfig, *, split: str, target: Target | None = None) -> Dataset:
+
+def read_dataset(
+    source: str, data: DataConfig, settings: TargetConfig = DEFAULT, *, split: str, target: Target | None = None
+) -> Dataset:
     """Read the labelled rows of a source.
 
     Args:
         source: "demo", a file, or the id or folder of a Hub data set.
         data: the names of the columns.
+        settings: the kind of target, where it is not known yet.
         split: of a Hub data set.
         target: what is predicted; None takes what the labels suggest.
 
@@ -29,27 +37,36 @@ def read_dataset(source: str, data: DataConfig, *, split: str, target: Target | 
         DataError: something cannot be read or used; names the file and line.
     """
     optional_columns = [column for column in (data.group, data.slice) if column]
-    table = _open_table(source, data.config, split, [data.text, data.label, *optional_columns])
-    if target is None and table.label_order:
-        target = SingleLabel(table.label_order)
+    label_columns = data.label_columns
+    table = _open_table(source, data.config, split, [data.text, *label_columns, *optional_columns])
     digests = bytearray()
-    cells: dict[str, int] = {}  # each of the label column's, once
+    cells: dict[Cell, int] = {}  # each of the label columns', once
+    lines: list[int] = []  # where each first occurs
     cell_of_row: list[int] = []
     optional: list[tuple[dict[str, int], list[int]]] = [({}, []) for _ in optional_columns]
-    for line, (text, label, *values) in table.records():
-        location = f"{table.origin}, {table.unit} {line}"
+    kind: type[Target] | None = type(target) if target else None
+    for line, (text, *others) in table.records():
+        location = table.location(line)
         digests += digest(_require_text(text, location, data.text))
-        cell = table.label(label, location)
-        if target and cell not in cells:
-            target.encode(cell, location)  # which names the first location of a label that it does not know
+        labels, others = others[: len(label_columns)], others[len(label_columns) :]
+        if kind is None:
+            kind = registry.kind_of_data(data, settings, labels[0])
+            if table.label_order and kind is not Regression and len(label_columns) == 1 and not settings.order:
+                target = kind(table.label_order)
+        cell = _cell_of(kind, labels, data, table, location)
+        if cell not in cells:
+            if target:
+                target.encode(cell, location)  # which names the first location of a label that it does not know
+            lines.append(line)
         cell_of_row.append(cells.setdefault(cell, len(cells)))
-        for (codes_by_name, codes), value in zip(optional, values, strict=True):
+        for (codes_by_name, codes), value in zip(optional, others, strict=True):
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
-    if not cells:
+    if kind is None:
         raise DataError(f"{table.origin}: no rows below the header", "at least one row")
     columns = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
-    target = target or SingleLabel.of_cells(list(cells))
-    encoded = np.array([target.encode(cell, table.origin) for cell in cells], np.int32)
+    locations = {cell: table.location(line) for cell, line in zip(cells, lines, strict=True)}
+    target = target or kind.of_cells(locations, data, settings)
+    encoded = np.array([target.encode(cell, location) for cell, location in locations.items()], target.label_type)
     return Dataset(
         origin=table.origin,
         stream=lambda: (text for _, (text, *_) in table.records()),
@@ -62,11 +79,21 @@ def read_dataset(source: str, data: DataConfig, *, split: str, target: Target | 
     )
 
 
+def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: "_Table", location: str) -> Cell:
+    """Return what a row's label columns hold, as text."""
+    if kind is not MultiLabel:
+        return table.label(values[0], location, kind is not SingleLabel)
+    if len(values) > 1:
+        return multi_label.cells_of_columns(values, data.label_columns, location)
+    items = multi_label.items_of(values[0], data.label_separator, location)
+    return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
+
+
 def read_texts(source: str, text_column: str, *, config: str | None = None, split: str = "test") -> Iterator[str]:
     """Stream the texts of a source, which needs no labels."""
     table = _open_table(source, config, split, [text_column])
     for line, (text,) in table.records():
-        yield _require_text(text, f"{table.origin}, {table.unit} {line}", text_column)
+        yield _require_text(text, table.location(line), text_column)
 
 
 def is_file(source: str) -> bool:
@@ -82,15 +109,20 @@ class _Table:
         origin: the name of the source, for messages.
         unit: what records are counted in, "line" or "row".
         records: iterates over the records; may be called repeatedly.
-        label: turns a label's value into text; its other argument is the location, for messages.
+        label: turns a label's value into text; its other arguments are the location, for messages, and whether it
+            may be any number.
         label_order: the labels in the source's own order, if it has one.
     """
 
     origin: str
     unit: str
     records: Callable[[], Iterator[readers.Record]]
-    label: Callable[[Any, str], str]
+    label: Callable[[Any, str, bool], str]
     label_order: tuple[str, ...] | None = None
+
+    def location(self, line: int) -> str:
+        """Name a record's place, for messages."""
+        return f"{self.origin}, {self.unit} {line}"
 
 
 def _open_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
@@ -136,11 +168,12 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
     readers.require_columns(origin, loaded.column_names, columns)
     selected = loaded.select_columns(list(columns))
     features = [loaded.features[column] for column in columns]
-    names = features[1].names if len(columns) > 1 and isinstance(features[1], datasets.ClassLabel) else None
+    of_labels = getattr(features[1], "feature", features[1]) if len(columns) > 1 else None  # a list's is inside
+    names = of_labels.names if isinstance(of_labels, datasets.ClassLabel) else None
 
-    def label(value: Any, location: str) -> str:
+    def label(value: Any, location: str, is_number: bool) -> str:
         if names is None:
-            return _label_text(value, location)
+            return _label_text(value, location, is_number)
         if value is None or value < 0:  # how the Hub marks the hidden labels of a competition's test split
             raise DataError(f"{location}: no label", "a split whose rows have labels")
         return str(names[value])
@@ -173,12 +206,18 @@ def check_text(text: str, location: str) -> None:
         ) from None
 
 
-def _label_text(value: Any, location: str) -> str:
-    """Return a label as written. Floats are refused, as their text may differ from that in the user's file."""
+def _label_text(value: Any, location: str, is_number: bool) -> str:
+    """Return a label as written. Floats are refused as names: their text may differ from that in the user's file."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int):
+    if isinstance(value, int) or (isinstance(value, float) and is_number):
         return str(value)
+    if isinstance(value, float):
+        raise DataError(
+            f"{location}: the label is {value!r}, a float",
+            "a string or an integer",
+            "for a number that is to be predicted, --target.type regression (or ordinal)",
+        )
     if not isinstance(value, str):
         got = "null" if value is None else f"{value!r}, a {type(value).__name__}"
         raise DataError(f"{location}: the label is {got}", "a string or an integer")

@@ -5,48 +5,52 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accel_clf.config.schema import DataConfig
-from accel_clf.core.errors import DataError
+from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.data import dataset, splitting
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.sources import is_file, read_dataset
+from accel_clf.data.sources import DEFAULT, is_file, read_dataset
 from accel_clf.targets.base import Target
 
 
 class Splits(NamedTuple):
-    """The rows of a run; validation and test are None where the settings name none, held_out is a fold's."""
+    """The rows of a run; all but train are None where the settings name none, held_out is a fold's."""
 
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
     held_out: Dataset | None = None
+    calibration: Dataset | None = None
 
 
-def load(data: DataConfig, seed: int, target: Target | None = None) -> Splits:
+def load(data: DataConfig, seed: int, settings: TargetConfig = DEFAULT, target: Target | None = None) -> Splits:
     """Read and split the rows as configured.
 
     Args:
         data: the settings.
-        seed: of the split and of the sample.
+        seed: of the splits and of the sample.
+        settings: the kind of target, where it is not known yet.
         target: what is predicted; None takes what the training rows' labels suggest (see sources.read_dataset).
 
     Raises:
         DataError: some rows cannot be read or used.
     """
-    train = read_dataset(data.train, data, split=data.split, target=target)
-    if len(train.target.names) < 2:
-        raise DataError(
-            f"{train.origin}: all {len(train)} rows have the label {train.target.names[0]!r}", "two labels or more"
-        )
+    train = read_dataset(data.train, data, settings, split=data.split, target=target)
+    train.target.check_labels(train.labels, train.origin)
     if data.limit:
         train = train.take(splitting.sample(train.target.strata(train.labels), data.limit, seed))
-    validation: Dataset | None
-    if isinstance(data.validation, float):
-        kept, held_out = share(train, data.validation, seed)
-        train, validation = train.take(kept), train.take(held_out)
-    else:
-        validation = _read_other(data.validation, data, train)
-    return Splits(train, validation, _read_other(data.test, data, train))
+    train, calibration = _split_off(data.calibration, data, train, seed)
+    train, validation = _split_off(data.validation, data, train, seed)
+    return Splits(train, validation, _read_other(data.test, data, train), None, calibration)
+
+
+def _split_off(
+    source: float | str | None, data: DataConfig, train: Dataset, seed: int
+) -> tuple[Dataset, Dataset | None]:
+    """Split a share off the training rows, or read other rows; return what is left to train on, and those."""
+    if not isinstance(source, float):
+        return train, _read_other(source, data, train)
+    kept, held_out = share(train, source, seed)
+    return train.take(kept), train.take(held_out)
 
 
 def share(rows: Dataset, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
-from accel_clf.run_folder.predictions import Prediction, prediction
+from accel_clf.run_folder.predictions import Prediction
 from accel_clf.targets.metrics import FoldsSummary, Metrics
 
 
@@ -84,26 +84,27 @@ def predict_texts(
         show_progress: whether to show a bar.
     """
     for text, scores in predictor.predict(texts, show_progress):
-        yield text, prediction(predictor.target.names, scores)
+        yield text, predictor.target.answer(scores)
 
 
-def check_int8_accuracy(run: Path, check: str, max_loss: float) -> None:
+def check_int8(run: Path, check: str, max_loss: float) -> None:
     """Compare int8 with fp32 on labelled rows.
 
     Args:
         run: the folder.
         check: the file with the rows.
-        max_loss: accuracy that int8 may lose.
+        max_loss: what int8 may lose of the metric `Target.main_metric`.
 
     Raises:
-        ConfigError: int8 loses more accuracy than it may.
+        ConfigError: int8 loses more than it may.
     """
-    accuracy = {}
+    values = {}
     for precision in ("fp32", "int8"):
         predictor = Predictor(run, precision)
         data = predictor.config.data.model_copy(update={"group": None, "slice": None})
-        accuracy[precision] = evaluate_source(predictor, check, data).metrics["accuracy"]
-    message = f"{check}: accuracy {accuracy['int8']:.4f} by int8, {accuracy['fp32']:.4f} by fp32"
-    if accuracy["fp32"] - accuracy["int8"] > max_loss:
+        metric = predictor.target.main_metric
+        values[precision] = evaluate_source(predictor, check, data).metrics[metric]
+    message = f"{check}: {metric} {values['int8']:.4f} by int8, {values['fp32']:.4f} by fp32"
+    if values["fp32"] - values["int8"] > max_loss:
         raise ConfigError(message, f"a loss of at most {max_loss}", "--precision auto, or a larger --max_loss")
     log(message)

@@ -8,7 +8,8 @@ import numpy as np
 from accel_clf.config.schema import EvaluationConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.dataset import Dataset
-from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics, module_metrics
+from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics
+from accel_clf.targets.modules import module_metrics
 
 
 @dataclass(frozen=True)
@@ -24,26 +25,31 @@ class EvalResult:
     score: float
 
 
-def evaluate(scores: np.ndarray, rows: Dataset, settings: EvaluationConfig) -> EvalResult:
+def evaluate(
+    scores: np.ndarray, rows: Dataset, settings: EvaluationConfig, decided: np.ndarray | None = None
+) -> EvalResult:
     """Compute the metrics of predictions.
 
     Args:
-        scores: float [rows, outputs].
+        scores: float [rows, scores].
         rows: labelled.
         settings: name extra metrics, and the one that selects the best model.
+        decided: the labels that are predicted; None for those that the target decides.
 
     Raises:
-        ConfigError: `settings.metric` is not among the metrics.
+        ConfigError: that metric is not among the metrics.
     """
     slices, slice_names = (rows.slices.codes, rows.slices.names) if rows.slices else (None, ())
-    metrics = rows.target.metrics(rows.labels, scores, slices, slice_names, settings.named_metrics)
-    of_modules = module_metrics(settings.modules, rows.labels, rows.target.decide(scores), scores)
+    decided = rows.target.decide(scores) if decided is None else decided
+    metrics = rows.target.metrics(rows.labels, scores, slices, slice_names, settings.named_metrics, decided)
+    of_modules = module_metrics(settings.modules, rows.labels, decided, scores)
     metrics = replace(metrics, values=metrics.values | of_modules)
-    if settings.metric not in metrics.values:  # a module of `evaluate` names its values as it likes
+    metric = rows.target.default_metric if settings.metric == "auto" else settings.metric
+    if metric not in metrics.values:  # a module of `evaluate` names its values as it likes
         raise ConfigError(
-            f"evaluation.metric is {settings.metric}, and no metric answered with that name",
+            f"evaluation.metric is {metric}, and no metric answered with that name",
             "one of " + ", ".join(metrics.values),
         )
-    value = metrics[settings.metric]
-    score = -value if settings.metric in LOWER_IS_BETTER else value
+    value = metrics[metric]
+    score = -value if metric in LOWER_IS_BETTER else value
     return EvalResult(metrics, -inf if isnan(score) else score)

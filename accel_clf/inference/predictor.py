@@ -21,7 +21,8 @@ from accel_clf.models.packed import PACKED
 from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.precision import WITHOUT_BF16, device_type, fast_at_bf16
-from accel_clf.targets.single_label import SingleLabel
+from accel_clf.targets.base import Target
+from accel_clf.targets.registry import of_model
 
 TEXTS_PER_CHUNK = 2048  # sorted by length within a chunk; memory does not grow with the file
 BATCH_ROWS = 64
@@ -58,18 +59,18 @@ class Predictor:
         self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32", cpu=precision == "int8")
         if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16("cpu"):
             log(f"warning: {WITHOUT_BF16}")
-        folders, self.temperature = [run], 1.0
+        folders, self.temperature, thresholds = [run], 1.0, None
         if is_cross_validation(run):
             results = read_json(run / "metrics.json")
             folders = [run / fold_name(fold) for fold in range(results["folds"])]
             self.temperature = results["calibration"]["temperature"]
+            thresholds = results.get("thresholds")
         self.models = []
         targets = set()
         for folder in folders:
             model, self.tokenizer = load_trained(folder / "model", self.config.model)
-            names: dict[int, str] = model.config.id2label  # type: ignore[union-attr, assignment]
-            self.target = SingleLabel(tuple(names[code] for code in range(len(names))))
-            targets.add(self.target)
+            target = of_model(model.config)
+            targets.add(target.names)
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
             if precision != "fp32":
                 quantize(model.eval(), precision)
@@ -77,10 +78,11 @@ class Predictor:
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
         if len(targets) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
+        self.target: Target = target if thresholds is None else target.at_thresholds(thresholds)
         self.pad_id: int = self.tokenizer.pad_token_id or 0
 
     def logits(self, tokens: TokenizedDataset, show_progress: bool = False) -> list[np.ndarray]:
-        """Compute each model's logits: float32 [rows, classes]."""
+        """Compute each model's logits: float32 [rows, outputs]."""
         return [
             compute_logits(
                 model,
@@ -97,7 +99,7 @@ class Predictor:
 
     @torch.inference_mode()
     def logits_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Compute one batch's logits by each model: float32 [rows, models, classes].
+        """Compute one batch's logits by each model: float32 [rows, models, outputs].
 
         Args:
             rows: token ids, int [length] each.
@@ -130,12 +132,12 @@ class Predictor:
         return np.full(length, self.pad_id, np.int32)
 
     def ensemble_scores(self, per_model: Sequence[np.ndarray]) -> np.ndarray:
-        """Average the scores of each model's logits: float64 [rows, outputs]."""
+        """Average the scores of each model's logits: float64 [rows, scores]."""
         mean: np.ndarray = np.mean([self.target.scores(logits / self.temperature) for logits in per_model], axis=0)
         return mean
 
     def predict(self, texts: Iterable[str], show_progress: bool = False) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each text with its scores, float64 [classes], in the texts' order.
+        """Yield each text with its scores, float64 [scores], in the texts' order.
 
         Args:
             texts: any number of them.

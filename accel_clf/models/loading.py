@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from accel_clf.core import hub_errors
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import disk_errors
 from accel_clf.data.dataset import Dataset
+from accel_clf.models import head
 from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
-from accel_clf.targets.base import Target
+from accel_clf.targets.base import NO_RESCALING, Objective, Rescaling, Target
+from accel_clf.targets.registry import OPTIONS, options_of
 
 
 def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any:
@@ -39,8 +42,15 @@ def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any
         return AutoTokenizer.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
 
 
-def load_model(settings: ModelConfig, target: Target, tokenizer: Any, max_length: int, seed: int) -> nn.Module:
-    """Load the encoder with a head of one output per label, in float32 on the host.
+def load_model(
+    settings: ModelConfig,
+    target: Target,
+    tokenizer: Any,
+    max_length: int,
+    seed: int,
+    objective: Objective | None = None,
+) -> nn.Module:
+    """Load the encoder with a head for its target, in float32 on the host.
 
     Args:
         settings: names the model.
@@ -48,6 +58,7 @@ def load_model(settings: ModelConfig, target: Target, tokenizer: Any, max_length
         tokenizer: see `load_tokenizer`.
         max_length: tokens per row.
         seed: draws the head's weights, and all of the demo's.
+        objective: has where a new head begins.
 
     Raises:
         ConfigError: the model is not available, or must not be loaded as it is.
@@ -56,7 +67,8 @@ def load_model(settings: ModelConfig, target: Target, tokenizer: Any, max_length
 
     torch.manual_seed(seed)
     if settings.name == "demo":
-        return make_demo_model(tokenizer, max_length, target.hf_config())
+        demo = make_demo_model(tokenizer, max_length, target.hf_config())
+        return _with_target(demo, target, objective, is_new=True)
     with _user_errors(settings, "model"):
         model, report = AutoModelForSequenceClassification.from_pretrained(
             settings.name,
@@ -78,8 +90,25 @@ def load_model(settings: ModelConfig, target: Target, tokenizer: Any, max_length
             "weights for every part of the encoder",
             "check that config.json and the weights belong together",
         )
-    loaded: nn.Module = model
-    return loaded
+    is_new = any(not name.startswith(encoder) or "pooler" in name for name in initialized)
+    return _with_target(model, target, objective, is_new)
+
+
+def _with_target(model: nn.Module, target: Target, objective: Objective | None, is_new: bool) -> nn.Module:
+    """Note the target in the model's configuration, and let its head begin where the objective has it."""
+    config: Any = model.config
+    if options := options_of(target):
+        config.accel_clf = options
+    elif hasattr(config, OPTIONS):
+        del config.accel_clf
+    if objective is None:
+        return model
+    if is_new and objective.bias is not None:
+        head.start_bias(model, objective.bias)
+    elif not is_new and objective.rescaling != NO_RESCALING:  # a trained head answers in the target's own unit
+        trained = head.rescaled(model.state_dict(), head.last_linear(model), objective.rescaling.inverse())
+        model.load_state_dict(trained or {}, strict=trained is not None)
+    return model
 
 
 def saved_label_names(settings: ModelConfig) -> tuple[str, ...] | None:
@@ -95,7 +124,9 @@ def saved_label_names(settings: ModelConfig) -> tuple[str, ...] | None:
     return None if all(name.startswith("LABEL_") for name in ordered) else ordered
 
 
-def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokenizer: Any) -> None:
+def save(
+    folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokenizer: Any, options: Mapping[str, Any]
+) -> None:
     """Write model, label names and tokenizer in the Hub's format, weights as safetensors.
 
     Args:
@@ -103,11 +134,14 @@ def save(folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokeniz
         model: the bare module, for its configuration.
         state: its weights, on the host.
         tokenizer: saved beside it.
+        options: what `load_trained` needs to know that transformers has no key for.
     """
     _silence_transformers()
     unfinished, former = folder.with_name(f".{folder.name}-new"), folder.with_name(f".{folder.name}-former")
     for leftover in (unfinished, former):  # of a process that was killed here
         shutil.rmtree(leftover, ignore_errors=True)
+    if options:
+        model.config.accel_clf = dict(options)  # type: ignore[union-attr]
     with disk_errors(unfinished):
         model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
     # State of its last call: the folder must not depend on whether the tokens came from the cache.
@@ -126,7 +160,9 @@ def load_trained(folder: Path, settings: ModelConfig) -> tuple[nn.Module, Any]:
 
     with _user_errors(ModelConfig(name=str(folder)), "model"):
         options: dict[str, Any] = {"trust_remote_code": settings.allow_code}
-        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
+        model: Any = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
+        if beside := (getattr(model.config, OPTIONS, None) or {}).get(head.KEPT_BESIDE):
+            head.rescale_outputs(model, Rescaling(*beside))
         return model, AutoTokenizer.from_pretrained(folder, **options)
 
 

@@ -25,8 +25,10 @@ def training_summary(results: Mapping[str, Any], output: str) -> str:
     for split in ("validation", "test"):
         if split in results:
             lines.append(f"\n{split}: {metrics_text(Metrics.from_json(results[split]))}")
+    if "calibration" in results:
+        lines.append(f"\n{_calibration_text(results['calibration']).rstrip()}")
     if "baseline" in results:
-        lines.append(f"\nTF-IDF + logistic regression on the same rows: accuracy {results['baseline']['accuracy']:.4f}")
+        lines.append(f"\n{_baseline_text(results)} on the same rows: {_values_text(results['baseline'])}")
     lines.append(f'\nrun folder: {output}\ntry it:     accel-clf predict {output} "..."')
     return "\n".join(lines)
 
@@ -44,12 +46,13 @@ def cross_validation_summary(results: Mapping[str, Any], output: str) -> str:
     rows += [[row, *(f"{results[row][name]:.4f}" for name in names), ""] for row in ("mean", "spread")]
     parts = [format_table(["", *names, "rows"], rows)]
     if "slices" in results:
-        header = ["accuracy of", *(f"fold {fold['fold']}" for fold in folds), "mean", "spread"]
+        metric = names[0]
+        header = [f"{metric} of", *(f"fold {fold['fold']}" for fold in folds), "mean", "spread"]
         by_slice = [
             [
                 name,
-                *(f"{fold['slices'][name]['accuracy']:.4f}" if name in fold["slices"] else "-" for fold in folds),
-                *(f"{results['slices'][name][column]['accuracy']:.4f}" for column in ("mean", "spread")),
+                *(f"{fold['slices'][name][metric]:.4f}" if name in fold["slices"] else "-" for fold in folds),
+                *(f"{results['slices'][name][column][metric]:.4f}" for column in ("mean", "spread")),
             ]
             for name in results["slices"]
         ]
@@ -62,17 +65,35 @@ def cross_validation_summary(results: Mapping[str, Any], output: str) -> str:
         models = MeanAndSpread(test["mean"], test["spread"])
         parts.append(f"test, by each model alone: {mean_and_spread_text(models)}")
     if "baseline" in results:
-        accuracy = results["baseline"]["accuracy"]
-        parts.append(f"TF-IDF + logistic regression on the same folds: accuracy {accuracy:.4f}")
-    error, suspects = results["calibration"]["expected_calibration_error"], results["suspect_labels"]
+        parts.append(f"{_baseline_text(results)} on the same folds: {_values_text(results['baseline'])}")
+    suspects = results["suspect_labels"]
     parts.append(
-        f"temperature {results['calibration']['temperature']:.3f}: "
-        f"expected calibration error {error['before']:.4f} -> {error['after']:.4f}\n"
+        f"{_calibration_text(results['calibration'])}"
         f"{suspects['listed']} rows with a doubtful label, of which {suspects['issues']} are most likely wrong: "
         f"{output}/suspect_labels.csv"
     )
     parts.append(f'folder: {output}\ntry it: accel-clf predict {output} "..."')
     return "\n\n".join(parts)
+
+
+def _values_text(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def _baseline_text(results: Mapping[str, Any]) -> str:
+    """Name the baseline, whose model depends on what is predicted."""
+    return "TF-IDF + " + ("ridge regression" if "rmse" in results["baseline"] else "logistic regression")
+
+
+def _calibration_text(calibration: Mapping[str, Any]) -> str:
+    """Write a temperature and what it does, in a line; nothing where there are no probabilities."""
+    error = calibration.get("expected_calibration_error")
+    if error is None:
+        return ""
+    return (
+        f"temperature {calibration['temperature']:.3f}: "
+        f"expected calibration error {error['before']:.4f} -> {error['after']:.4f}\n"
+    )
 
 
 def evaluation_summary(evaluation: "RunEvaluation") -> str:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from accel_clf.config.schema import Config, settings
+from accel_clf.targets.registry import KINDS, with_defaults
+from accel_clf.targets.single_label import SingleLabel
 
 # These may change when a run is resumed. Batch, accumulation and processes may if rows per step stay: see resume.
 RESUMABLE_CHANGES = {
@@ -13,7 +15,14 @@ RESUMABLE_CHANGES = {
 
 
 def differences(before: Config, after: Config) -> list[str]:
-    """Describe how two configurations differ in settings that affect the result."""
+    """Describe how two configurations differ in settings that affect the result.
+
+    Args:
+        before: a run's.
+        after: those of now; what depends on the kind of target, and is not set, is as that run's kind has it.
+    """
+    kind = KINDS.get(before.target.type, SingleLabel)  # the only one in runs of earlier versions
+    before, after = with_defaults(before, kind), with_defaults(after, kind)
 
     def value(config: Config, name: str) -> Any:
         for part in name.split("."):

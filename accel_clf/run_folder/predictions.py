@@ -2,86 +2,96 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any
 
 import numpy as np
 
 from accel_clf.core.errors import UserError
 from accel_clf.core.files import atomic_write
 from accel_clf.data.dataset import Dataset
+from accel_clf.targets.base import Target
 
 # The files with the predictions for those rows that are evaluated once, at the end of a run.
-PREDICTION_FILES = {"test": "predictions.csv", "held_out": "held_out.csv"}
+PREDICTION_FILES = {"test": "predictions.csv", "held_out": "held_out.csv", "calibration": "calibration.csv"}
 
 
-class Prediction(TypedDict):
-    """A row's label, its score, and every label's score."""
-
-    label: str
-    score: float
-    scores: dict[str, float]
+Prediction = dict[str, Any]  # a text's answer, see targets.base.Target.answer
 
 
-def prediction(names: Sequence[str], row_scores: Iterable[float]) -> Prediction:
-    """Turn the scores of a row into its prediction as `predict` writes it: label, its score, all scores by name."""
-    scores = {name: float(value) for name, value in zip(names, row_scores, strict=True)}
-    label = max(scores, key=lambda name: scores[name])
-    return {"label": label, "score": scores[label], "scores": scores}
+def table_columns(target: Target) -> list[str]:
+    """Return the columns that a table of answers has: what is predicted, its score if it has one, and all scores."""
+    return [*_answer_columns(target), *(f"score:{name}" for name in target.score_names)]
 
 
-def write_table(
-    file: IO[str], predictions: Iterable[dict[str, Any]], columns: Sequence[str], names: Sequence[str], as_csv: bool
-) -> None:
-    """Write predictions as CSV, with a column `score:NAME` per class, or as JSON Lines.
+def _answer_columns(target: Target) -> list[str]:
+    return ["label", "score"] if target.has_score else ["predicted"]
+
+
+def table_row(target: Target, answer: Prediction) -> list[Any]:
+    """Return an answer as `table_columns` has it."""
+    scores = answer.get("scores", {}).values()
+    if target.has_score:
+        return [answer["label"], answer["score"], *scores]
+    return [target.answer_text(answer), *scores]
+
+
+def write_table(file: IO[str], answers: Iterable[tuple[str, Prediction]], target: Target, as_csv: bool) -> None:
+    """Write texts and answers as CSV, with a column `score:NAME` per label, or as JSON Lines.
 
     Args:
         file: to write to.
-        predictions: with `columns` and "scores".
-        columns: of the CSV, before the scores.
-        names: of the classes.
+        answers: each text and its answer.
+        target: what is predicted.
         as_csv: whether to write CSV rather than JSON Lines.
     """
     if not as_csv:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
+        file.writelines(json.dumps({"text": text, **answer}, ensure_ascii=False) + "\n" for text, answer in answers)
         return
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*columns, *(f"score:{name}" for name in names)])
-    writer.writerows([*(row[column] for column in columns), *row["scores"].values()] for row in predictions)
+    writer.writerow(["text", *table_columns(target)])
+    writer.writerows([text, *table_row(target, answer)] for text, answer in answers)
 
 
 def write_predictions(
-    path: Path, rows: Dataset, logits: np.ndarray, more: Mapping[str, Iterable[Any]] | None = None
+    path: Path,
+    rows: Dataset,
+    logits: np.ndarray,
+    more: Mapping[str, Iterable[Any]] | None = None,
+    decided: np.ndarray | None = None,
 ) -> None:
     """Write the predictions for labelled rows as CSV: row id, label, prediction, score, all scores and all logits.
 
     Args:
         path: of the file, which appears once it is complete.
         rows: that were evaluated.
-        logits: float32 [rows, classes]; written so that they are read back bit for bit.
+        logits: float32 [rows, outputs]; written so that they are read back bit for bit.
         more: additional columns, by name.
+        decided: the labels that are predicted; None for those that the target decides.
     """
     target, more = rows.target, more or {}
-    names, scores = target.names, target.scores(logits)
-    decided = target.decide(scores)
+    scores = target.scores(logits)
+    decided = target.decide(scores) if decided is None else decided
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        class_columns = [f"{quantity}:{name}" for quantity in ("score", "logit") for name in names]
-        writer.writerow(["row", *more, "label", "predicted", "score", *class_columns])
-        columns = (rows.ids.tolist(), rows.labels, decided, scores.tolist(), logits.tolist(), *more.values())
-        for row_id, label, predicted, row_scores, row_logits, *values in zip(*columns, strict=True):
-            texts = (target.to_text(label), target.to_text(predicted))
-            writer.writerow([row_id, *values, *texts, max(row_scores), *row_scores, *row_logits])
+        columns = [f"score:{name}" for name in target.score_names] + [f"logit:{name}" for name in target.output_names]
+        writer.writerow(["row", *more, "label", "predicted", *(["score"] if target.has_score else []), *columns])
+        values = (rows.ids.tolist(), rows.labels, decided, scores.tolist(), logits.tolist(), *more.values())
+        for row_id, label, predicted, row_scores, row_logits, *others in zip(*values, strict=True):
+            texts = [target.to_text(label), target.to_text(predicted)]
+            if target.has_score:
+                texts.append(row_scores[predicted])
+            writer.writerow([row_id, *others, *texts, *(row_scores if target.score_names else []), *row_logits])
 
 
 def read_logits(path: Path, rows: Dataset) -> np.ndarray:
-    """Read the logits of these rows that `write_predictions` has written: float32 [rows, classes].
+    """Read the logits of these rows that `write_predictions` has written: float32 [rows, outputs].
 
     Raises:
         UserError: the file is missing, or is not of exactly these rows.
     """
-    columns = ["row", *(f"logit:{name}" for name in rows.target.names)]
+    columns = ["row", *(f"logit:{name}" for name in rows.target.output_names)]
     try:
         with path.open(encoding="utf-8", newline="") as file:
             values = [[float(line[column]) for column in columns] for line in csv.DictReader(file)]

@@ -15,8 +15,9 @@ from flask import request
 
 from accel_clf.core.errors import DataError
 from accel_clf.data.sources import read_texts
-from accel_clf.run_folder.predictions import prediction
+from accel_clf.run_folder.predictions import Prediction, table_row
 from accel_clf.serving.errors import ApiError
+from accel_clf.targets.base import Target
 
 CHUNK_ROWS = 128  # scored together
 MEDIA_TYPES = {  # by suffix; the first is used in responses
@@ -77,17 +78,17 @@ def response_media_type(path: Path) -> str:
     return MEDIA_TYPES[".csv" if path.suffix == ".txt" else path.suffix][0]
 
 
-def label_file(path: Path, column: str, labels: Sequence[str], score_texts: ScoreTexts) -> Iterator[bytes]:
-    """Yield the lines of a valid file with columns `predicted`, `score` and, per class, `score:LABEL` added.
+def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts) -> Iterator[bytes]:
+    """Yield the lines of a valid file with columns `predicted`, `score` and, per label, `score:LABEL` added.
 
-    Columns that have these names already are replaced. In JSON lines the scores of all classes are under one key,
-    `scores`.
+    Columns that have these names already are replaced. In JSON lines the scores of all labels are under one key,
+    `scores`; of several labels a text `predicted` is a list there.
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
         column: the name of the text column.
-        labels: the label names, in the order of the scores' columns.
-        score_texts: function that maps texts to scores, float64 [texts, classes].
+        target: what is predicted.
+        score_texts: function that maps texts to scores, float64 [texts, scores].
 
     Raises:
         DataError: the predictions would replace the texts.
@@ -95,16 +96,23 @@ def label_file(path: Path, column: str, labels: Sequence[str], score_texts: Scor
     if path.suffix == ".jsonl":
         added = ["predicted", "score", "scores"]
     else:
-        added = ["predicted", "score", *(f"score:{label}" for label in labels)]
+        scores = [f"score:{name}" for name in target.score_names]
+        added = ["predicted", *(["score"] if target.has_score else []), *scores]
     if column in added:
         raise DataError(
             f"the texts are in column {column!r}, which the predictions would replace", "a column of another name"
         )
+
+    def answer_records(records: Iterator[dict[str, Any]], column: str) -> Iterator[tuple[dict[str, Any], Prediction]]:
+        while chunk := list(islice(records, CHUNK_ROWS)):
+            yield from zip(chunk, map(target.answer, score_texts([record[column] for record in chunk])), strict=True)
+
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8-sig") as lines:
-            records = (json.loads(line) for line in lines if line.strip())
-            for record, result in _predict_records(records, column, labels, score_texts):
-                row = {**record, "predicted": result["label"], "score": result["score"], "scores": result["scores"]}
+            for record, answer in answer_records((json.loads(line) for line in lines if line.strip()), column):
+                predicted = next(answer[key] for key in ("label", "labels", "value") if key in answer)
+                row = {**record, "predicted": predicted}
+                row |= {key: answer[key] for key in ("score", "scores") if key in answer}
                 try:
                     yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
                 except UnicodeEncodeError:  # a lone surrogate in another column: escaped, as it was in the upload
@@ -112,17 +120,16 @@ def label_file(path: Path, column: str, labels: Sequence[str], score_texts: Scor
         return
     if path.suffix == ".txt":
         yield _format_row("excel", ["text", *added])
-        records = ({"text": line} for line in _read_lines(path))
-        for record, result in _predict_records(records, "text", labels, score_texts):
-            yield _format_row("excel", [record["text"], *_result_values(result)])
+        for record, answer in answer_records(({"text": line} for line in _read_lines(path)), "text"):
+            yield _format_row("excel", [record["text"], *table_row(target, answer)])
         return
     dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = csv.DictReader(file, dialect=dialect)
         kept = [name for name in table.fieldnames or () if name not in added]
         yield _format_row(dialect, [*kept, *added])
-        for record, result in _predict_records(table, column, labels, score_texts):
-            yield _format_row(dialect, [*(record[name] for name in kept), *_result_values(result)])
+        for record, answer in answer_records(iter(table), column):
+            yield _format_row(dialect, [*(record[name] for name in kept), *table_row(target, answer)])
 
 
 def _read_lines(path: Path) -> Iterator[str]:
@@ -132,19 +139,6 @@ def _read_lines(path: Path) -> Iterator[str]:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}, line {number}: not UTF-8 (byte {error.start})", "UTF-8") from None
-
-
-def _predict_records(
-    records: Iterator[dict[str, Any]], column: str, labels: Sequence[str], score_texts: ScoreTexts
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    records = iter(records)
-    while chunk := list(islice(records, CHUNK_ROWS)):
-        scores = score_texts([record[column] for record in chunk])
-        yield from zip(chunk, (prediction(labels, row) for row in scores), strict=True)
-
-
-def _result_values(result: dict[str, Any]) -> list[Any]:
-    return [result["label"], result["score"], *result["scores"].values()]
 
 
 def _format_row(dialect: str, values: Sequence[Any]) -> bytes:

@@ -30,12 +30,13 @@ def leave_one_out(parts: list[str]) -> list[str]:
     return ["".join(parts[:index] + parts[index + 1 :]) for index in range(len(parts))]
 
 
-def part_weights(full_scores: np.ndarray, occluded_scores: np.ndarray) -> tuple[int, list[float]]:
-    """Return the index of the text's label, and how much of its score is lost without each part.
+def part_weights(full_scores: np.ndarray, occluded_scores: np.ndarray, label: int) -> list[float]:
+    """Return how much of a label's score is lost without each part.
 
     Args:
-        full_scores: the scores of the whole text, float64 [classes].
-        occluded_scores: the scores of the text without each part, float64 [parts, classes].
+        full_scores: the scores of the whole text, float64 [scores].
+        occluded_scores: the scores of the text without each part, float64 [parts, scores].
+        label: the index of its score.
     """
-    label = int(full_scores.argmax())
-    return label, (full_scores[label] - occluded_scores[:, label]).tolist()
+    weights: list[float] = (full_scores[label] - occluded_scores[:, label]).tolist()
+    return weights

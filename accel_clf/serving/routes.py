@@ -35,6 +35,7 @@ from accel_clf.serving.schema import (
     SentenceResponse,
 )
 from accel_clf.serving.service import Service, TokenizedText
+from accel_clf.targets.label_names import listed
 
 MAX_CONCURRENT_FILES = 4
 
@@ -115,14 +116,8 @@ def register_prediction_routes(
         parameters = json.parameters or Parameters()
         with service.admit():
             tokenized = tokenize(texts, parameters.truncate)
-            scores = service.predict_scores(tokenized, _disconnect_check(), parameters.function_to_apply or "softmax")
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : parameters.top_k]
-        response = app.json.response(
-            [
-                [{"label": service.labels[code], "score": float(text_scores[code])} for code in codes]
-                for text_scores, codes in zip(scores, order, strict=True)
-            ]
-        )
+            scores = service.predict_scores(tokenized, _disconnect_check(), parameters.function_to_apply)
+        response = app.json.response(service.target.ranked(scores, parameters.top_k))
         if truncated := [str(index) for index, text in enumerate(tokenized) if text.is_truncated]:
             response.headers["X-Truncated"] = ",".join(truncated)
         return response
@@ -137,8 +132,8 @@ def register_prediction_routes(
         return {
             "response": {
                 "sentence": query.sentence,
-                "label": service.labels[int(scores.argmax())],
-                "scores": dict(zip(service.labels, scores.tolist(), strict=True)),
+                "label": service.target.answer_text(service.target.answer(scores)),
+                "scores": dict(zip(service.target.names, scores.tolist(), strict=True)),
                 "truncated": tokenized.is_truncated,
                 "time_taken": time.perf_counter() - g.began,
             }
@@ -156,11 +151,15 @@ def register_prediction_routes(
             words = occlusion.split_text(json.inputs[span])
             tokenized = tokenize([json.inputs[span], *occlusion.leave_one_out(words)])
             scores = service.predict_scores(tokenized, _disconnect_check())
-        label, weights = occlusion.part_weights(scores[0], scores[1:])
+        names = service.target.names
+        if json.label is not None and json.label not in names:
+            raise ApiError(422, f"no label {json.label!r}; there are {listed(names)}")
+        label = int(scores[0].argmax()) if json.label is None else names.index(json.label)
+        weights = occlusion.part_weights(scores[0], scores[1:], label)
         before, after = json.inputs[: span.start], json.inputs[span.stop :]
         parts = [(before, 0.0), *zip(words, weights, strict=True), (after, 0.0)]
         return {
-            "label": service.labels[label],
+            "label": names[label],
             "score": float(scores[0][label]),
             "method": "occlusion",
             "truncated": bool(before or after),
@@ -199,7 +198,7 @@ def register_prediction_routes(
             def score_texts(texts: Sequence[str]) -> np.ndarray:
                 return service.predict_scores_with_retries(tokenize(texts), is_disconnected)
 
-            lines = file_upload.label_file(path, column, service.labels, score_texts)
+            lines = file_upload.label_file(path, column, service.target, score_texts)
             first = next(lines, b"")  # what fails before the response has started gets an error status
             media_type = file_upload.response_media_type(path)
             response = Response(chain([first], _until_disconnected(lines)), mimetype=media_type)

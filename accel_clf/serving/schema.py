@@ -12,12 +12,12 @@ class StrictModel(BaseModel):
 class Parameters(StrictModel):
     """Options of a prediction."""
 
-    top_k: Annotated[int, Field(ge=1)] | None = None
-    """Labels to return per text, the most likely first; null returns all."""
+    top_k: Annotated[int, Field(ge=1)] | None = 20
+    """Labels to return per text, the most likely first, beside those that are predicted; null returns all."""
     truncate: bool = True
     """Truncate texts that are too long for the model (header X-Truncated lists them); if false, they are refused."""
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
-    """Function that turns the model's logits into scores; null means softmax."""
+    """Function that turns the model's logits into scores; null means the one that it was trained for."""
 
 
 class PredictRequest(StrictModel):
@@ -29,10 +29,12 @@ class PredictRequest(StrictModel):
 
 
 class LabelScore(BaseModel):
-    """A label and the model's confidence in it."""
+    """A label and the model's confidence in it; of a model that predicts a number, its name and the number."""
 
     label: str
     score: float
+    predicted: bool | None = None
+    """Whether the text has the label; only where it may have several."""
 
 
 class PredictResponse(RootModel[list[list[LabelScore]]]):
@@ -66,6 +68,8 @@ class ExplainRequest(StrictModel):
     """A text whose word importance is computed."""
 
     inputs: str
+    label: str | None = None
+    """The label that is explained; null means the predicted one, of several the most likely."""
 
 
 class WeightedPart(BaseModel):
@@ -97,7 +101,9 @@ class InfoResponse(BaseModel):
 
     model: str
     models: int
+    target: str
     labels: list[str]
+    thresholds: dict[str, float]
     max_length: int
     precision: str
     device: str

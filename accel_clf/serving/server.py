@@ -24,6 +24,7 @@ from accel_clf.core.exit_codes import DONE, FAILED
 from accel_clf.serving.app import create_app
 from accel_clf.serving.middleware import MEGABYTE
 from accel_clf.serving.service import Service
+from accel_clf.targets.label_names import listed
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
 
@@ -95,7 +96,8 @@ def serve(run: Path, settings: ServeConfig) -> int:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of threads that have yet to be started
     signals = _record_signals(servers)
     addresses = " and ".join(f"http://{_format_address(server)}" for server in servers)
-    log(f"{service.model_name} in {service.precision} on {service.device}, labels {', '.join(service.labels)}")
+    target = service.target
+    log(f"{service.model_name} in {service.precision} on {service.device}, {target.describe()}: {listed(target.names)}")
     print(f"listening on {addresses}", flush=True)
     while not signals and service.is_alive:
         wasyncore.loop(timeout=1.0, use_poll=True, map=sockets, count=1)

@@ -22,6 +22,12 @@ from accel_clf.serving.worker import Worker, load_predictor, max_batch_tokens
 
 MAX_QUEUED_BATCHES = 16
 INITIAL_TOKENS_PER_SECOND = 1000.0  # assumed until a batch has been measured
+# As transformers' pipelines name them. Not the target's own softmax, which is torch's: too much for this process.
+FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax": lambda logits: softmax(logits, axis=-1),
+    "sigmoid": expit,
+    "none": lambda logits: logits,
+}
 RETRY_SECONDS = 0.05  # between two attempts of a large request to be admitted
 
 
@@ -50,7 +56,7 @@ class Service:
         settings: the server's settings.
 
     Attributes:
-        labels: the label names, in the order of the scores' columns.
+        target: what the run predicts.
         models: number of models in the ensemble.
         model_name: the name of the pretrained encoder.
         text_column: name of the text column in the training data.
@@ -67,8 +73,8 @@ class Service:
         self.settings = settings
         self._worker = Worker(load_predictor, run, settings)
         model = self._worker.model
-        self.labels, self.models, self.precision, self.device = (
-            model.labels, model.models, model.precision, model.device,
+        self.target, self.models, self.precision, self.device = (
+            model.target, model.models, model.precision, model.device,
         )  # fmt: skip
         self._temperature = model.temperature
         config = model.config
@@ -111,7 +117,9 @@ class Service:
         return {
             "model": self.model_name,
             "models": self.models,
-            "labels": list(self.labels),
+            "target": self.target.kind,
+            "labels": list(self.target.names),
+            "thresholds": self.target.thresholds_by_name(),
             "max_length": self.max_length,
             "precision": self.precision,
             "device": self.device,
@@ -180,28 +188,25 @@ class Service:
         self,
         texts: Sequence[TokenizedText],
         is_disconnected: Callable[[], bool] = lambda: False,
-        function: str = "softmax",
+        function: str | None = None,
     ) -> np.ndarray:
-        """Return the scores of texts, averaged over an ensemble's models: float64 [texts, classes].
+        """Return the scores of texts, averaged over an ensemble's models: float64 [texts, scores].
 
         Args:
             texts: as `tokenize` returns them.
             is_disconnected: returns whether the client has disconnected.
-            function: applied to the logits: softmax, sigmoid, or none.
+            function: applied to the logits: softmax, sigmoid, or none; None for the target's own.
 
         Raises:
             OverloadedError, RequestTimeoutError, ClientDisconnectedError, ShuttingDownError: see Batcher.infer.
             NotFiniteError: a score is NaN or infinite.
         """
         if not texts:
-            return np.empty((0, len(self.labels)))
+            return np.empty((0, len(self.target.names)))
         logits = self.batcher.infer([text.ids for text in texts], self.settings.timeout, is_disconnected)
         per_model = np.stack(logits).astype(np.float64) / self._temperature
-        if function == "softmax":
-            per_model = softmax(per_model, axis=-1)
-        elif function == "sigmoid":
-            per_model = expit(per_model)
-        scores: np.ndarray = per_model.mean(axis=1)
+        to_scores = FUNCTIONS.get(function or self.target.function, self.target.scores)
+        scores: np.ndarray = to_scores(per_model).mean(axis=1)
         if not np.isfinite(scores).all():
             raise NotFiniteError
         return scores

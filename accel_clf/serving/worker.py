@@ -19,6 +19,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config, ServeConfig
 from accel_clf.core.errors import UserError
+from accel_clf.targets.base import Target
 
 if TYPE_CHECKING:
     from accel_clf.inference.predictor import Predictor
@@ -40,7 +41,7 @@ class LoadedModel:
 
     Attributes:
         config: the run's settings.
-        labels: the label names, in the order of the logits' columns.
+        target: what it predicts.
         models: number of models in the ensemble.
         temperature: what logits are divided by.
         precision: the precision of matrix products.
@@ -50,7 +51,7 @@ class LoadedModel:
     """
 
     config: Config
-    labels: tuple[str, ...]
+    target: Target
     models: int
     temperature: float
     precision: str
@@ -98,7 +99,7 @@ class Worker:
         return self._process.poll() is None
 
     def logits_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Return one batch's logits by each model: float32 [rows, models, classes]. Not thread-safe.
+        """Return one batch's logits by each model: float32 [rows, models, outputs]. Not thread-safe.
 
         Args:
             rows: token ids, int [length] each.
@@ -133,14 +134,14 @@ def load_predictor(run: Path, settings: ServeConfig) -> "Predictor":
     """
     import torch
 
-    from accel_clf.inference.bulk import check_int8_accuracy
+    from accel_clf.inference.bulk import check_int8
     from accel_clf.inference.predictor import Predictor
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if settings.precision == "int8":
         assert settings.check is not None
-        check_int8_accuracy(run, settings.check, settings.max_loss)
+        check_int8(run, settings.check, settings.max_loss)
     predictor = Predictor(run, settings.precision, low_latency=True)
     predictor.warm_up(max_batch_tokens(settings, str(predictor.strategy.device)))
     return predictor
@@ -171,7 +172,7 @@ def main() -> None:
         _send(
             LoadedModel(
                 config=predictor.config,
-                labels=predictor.target.names,
+                target=predictor.target,
                 models=len(predictor.models),
                 temperature=predictor.temperature,
                 precision=predictor.precision,

@@ -1,10 +1,20 @@
 """What is predicted: how labels are encoded, learned, scored, decided and measured.
 
-scores         logits to probabilities
-calibration    the temperature, and the expected calibration error
-named_metrics  metrics that a run may ask for by name
-metrics        classification metrics, as a declared type
-base           what a kind of target must do
-cross_entropy  the losses of one label a text
-single_label   one label a text
+scores           logits to probabilities
+label_names      the labels in a column: their order, what is said of one that is not among them, or rare
+calibration      the temperature, and the expected calibration error
+metrics          the metrics of a set of rows, as declared types
+named_metrics    metrics of classes that a run may ask for by name
+classification   the metrics of classes
+modules          metrics of the `evaluate` library
+settings_checks  settings that a kind has no use for
+base             what a kind of target must do
+cross_entropy    the losses of one label a text
+binary_losses    the losses of several labels, of an order, and of numbers
+single_label     one label a text
+multi_label      any number of labels a text
+ordinal          one label of an order
+regression       a number
+registry         which kind a data set or a model has
+fitting          what is fitted to rows that were not learned from: temperature and thresholds
 """

@@ -1,46 +1,124 @@
 """The seam between what is predicted and everything else: a kind of target is one subclass, in a file of its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from accel_clf.config.schema import TargetConfig
+from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.targets.metrics import Metrics
 
 if TYPE_CHECKING:
     import torch
 
 Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+Cell = str | tuple[str, ...]  # what a row's label columns hold: a label, or the labels of a text that has several
+
+
+class Rescaling(NamedTuple):
+    """What a model's outputs are multiplied by, and what is added, to make the logits that scores are computed from."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def then(self, other: "Rescaling") -> "Rescaling":
+        """Return both as one, this one first."""
+        return Rescaling(self.scale * other.scale, self.shift * other.scale + other.shift)
+
+    def inverse(self) -> "Rescaling":
+        """Return what takes this one back."""
+        return Rescaling(1 / self.scale, -self.shift / self.scale)
+
+
+NO_RESCALING = Rescaling()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a model is trained towards.
+
+    Attributes:
+        labels: of the training rows, as the loss takes them.
+        padding_label: of padding rows, which the loss leaves out.
+        loss: a function of outputs, float32 [rows, outputs], and labels to the loss summed over rows: a term depends on
+            its own row only, so that neither accumulation nor processes change the sum.
+        bias: float [outputs], that a new head begins with; None for the model's own.
+        rescaling: of the trained model's outputs.
+    """
+
+    labels: np.ndarray
+    padding_label: float
+    loss: Loss
+    bias: np.ndarray | None = None
+    rescaling: Rescaling = NO_RESCALING
+
+
+class Suspects(NamedTuple):
+    """Labels that a model doubts which was not trained on them.
+
+    Attributes:
+        rows: int64, those listed, the most doubtful first.
+        probabilities: float [all rows], of the label that a row has.
+        is_issue: bool [all rows], whether it is most likely wrong.
+    """
+
+    rows: np.ndarray
+    probabilities: np.ndarray
+    is_issue: np.ndarray
 
 
 @dataclass(frozen=True)
 class Target(ABC):
     """What is predicted of a text: how labels are encoded, learned, scored, decided and measured.
 
-    Labels are arrays with a row for each text; what a row is, its kind says. torch is imported in losses alone.
+    Labels are arrays with a row for each text; what a row is, its kind says. torch is imported in objectives alone.
 
     Attributes:
-        names: of the model's outputs, in their order.
-        padding_label: the label of padding rows, which count nowhere.
+        names: of the scores, in their order.
     """
 
     names: tuple[str, ...]
-    padding_label: ClassVar[int]
+    kind: ClassVar[str]  # the setting target.type
+    default_metric: ClassVar[str]  # that selects the best model
+    main_metric: ClassVar[str]  # from 0 to 1, in which a loss of precision is told
+    learning_rate: ClassVar[float]  # where the settings have none
+    function: ClassVar[str]  # by which transformers' pipelines make scores of outputs; "" where they know none
+    label_type: ClassVar[type[np.generic]]  # of arrays of labels
+    has_score: ClassVar[bool]  # whether an answer is one label, whose score is its own
+    baseline_name: ClassVar[str]  # of the linear model on words
+    baseline_metrics: ClassVar[tuple[str, ...]]  # that are told of it
 
     @classmethod
     @abstractmethod
-    def of_cells(cls, cells: Sequence[str]) -> "Target":
-        """Make the target of a data set from the different cells of its label column."""
-
-    @abstractmethod
-    def encode(self, cell: str, location: str) -> int:
-        """Encode a cell of the label column.
+    def of_cells(cls, cells: Mapping[Cell, str], data: DataConfig, settings: TargetConfig) -> Self:
+        """Make the target of a data set.
 
         Args:
-            cell: its text.
+            cells: the different cells of its label column, each with its first location, for messages.
+            data, settings: that decide how they are read.
+
+        Raises:
+            DataError: a cell has no label of this kind.
+        """
+
+    @classmethod
+    def of_model(cls, names: tuple[str, ...], options: Mapping[str, Any]) -> Self:
+        """Make the target of a trained model.
+
+        Args:
+            names: its outputs'.
+            options: by `model_options`.
+        """
+        return cls(names)
+
+    @abstractmethod
+    def encode(self, cell: Cell, location: str) -> Any:
+        """Encode the label of a row.
+
+        Args:
+            cell: that holds it.
             location: of the cell, for messages.
 
         Raises:
@@ -51,30 +129,106 @@ class Target(ABC):
     def to_text(self, label: Any) -> str:
         """Write a label as tables have it."""
 
-    @abstractmethod
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the model's outputs, from which scores are computed."""
+        return self.names
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The names of the scores that tables have."""
+        return self.names
+
     def hf_config(self) -> dict[str, Any]:
         """Return what a model's config.json says of its outputs."""
+        return {
+            "problem_type": self.problem_type,
+            "id2label": dict(enumerate(self.output_names)),
+            "label2id": {name: code for code, name in enumerate(self.output_names)},
+        }
+
+    @property
+    @abstractmethod
+    def problem_type(self) -> str:
+        """Transformers' name for this kind of target, by which its pipelines go."""
+
+    def model_options(self) -> dict[str, Any]:
+        """Return what else config.json must say, so that a trained model's target can be made again."""
+        return {}
 
     @abstractmethod
-    def loss(self, settings: TargetConfig, labels: np.ndarray) -> "Loss":
-        """Make the loss that a model is trained with.
+    def check_labels(self, labels: np.ndarray, origin: str) -> None:
+        """Check that there is something to learn.
 
         Args:
-            settings: which.
-            labels: of the training rows, whose shares some losses go by.
+            labels: of all rows to train on.
+            origin: the name of their source, for messages.
 
-        Returns:
-            A function of logits, float32 [rows, outputs], and labels to the loss summed over rows, padding rows
-            excluded: a term depends on its own row only, so that neither accumulation nor processes change the sum.
+        Raises:
+            DataError: there is not.
+        """
+
+    @abstractmethod
+    def check_settings(self, settings: TargetConfig, metrics: Sequence[str]) -> None:
+        """Check that settings fit this kind of target.
+
+        Args:
+            settings: how it is learned.
+            metrics: the built-in ones that the settings name.
+
+        Raises:
+            ConfigError: they do not.
+        """
+
+    @abstractmethod
+    def objective(self, settings: TargetConfig, labels: np.ndarray) -> Objective:
+        """Return what a model is trained towards.
+
+        Args:
+            settings: which loss, and more.
+            labels: of the training rows, by whose shares some losses go.
         """
 
     @abstractmethod
     def scores(self, logits: np.ndarray) -> np.ndarray:
-        """Compute each output's score: float64 [rows, outputs]."""
+        """Compute scores, float64 [..., scores], from logits, float [..., outputs]."""
+
+    @abstractmethod
+    def logits(self, scores: np.ndarray) -> np.ndarray:
+        """Compute logits that have these scores, as of several models together, which have no logits of their own."""
 
     @abstractmethod
     def decide(self, scores: np.ndarray) -> np.ndarray:
-        """Return the labels that scores [rows, outputs] are for."""
+        """Return the labels that scores [rows, scores] are for."""
+
+    @abstractmethod
+    def answer(self, scores: np.ndarray) -> dict[str, Any]:
+        """Return the answer for one text as JSON has it.
+
+        Args:
+            scores: float64 [scores].
+        """
+
+    def ranked(self, scores: np.ndarray, count: int | None) -> list[list[dict[str, Any]]]:
+        """Return the scores of each text by label, the highest first, in the form of transformers' pipelines.
+
+        Args:
+            scores: float64 [texts, scores].
+            count: how many; None for all.
+        """
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return [
+            [{"label": self.names[code], "score": float(of_text[code])} for code in codes]
+            for of_text, codes in zip(scores, order, strict=True)
+        ]
+
+    @abstractmethod
+    def answer_text(self, answer: Mapping[str, Any]) -> str:
+        """Write what is predicted of a text as tables have it.
+
+        Args:
+            answer: by `answer`.
+        """
 
     @abstractmethod
     def metrics(
@@ -84,15 +238,17 @@ class Target(ABC):
         slices: np.ndarray | None = None,
         slice_names: Sequence[str] = (),
         named: Sequence[str] = (),
+        decided: np.ndarray | None = None,
     ) -> Metrics:
         """Compute the built-in metrics.
 
         Args:
             labels: the right ones.
-            scores: float [rows, outputs].
+            scores: float [rows, scores].
             slices: int [rows], the slice of each row; adds each slice's averages.
             slice_names: of the slices.
-            named: those to compute beside the ones that there always are; see `check_metrics`.
+            named: those to compute beside the ones that there always are; see `check_settings`.
+            decided: the labels that are predicted; None for those that `decide` returns.
         """
 
     @abstractmethod
@@ -105,14 +261,51 @@ class Target(ABC):
             metric: the setting evaluation.metric.
         """
 
+    def example_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Return a few labels that have one of each kind, to try metrics on."""
+        return labels[np.unique(labels, axis=0, return_index=True)[1]]
+
     @abstractmethod
-    def check_metrics(self, named: Sequence[str]) -> None:
-        """Raise ConfigError where a metric that is asked for by name is of a label that there is not."""
+    def describe(self) -> str:
+        """Say in a few words what is predicted."""
 
     @abstractmethod
     def strata(self, labels: np.ndarray) -> np.ndarray:
-        """Return what splits and folds spread evenly: int [rows]."""
+        """Return what splits and folds spread evenly: int [rows], or 0 and 1 [rows, labels]."""
 
     @abstractmethod
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
         """Find the number to divide logits by that maximizes the likelihood of labels that were not learned from."""
+
+    @abstractmethod
+    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        """Compute how far scores are from being probabilities: the expected calibration error, and Brier's score."""
+
+    def with_thresholds(self, labels: np.ndarray, scores: np.ndarray) -> Self:
+        """Fit the scores from which labels are given to rows that were not learned from; most kinds have none."""
+        return self
+
+    def at_thresholds(self, thresholds: Mapping[str, float]) -> Self:
+        """Return the target with the scores from which labels are given: label -> threshold."""
+        return self
+
+    def thresholds_by_name(self) -> dict[str, float]:
+        """Return the fitted scores from which labels are given; empty for kinds that have none."""
+        return {}
+
+    @abstractmethod
+    def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:
+        """Find labels that are doubtful.
+
+        Args:
+            labels: that rows have.
+            scores: of models that were not trained on these rows.
+        """
+
+    @abstractmethod
+    def baseline(self) -> Any:
+        """Make the scikit-learn estimator that is fitted on words alone: `predict_proba` or, of numbers, `predict`."""
+
+    @abstractmethod
+    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
+        """Compute a fitted baseline's scores: float [rows, scores]."""

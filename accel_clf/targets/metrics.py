@@ -1,17 +1,15 @@
-"""Classification metrics, by scikit-learn, as a declared type; no network, no files."""
+"""The metrics of a set of rows, as declared types; no network, no files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from accel_clf.config.schema import METRICS
-from accel_clf.core.errors import ConfigError
-from accel_clf.targets import named_metrics
-from accel_clf.targets.calibration import expected_calibration_error
 
-LOWER_IS_BETTER = ("log_loss", "ece", *named_metrics.LOWER_IS_BETTER)
+LOWER_IS_BETTER = ("log_loss", "ece", "brier", "mae", "rmse")
+_BUILT_IN = frozenset(name for names in METRICS.values() for name in names)
 _STRUCTURE = ("rows", "per_class", "confusion", "slices")  # keys of a file with metrics that are no metric
 
 
@@ -36,13 +34,35 @@ class Averages:
 
 
 @dataclass(frozen=True)
-class ClassMetrics:
-    """Metrics of one class; `rows` counts those that have it as their label."""
+class LabelMetrics:
+    """Metrics of one label.
+
+    Attributes:
+        precision, recall, f1: 0 where they are not defined.
+        rows: those that have the label.
+        predicted: those that it is predicted for; None in runs of earlier versions.
+        roc_auc, average_precision, ece: of the label's scores, where a text may have several labels; None where
+            all rows have it or none has.
+        threshold: the score from which it is given, where a text may have several.
+    """
 
     precision: float
     recall: float
     f1: float
     rows: int
+    predicted: int | None = None
+    roc_auc: float | None = None
+    average_precision: float | None = None
+    ece: float | None = None
+    threshold: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what metrics.json holds."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+# Rows of each label (first index) and prediction; of many labels {"entries": [[label, prediction, rows], ...]}.
+Confusion = list[list[int]] | dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,27 +70,27 @@ class Metrics(Averages):
     """All metrics of a set of rows.
 
     Attributes:
-        per_class: class name -> its metrics.
-        confusion: [classes][classes], rows of each label (first index) and prediction (second).
+        per_class: label -> its metrics; empty where numbers are predicted.
+        confusion: see `Confusion`; None where a text does not have one label.
         slices: slice name -> its averages; empty where rows have no slices.
     """
 
-    per_class: dict[str, ClassMetrics]
-    confusion: list[list[int]]
+    per_class: dict[str, LabelMetrics] = field(default_factory=dict)
+    confusion: Confusion | None = None
     slices: dict[str, Averages] = field(default_factory=dict)
 
     def never_predicted(self) -> list[str]:
-        """Return the classes that are the label of some rows, and the prediction for none."""
-        predictions = np.sum(self.confusion, axis=0)
-        classes = zip(self.per_class.items(), predictions, strict=True)
-        return [name for (name, metrics), count in classes if metrics.rows and not count]
+        """Return the labels that some rows have, and that are predicted for none."""
+        return [name for name, metrics in self.per_class.items() if metrics.rows and metrics.predicted == 0]
 
     def to_json(self) -> dict[str, Any]:
         """Return what metrics.json holds: built-in metrics first, extra ones last."""
-        built_in = {name: self.values[name] for name in METRICS if name in self.values}  # older runs have fewer
+        built_in = {name: value for name, value in self.values.items() if name in _BUILT_IN}
         content: dict[str, Any] = {"rows": self.rows, **built_in}
-        content["per_class"] = {name: vars(metrics) for name, metrics in self.per_class.items()}
-        content["confusion"] = self.confusion
+        if self.per_class:
+            content["per_class"] = {name: metrics.to_json() for name, metrics in self.per_class.items()}
+        if self.confusion is not None:
+            content["confusion"] = self.confusion
         if self.slices:
             content["slices"] = {name: averages.to_json() for name, averages in self.slices.items()}
         return content | self.values
@@ -81,8 +101,8 @@ class Metrics(Averages):
         return cls(
             rows=content["rows"],
             values={name: value for name, value in content.items() if name not in _STRUCTURE},
-            per_class={name: ClassMetrics(**metrics) for name, metrics in content["per_class"].items()},
-            confusion=content["confusion"],
+            per_class={name: LabelMetrics(**metrics) for name, metrics in content.get("per_class", {}).items()},
+            confusion=content.get("confusion"),
             slices={
                 name: Averages(part["rows"], {key: value for key, value in part.items() if key != "rows"})
                 for name, part in content.get("slices", {}).items()
@@ -90,120 +110,17 @@ class Metrics(Averages):
         )
 
 
-def classification_metrics(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    names: Sequence[str],
-    slices: np.ndarray | None = None,
-    slice_names: Sequence[str] = (),
-    named: Sequence[str] = (),
-) -> Metrics:
-    """Compute the built-in metrics.
+def by_slice(
+    average: Callable[[np.ndarray], Averages], slices: np.ndarray | None, names: Sequence[str]
+) -> dict[str, Averages]:
+    """Compute averages of the rows of each slice.
 
     Args:
-        labels: int [rows], the right classes.
-        probabilities: float [rows, classes].
-        names: of the classes.
-        slices: int [rows], the slice of each row; adds each slice's averages.
-        slice_names: of the slices.
-        named: those to compute beside the ones in config.METRICS, see `named_metrics`.
+        average: computes them of some rows, bool [rows].
+        slices: int [rows], the slice of each row; None for no slices.
+        names: of the slices.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    every_class = np.arange(len(names))
-    predicted = probabilities.argmax(axis=1)
-    columns = precision_recall_fscore_support(labels, predicted, labels=every_class, zero_division=0.0)
-    overall = average_metrics(labels, probabilities, names, named)
-    return Metrics(
-        rows=overall.rows,
-        values=overall.values,
-        per_class={
-            name: ClassMetrics(float(precision), float(recall), float(f1), int(rows))
-            for name, precision, recall, f1, rows in zip(names, *columns, strict=True)
-        },
-        confusion=confusion_matrix(labels, predicted, labels=every_class).tolist(),
-        slices={}
-        if slices is None
-        else {
-            slice_names[code]: average_metrics(labels[slices == code], probabilities[slices == code], names, named)
-            for code in np.unique(slices)
-        },
-    )
-
-
-def average_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str] = (), named: Sequence[str] = ()
-) -> Averages:
-    """Compute the metrics in config.METRICS, and the named ones; F1 averages over classes among labels or predictions.
-
-    Args:
-        labels: int [rows], the right classes.
-        probabilities: float [rows, classes].
-        names: of the classes.
-        named: see `classification_metrics`.
-    """
-    from sklearn.metrics import accuracy_score, f1_score, log_loss
-
-    predicted = probabilities.argmax(axis=1)
-    present = np.union1d(labels, predicted)
-    values = {
-        "accuracy": accuracy_score(labels, predicted),
-        "macro_f1": f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0),
-        "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0.0),
-        "log_loss": log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1])),
-        "ece": expected_calibration_error(probabilities, labels),
-    }
-    values |= {name: named_metrics.named_metric(name, labels, probabilities, names) for name in named}
-    return Averages(len(labels), {name: float(value) for name, value in values.items()})
-
-
-def module_metrics(
-    modules: Sequence[str], labels: np.ndarray, predicted: np.ndarray, scores: np.ndarray
-) -> dict[str, float]:
-    """Compute metrics of the `evaluate` library.
-
-    Args:
-        modules: names or paths of the library's modules.
-        labels, predicted: int [rows].
-        scores: float [rows, classes], for modules that ask for them; the second class's where they ask for one per row.
-
-    Raises:
-        ConfigError: one cannot be loaded, or compares something else.
-    """
-    if not modules:
-        return {}
-    import evaluate  # takes seconds: it imports all of transformers' pipelines
-
-    values: dict[str, float] = {}
-    for name in modules:
-        try:
-            module = evaluate.load(name, keep_in_memory=True)
-            computed = module.compute(**_inputs(module.features, labels, predicted, scores))
-        except (FileNotFoundError, ConnectionError, ImportError, ValueError, OSError) as error:
-            raise ConfigError(
-                f"evaluation.metrics: {name} cannot be used ({str(error).strip().splitlines()[0]})",
-                "a metric of the `evaluate` library that compares labels or scores, by name or path",
-                "its name needs the Hub; the path of a local copy does not",
-            ) from None
-        values |= {key: float(value) for key, value in computed.items() if np.ndim(value) == 0}
-    return values
-
-
-def _inputs(features: Any, labels: np.ndarray, predicted: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what a module of the `evaluate` library asks for: labels, or scores by the names that they have there."""
-    features = features[0] if isinstance(features, list) else features
-    inputs: dict[str, np.ndarray] = {}
-    for name, feature in features.items():
-        dtype = getattr(feature, "dtype", None)
-        if name == "references":
-            inputs[name] = labels
-        elif not isinstance(dtype, str) or dtype == "list":
-            inputs[name] = scores
-        elif dtype.startswith("float") and name == "prediction_scores":
-            inputs[name] = scores[:, 1]
-        else:
-            inputs[name] = predicted
-    return inputs
+    return {} if slices is None else {names[code]: average(slices == code) for code in np.unique(slices)}
 
 
 @dataclass(frozen=True)

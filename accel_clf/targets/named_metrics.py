@@ -5,20 +5,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from accel_clf.config.schema import LABEL_METRICS
-from accel_clf.core.errors import ConfigError, closest
 
-LOWER_IS_BETTER = ("brier",)
-MAX_NAMES = 12  # in a message
-Metric = Callable[[np.ndarray, np.ndarray], float]  # of labels and scores
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # of labels, scores and predictions
+Area = Callable[[np.ndarray, np.ndarray], float]  # of labels and scores
 
 
-def named_metric(name: str, labels: np.ndarray, scores: np.ndarray, names: Sequence[str]) -> float:
+def named_metric(
+    name: str, labels: np.ndarray, scores: np.ndarray, predicted: np.ndarray, names: Sequence[str]
+) -> float:
     """Compute one metric.
 
     Args:
         name: one of config.schema.NAMED_METRICS, or one of LABEL_METRICS with a label, "f1:LABEL".
         labels: int [rows], the right classes.
         scores: probabilities, float [rows, classes].
+        predicted: int [rows].
         names: of the classes.
 
     Returns:
@@ -26,24 +27,8 @@ def named_metric(name: str, labels: np.ndarray, scores: np.ndarray, names: Seque
     """
     metric, _, label = name.partition(":")
     if metric in LABEL_METRICS:
-        return _of_label(metric, names.index(label), labels, scores.argmax(axis=1))
-    return _FUNCTIONS[metric](labels, scores)
-
-
-def check_labels(metrics: Sequence[str], names: Sequence[str]) -> None:
-    """Check that metrics of one label are of labels that there are.
-
-    Raises:
-        ConfigError: one is not.
-    """
-    for metric in metrics:
-        label = metric.partition(":")[2]
-        if label and label not in names:
-            raise ConfigError(
-                f"evaluation has the metric {metric}, and no row has the label {label!r}",
-                "one of the labels " + ", ".join(names[:MAX_NAMES]) + (" ..." if len(names) > MAX_NAMES else ""),
-                closest(label, names),
-            )
+        return _of_label(metric, names.index(label), labels, predicted)
+    return _FUNCTIONS[metric](labels, scores, predicted)
 
 
 def _of_label(metric: str, code: int, labels: np.ndarray, predicted: np.ndarray) -> float:
@@ -55,7 +40,7 @@ def _of_label(metric: str, code: int, labels: np.ndarray, predicted: np.ndarray)
     return float({"precision": precision, "recall": recall, "f1": f1}[metric])
 
 
-def _mean_over_labels(area: Metric, labels: np.ndarray, scores: np.ndarray) -> float:
+def _mean_over_labels(area: Area, labels: np.ndarray, scores: np.ndarray) -> float:
     """Average one label's area over the labels that some rows have and others have not: one against the rest."""
     codes = [1] if scores.shape[1] == 2 else range(scores.shape[1])
     is_label = [(labels == code, scores[:, code]) for code in codes]
@@ -63,33 +48,33 @@ def _mean_over_labels(area: Metric, labels: np.ndarray, scores: np.ndarray) -> f
     return float(np.mean(areas)) if areas else float("nan")
 
 
-def _roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+def _roc_auc(labels: np.ndarray, scores: np.ndarray, predicted: np.ndarray) -> float:
     from sklearn.metrics import roc_auc_score
 
     return _mean_over_labels(roc_auc_score, labels, scores)
 
 
-def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+def _average_precision(labels: np.ndarray, scores: np.ndarray, predicted: np.ndarray) -> float:
     from sklearn.metrics import average_precision_score
 
     return _mean_over_labels(average_precision_score, labels, scores)
 
 
-def _mcc(labels: np.ndarray, scores: np.ndarray) -> float:
+def _mcc(labels: np.ndarray, scores: np.ndarray, predicted: np.ndarray) -> float:
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(labels, scores.argmax(axis=1)))
+    return float(matthews_corrcoef(labels, predicted))
 
 
-def _balanced_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
+def _balanced_accuracy(labels: np.ndarray, scores: np.ndarray, predicted: np.ndarray) -> float:
     """Average the recall of the labels that rows have."""
     from sklearn.metrics import recall_score
 
     present = np.unique(labels)
-    return float(recall_score(labels, scores.argmax(axis=1), labels=present, average="macro", zero_division=0.0))
+    return float(recall_score(labels, predicted, labels=present, average="macro", zero_division=0.0))
 
 
-def _brier(labels: np.ndarray, scores: np.ndarray) -> float:
+def brier(labels: np.ndarray, scores: np.ndarray) -> float:
     """Average the squared distance from the right answer (Brier, 1950), halved for two classes, as is the custom."""
     right = np.zeros(scores.shape)
     right[np.arange(len(labels)), labels] = 1.0
@@ -102,5 +87,5 @@ _FUNCTIONS: dict[str, Metric] = {
     "average_precision": _average_precision,
     "mcc": _mcc,
     "balanced_accuracy": _balanced_accuracy,
-    "brier": _brier,
+    "brier": lambda labels, scores, predicted: brier(labels, scores),
 }

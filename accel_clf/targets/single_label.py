@@ -1,73 +1,86 @@
 """One label a text: classes that exclude each other, learned by cross-entropy, scored by softmax."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from accel_clf.config.schema import TargetConfig
+from accel_clf.config.schema import METRICS, NAMED_METRICS, DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
-from accel_clf.targets import calibration
-from accel_clf.targets.base import Loss, Target
-from accel_clf.targets.metrics import Metrics, classification_metrics
-from accel_clf.targets.named_metrics import check_labels
+from accel_clf.targets import calibration, settings_checks
+from accel_clf.targets.base import Cell, Objective, Suspects, Target
+from accel_clf.targets.classification import classification_metrics
+from accel_clf.targets.label_names import code_of, imbalance_warnings, ordered
+from accel_clf.targets.metrics import Metrics
+from accel_clf.targets.named_metrics import brier
 from accel_clf.targets.scores import probabilities
-
-MAX_NAMES_IN_MESSAGE = 12
-IMBALANCED = 10  # times as many rows of the commonest label as of the rarest
 
 
 @dataclass(frozen=True)
 class SingleLabel(Target):
     """One of the classes `names`; a label is its index there, an int."""
 
-    padding_label = -100  # that cross-entropy ignores
+    kind = "single_label"
+    problem_type = "single_label_classification"
+    default_metric = "accuracy"
+    main_metric = "accuracy"
+    learning_rate = 2e-5
+    function = "softmax"
+    label_type = np.int32
+    has_score = True
+    baseline_name = "logistic regression"
+    baseline_metrics = ("accuracy",)
 
     @classmethod
-    def of_cells(cls, cells: Sequence[str]) -> "SingleLabel":
-        """Make the target of these classes, sorted numerically if all are integers, otherwise alphabetically."""
-        integers = all(name.removeprefix("-").isdecimal() and str(int(name)) == name for name in cells)
-        return cls(tuple(sorted(cells, key=int) if integers else sorted(cells)))
+    def of_cells(cls, cells: Mapping[Cell, str], data: DataConfig, settings: TargetConfig) -> Self:
+        return cls(ordered(map(str, cells)))
 
     @cached_property
     def _codes(self) -> dict[str, int]:
         return {name: code for code, name in enumerate(self.names)}
 
-    def encode(self, cell: str, location: str) -> int:
-        code = self._codes.get(cell)
-        if code is None:
-            raise DataError(
-                f"{location}: label {cell!r}",
-                f"one of the training rows' labels: {', '.join(map(repr, self.names[:MAX_NAMES_IN_MESSAGE]))}"
-                + (" ..." if len(self.names) > MAX_NAMES_IN_MESSAGE else ""),
-            )
-        return code
+    def encode(self, cell: Cell, location: str) -> int:
+        return code_of(cell, self._codes, location)
 
     def to_text(self, label: Any) -> str:
         name: str = self.names[label]
         return name
 
-    def hf_config(self) -> dict[str, Any]:
-        return {
-            "problem_type": "single_label_classification",
-            "id2label": dict(enumerate(self.names)),
-            "label2id": self._codes,
-        }
+    def check_labels(self, labels: np.ndarray, origin: str) -> None:
+        if len(self.names) < 2:
+            raise DataError(f"{origin}: all {len(labels)} rows have the label {self.names[0]!r}", "two labels or more")
 
-    def loss(self, settings: TargetConfig, labels: np.ndarray) -> Loss:
-        from accel_clf.targets.cross_entropy import cross_entropy_loss
+    def check_settings(self, settings: TargetConfig, metrics: Sequence[str]) -> None:
+        settings_checks.no_thresholds(settings, self.kind)
+        settings_checks.no_order(settings, self.kind)
+        settings_checks.metrics(metrics, (*METRICS[self.kind], *NAMED_METRICS), self.names, self.kind)
+
+    def objective(self, settings: TargetConfig, labels: np.ndarray) -> Objective:
+        from accel_clf.targets.cross_entropy import PADDING_LABEL, cross_entropy_loss
 
         counts = np.bincount(labels, minlength=len(self.names))
-        return cross_entropy_loss(settings, counts, self.padding_label)
+        return Objective(labels.astype(np.int64), PADDING_LABEL, cross_entropy_loss(settings, counts))
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         return probabilities(logits)
 
+    def logits(self, scores: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = np.log(scores)
+        return logits
+
     def decide(self, scores: np.ndarray) -> np.ndarray:
-        decided: np.ndarray = scores.argmax(axis=1)
+        decided: np.ndarray = scores.argmax(axis=-1)
         return decided
+
+    def answer(self, scores: np.ndarray) -> dict[str, Any]:
+        code, values = int(self.decide(scores)), scores.tolist()
+        return {"label": self.names[code], "score": values[code], "scores": dict(zip(self.names, values, strict=True))}
+
+    def answer_text(self, answer: Mapping[str, Any]) -> str:
+        label: str = answer["label"]
+        return label
 
     def metrics(
         self,
@@ -76,27 +89,48 @@ class SingleLabel(Target):
         slices: np.ndarray | None = None,
         slice_names: Sequence[str] = (),
         named: Sequence[str] = (),
+        decided: np.ndarray | None = None,
     ) -> Metrics:
         return classification_metrics(labels, scores, self.names, slices, slice_names, named)
 
     def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
         counts = np.bincount(labels, minlength=len(self.names))
-        common, rare = int(counts.argmax()), int(counts.argmin())
-        if counts[common] <= IMBALANCED * counts[rare]:
-            return []
-        shares = f"label {self.names[common]!r} has {counts[common]} training rows, {self.names[rare]!r} {counts[rare]}"
-        messages = []
-        if loss in ("auto", "plain"):
-            messages.append(f"{shares}: --target.loss logit_adjusted (or weighted, focal) does more for rare labels")
-        if metric == "accuracy":
-            messages.append(f"{shares}, which accuracy hardly sees: --evaluation.metric macro_f1 counts all alike")
-        return messages
+        return imbalance_warnings(counts, self.names, loss, metric, {"accuracy": "macro_f1"})
 
-    def check_metrics(self, named: Sequence[str]) -> None:
-        check_labels(named, self.names)
+    def describe(self) -> str:
+        return f"{len(self.names)} labels"
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         return labels
 
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
         return calibration.fit_temperature(logits, labels)
+
+    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        return {
+            "expected_calibration_error": calibration.expected_calibration_error(scores, labels),
+            "brier": brier(labels, scores),
+        }
+
+    def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:
+        """Find rows where another label is likelier.
+
+        `is_issue` is confident learning's verdict (Northcutt et al., 2021, by cleanlab): likelier than other labels
+        usually are, in that class.
+        """
+        from cleanlab.filter import find_label_issues  # takes seconds
+
+        is_issue = find_label_issues(labels, scores, n_jobs=1)
+        label_scores = scores[np.arange(len(labels)), labels]
+        doubted = np.flatnonzero(self.decide(scores) != labels)
+        return Suspects(doubted[np.argsort(label_scores[doubted], kind="stable")], label_scores, is_issue)
+
+    def baseline(self) -> Any:
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(max_iter=1000)
+
+    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
+        scores = np.zeros((len(texts), len(self.names)))
+        scores[:, estimator.classes_] = estimator.predict_proba(texts)
+        return scores

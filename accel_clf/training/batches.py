@@ -14,7 +14,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
-from accel_clf.targets.base import Loss
+from accel_clf.targets.base import Objective
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,14 @@ class TrainingRows:
 
     Attributes:
         tokens: of each row.
-        labels: [rows, ...], as the loss takes them.
-        padding_label: the label of padding rows, which the loss leaves out.
-        loss: of logits and labels, summed.
+        objective: their labels, and the loss.
         ids: int64 [rows], each row's index in its source, for messages.
         layout: "padded", "bucketed", "packed" or "varlen".
         pad_id: the tokenizer's padding token.
     """
 
     tokens: TokenizedDataset
-    labels: np.ndarray
-    padding_label: int
-    loss: Loss
+    objective: Objective
     ids: np.ndarray
     layout: str
     pad_id: int
@@ -42,14 +38,13 @@ class TrainingRows:
     @classmethod
     def of(cls, tokens: TokenizedDataset, rows: Dataset, settings: TargetConfig, layout: str, pad_id: int) -> Self:
         """Take the labels of rows, and the loss that settings ask for."""
-        labels = rows.labels.astype(np.int64)  # what torch's losses take
-        loss = rows.target.loss(settings, rows.labels)
-        return cls(tokens, labels, rows.target.padding_label, loss, rows.ids, layout, pad_id)
+        return cls(tokens, rows.target.objective(settings, rows.labels), rows.ids, layout, pad_id)
 
 
 def labelled_collate(rows: TrainingRows, max_length: int) -> Collate:
     """Make the function that turns slots into tensors, labels among them."""
-    return collate(rows.tokens, rows.pad_id, rows.layout, max_length, rows.labels, rows.padding_label)
+    labels, padding_label = rows.objective.labels, rows.objective.padding_label
+    return collate(rows.tokens, rows.pad_id, rows.layout, max_length, labels, padding_label)
 
 
 class Step(NamedTuple):
@@ -78,7 +73,7 @@ def example_batch(rows: TrainingRows, config: Config) -> Batch:
 
 def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, skip: int = 0) -> GlobalBatchSampler:
     """Return an epoch's micro-batches, one step's after another's, without the first `skip`."""
-    order = sampling.permutation(len(rows.labels), config.training.seed, epoch)
+    order = sampling.permutation(len(rows.ids), config.training.seed, epoch)
     if config.batch.order == "length":
         rows_per_step = config.batch.rows_per_step(processes)
         order = sampling.length_grouped(order, rows.tokens.lengths, rows_per_step, config.training.seed, epoch)

@@ -55,7 +55,7 @@ def fit(
         UserError: the loss is NaN or infinite.
     """
     training = config.training
-    steps_per_epoch = count_steps(len(rows.labels), config.batch.rows_per_step(strategy.processes))
+    steps_per_epoch = count_steps(len(rows.ids), config.batch.rows_per_step(strategy.processes))
     schedule = Schedule(
         total=training.epochs * steps_per_epoch,
         log_every=log_every,
@@ -80,7 +80,14 @@ def fit(
             lr = lr_at(state.step, schedule.total, state.peak_lr, training.warmup, training.schedule)
             set_lr(optimizer, lr)
             loss, norm = train_step(
-                model, optimizer, rows.loss, step.share, len(step.slots), step.rows, strategy, training.max_grad_norm
+                model,
+                optimizer,
+                rows.objective.loss,
+                step.share,
+                len(step.slots),
+                step.rows,
+                strategy,
+                training.max_grad_norm,
             )
             state.step += 1
 

@@ -27,6 +27,7 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
 
 def scaled_lr(settings: TrainingConfig, processes: int) -> float:
     """Scale the configured learning rate to the number of processes."""
+    assert settings.learning_rate is not None, "training.prepare.resolve fills it in"
     return settings.learning_rate * {"linear": processes, "sqrt": math.sqrt(processes), "none": 1}[settings.lr_scaling]
 
 

@@ -65,7 +65,7 @@ def graphs_of_run(prepared: PreparedRun, processes: int) -> set[CompiledGraph]:
         config.batch.accumulate,
         (batches_by_length(tokens, size, processes, "bucketed", length) for tokens in evaluated),
         processes,
-        len(prepared.splits.train.target.names),
+        len(prepared.splits.train.target.output_names),
     )
 
 
@@ -113,7 +113,14 @@ def compile_ahead(
             # Not one batch more, which would end the step's graph early.
             share = islice(strategy.batches(batches, to_tensors), len(step))
             train_step(
-                model, optimizer, rows.loss, share, len(step), len(step), strategy, config.training.max_grad_norm
+                model,
+                optimizer,
+                rows.objective.loss,
+                share,
+                len(step),
+                len(step),
+                strategy,
+                config.training.max_grad_norm,
             )
 
 

@@ -1,6 +1,7 @@
 """What a run needs that no hardware changes: rows, tokenizer, tokens, weights; made once, before any core starts."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import nn
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
+from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import is_main_process
 from accel_clf.data import splits
 from accel_clf.data.dataset import Dataset
@@ -15,7 +17,9 @@ from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
-from accel_clf.targets.metrics import module_metrics
+from accel_clf.targets import registry
+from accel_clf.targets.base import Objective, Target
+from accel_clf.targets.modules import module_metrics
 from accel_clf.training.batches import TrainingRows
 
 
@@ -46,13 +50,18 @@ class PreparedRun:
 
     def training_rows(self, layout: str) -> TrainingRows:
         """Return the rows to train on, for batches of a layout."""
-        return TrainingRows.of(self.tokens["train"], self.splits.train, self.config.target, layout, self.pad_id)
+        return TrainingRows(self.tokens["train"], self.objective, self.splits.train.ids, layout, self.pad_id)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the model is trained towards, by its own training rows."""
+        return self.splits.train.target.objective(self.config.target, self.splits.train.labels)
 
     def load_model(self) -> nn.Module:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
         config = self.config
         target, length = self.splits.train.target, config.data.max_length
-        return load_model(config.model, target, self.tokenizer, length, config.training.seed)
+        return load_model(config.model, target, self.tokenizer, length, config.training.seed, self.objective)
 
 
 def read_splits(config: Config) -> Splits:
@@ -61,12 +70,25 @@ def read_splits(config: Config) -> Splits:
     Raises:
         DataError: any of them cannot be used.
     """
-    rows = splits.load(config.data, config.training.seed)
+    rows = splits.load(config.data, config.training.seed, config.target)
     saved = saved_label_names(config.model)
-    names = rows.train.target.names
-    if saved and saved != names and set(saved) == set(names):
-        return splits.load(config.data, config.training.seed, replace(rows.train.target, names=saved))
+    names = rows.train.target.output_names
+    if saved and saved != names and set(saved) == set(names) == set(rows.train.target.names):
+        target = replace(rows.train.target, names=saved)
+        return splits.load(config.data, config.training.seed, config.target, target)
     return rows
+
+
+def _check_settings(config: Config, target: Target) -> None:
+    """Raise ConfigError where settings do not fit what is predicted, or need rows that there are not."""
+    target.check_settings(config.target, config.evaluation.named_metrics)
+    is_fitted = {
+        "target.thresholds f1": config.target.thresholds == "f1",
+        "target.calibration temperature": config.target.calibration == "temperature",
+    }
+    for setting, is_set in is_fitted.items():
+        if is_set and config.data.validation is None:
+            raise ConfigError(f"{setting}, and no validation rows", "rows to fit it to", "--data.validation 0.1")
 
 
 def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[PreparedRun, nn.Module]:
@@ -86,23 +108,27 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         if logs:
             log(line)
 
-    length = config.data.max_length
-    names = rows.train.target.names
+    target, length = rows.train.target, config.data.max_length
+    reason = registry.reason(config.data, config.target, target)
+    log_line(f"target: {target.describe()} ({target.kind}: {reason})")
+    if config.target.type == "auto" and (question := registry.question(target)):
+        log_line(f"warning: {question}")
+    config = registry.with_defaults(config, type(target))
+    _check_settings(config, target)
     counts = {split: len(part) if part else 0 for split, part in rows._asdict().items()}
-    of_labels = rows.train.target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
+    of_labels = target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
     for warning in (*splits.warnings(rows), *of_labels):
         log_line(f"warning: {warning}")
     log_line(
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "
-        f"and {counts['test']} test rows; {len(names)} labels"
+        f"and {counts['test']} test rows; {target.describe()}"
     )
     prepared = PreparedRun(config, rows, load_tokenizer(config.model, rows.train, length), {})
     model = prepared.load_model()
     check_fits(model, config.model.name, largest_token=0, max_length=length)
-    rows.train.target.check_metrics(config.evaluation.named_metrics)
     if modules := config.evaluation.modules:
-        codes = np.arange(len(names))
-        module_metrics(modules, codes, codes, np.eye(len(names)))
+        labels = target.example_labels(rows.train.labels)
+        module_metrics(modules, labels, labels, target.scores(np.zeros((len(labels), len(target.output_names)))))
 
     def tokens_of(part: Dataset) -> TokenizedDataset:
         tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs)

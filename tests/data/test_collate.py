@@ -14,9 +14,9 @@ from accel_clf.data.collate import WIDTHS, GlobalBatchSampler, bucket_widths, co
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.inference import predictor
-from accel_clf.targets.single_label import SingleLabel
+from accel_clf.targets.cross_entropy import PADDING_LABEL
 
-PAD, IGNORE_INDEX = 0, SingleLabel.padding_label
+PAD, IGNORE_INDEX = 0, PADDING_LABEL
 
 
 def make_tokens(lengths: list[int]) -> TokenizedDataset:

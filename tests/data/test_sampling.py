@@ -101,7 +101,7 @@ def test_epochs_and_seeds_give_different_orders() -> None:
 
 def test_length_order_narrows_batches_for_any_number_of_processes() -> None:
     lengths = np.random.default_rng(0).integers(1, 300, 1003)
-    rows = SimpleNamespace(labels=lengths, tokens=SimpleNamespace(lengths=lengths), layout="bucketed")
+    rows = SimpleNamespace(ids=lengths, tokens=SimpleNamespace(lengths=lengths), layout="bucketed")
 
     def batches(order: str, size: int, processes: int) -> GlobalBatchSampler:
         config = load(None, {"batch": {"size": size, "order": order}, "data": {"max_length": 512}})

@@ -68,8 +68,8 @@ def test_limit_share_and_groups_work_together(tmp_path: Path) -> None:
 def test_label_order_of_a_trained_model_is_kept(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", rows(10))
     data = DataConfig(train=str(train), validation=None)
-    assert splits.load(data, 0, SingleLabel(("b", "a"))).train.target.names == ("b", "a")
-    flipped = splits.load(data, 0, SingleLabel(("b", "a"))).train.labels
+    assert splits.load(data, 0, target=SingleLabel(("b", "a"))).train.target.names == ("b", "a")
+    flipped = splits.load(data, 0, target=SingleLabel(("b", "a"))).train.labels
     assert np.array_equal(flipped, 1 - splits.load(data, 0).train.labels)
 
 

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from accel_clf.targets.calibration import cross_fitted, expected_calibration_error, fit_temperature
+from accel_clf.targets.calibration import expected_calibration_error, fit_temperature
+from accel_clf.targets.fitting import cross_fit
 from accel_clf.targets.scores import probabilities
+from accel_clf.targets.single_label import SingleLabel
+
+
+def cross_fitted(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    return cross_fit(SingleLabel(("a", "b", "c")), logits, labels, folds, temperature=True, thresholds=False).scores
 
 
 @pytest.fixture

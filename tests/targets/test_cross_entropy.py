@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from accel_clf.config.load import load
 from accel_clf.config.schema import TargetConfig
 from accel_clf.targets.base import Loss
+from accel_clf.targets.cross_entropy import PADDING_LABEL
 from accel_clf.targets.single_label import SingleLabel
 from accel_clf.training.trainer import train
 from tests.conftest import write_csv
@@ -23,13 +24,13 @@ LOSSES = ("plain", "weighted", "focal", "logit_adjusted")
 
 def loss_of(kind: str, smoothing: float = 0.0) -> Loss:
     settings = TargetConfig.model_validate({"loss": kind, "label_smoothing": smoothing})
-    return TARGET.loss(settings, TRAINING_LABELS)
+    return TARGET.objective(settings, TRAINING_LABELS).loss
 
 
 @pytest.fixture
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    labels = torch.tensor([0, 1, 2, 0, TARGET.padding_label, 1])
+    labels = torch.tensor([0, 1, 2, 0, PADDING_LABEL, 1])
     return torch.randn(6, 3, dtype=torch.float32, requires_grad=True), labels
 
 

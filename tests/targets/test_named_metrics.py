@@ -9,10 +9,10 @@ import sklearn.metrics
 from pydantic import ValidationError
 
 from accel_clf.config.load import load
-from accel_clf.config.schema import LABEL_METRICS, NAMED_METRICS, EvaluationConfig
+from accel_clf.config.schema import LABEL_METRICS, NAMED_METRICS, EvaluationConfig, TargetConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.inference.evaluate import evaluate
-from accel_clf.targets.named_metrics import check_labels, named_metric
+from accel_clf.targets.named_metrics import named_metric
 from accel_clf.targets.single_label import SingleLabel
 from accel_clf.training.trainer import train
 from tests.inference.test_evaluate import make_rows
@@ -47,13 +47,15 @@ def test_metrics_equal_scikit_learns(classes: int) -> None:
         "precision:b": sklearn.metrics.precision_score(labels, predicted, labels=[1], average="macro"),
         "recall:b": sklearn.metrics.recall_score(labels, predicted, labels=[1], average="macro"),
     }
-    assert {name: named_metric(name, labels, scores, names) for name in expected} == pytest.approx(expected)
+    assert {
+        name: named_metric(name, labels, scores, scores.argmax(axis=1), names) for name in expected
+    } == pytest.approx(expected)
 
 
 def test_areas_leave_out_labels_that_no_row_or_every_row_has() -> None:
     labels, scores = np.array([0, 0, 1]), np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.3, 0.6, 0.1]])
-    assert named_metric("roc_auc", labels, scores, NAMES) == 1.0
-    assert np.isnan(named_metric("roc_auc", labels[:2], scores[:2], NAMES))
+    assert named_metric("roc_auc", labels, scores, labels, NAMES) == 1.0
+    assert np.isnan(named_metric("roc_auc", labels[:2], scores[:2], labels[:2], NAMES))
 
 
 def test_named_metric_selects_the_best_model_and_is_there_in_slices() -> None:
@@ -69,7 +71,7 @@ def test_named_metric_selects_the_best_model_and_is_there_in_slices() -> None:
 
 
 def test_unknown_label_is_refused_before_training(tmp_path: Path, reviews: Path, tiny_bert: Path) -> None:
-    check_labels(["f1:b", "mcc"], NAMES)
+    SingleLabel(NAMES).check_settings(TargetConfig(), ["f1:b", "mcc"])
     settings: dict[str, Any] = {
         "model": {"name": str(tiny_bert)}, "data": {"train": str(reviews), "max_length": 64},
         "evaluation": {"metrics": ["recall:positiv"]}, "output": str(tmp_path / "run"),

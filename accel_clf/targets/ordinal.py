@@ -1,0 +1,208 @@
+"""One label of an order a text: steps from each label to the next, learned by their log-odds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import expit
+
+from accel_clf.config.schema import METRICS, NAMED_METRICS, DataConfig, TargetConfig
+from accel_clf.core.errors import DataError
+from accel_clf.targets import calibration, settings_checks
+from accel_clf.targets.base import Cell, Objective, Suspects, Target
+from accel_clf.targets.classification import average_metrics, confusion, label_metrics
+from accel_clf.targets.label_names import code_of, imbalance_warnings, listed
+from accel_clf.targets.metrics import Averages, Metrics, by_slice
+from accel_clf.targets.named_metrics import brier
+
+
+@dataclass(frozen=True)
+class Ordinal(Target):
+    """One of the labels `names`, the lowest first; a label is its index there, an int."""
+
+    kind = "ordinal"
+    # Transformers has no name for it. Its pipelines give the share of texts that go on, of those that reach a step.
+    problem_type = "multi_label_classification"
+    default_metric = "quadratic_kappa"
+    main_metric = "quadratic_kappa"
+    learning_rate = 2e-5
+    function = ""
+    label_type = np.int32
+    has_score = True
+    baseline_name = "logistic regression"
+    baseline_metrics = ("accuracy", "quadratic_kappa", "mae")
+
+    @classmethod
+    def of_cells(cls, cells: Mapping[Cell, str], data: DataConfig, settings: TargetConfig) -> Self:
+        if settings.order:
+            return cls(settings.order)
+        numbers: dict[str, float] = {}
+        for cell, location in cells.items():
+            try:
+                numbers[str(cell)] = float(str(cell))
+            except ValueError:
+                raise DataError(
+                    f"{location}: the label is {cell!r}, and the target is ordinal",
+                    "numbers, or labels whose order is set",
+                    f"--target.order for each label, the lowest first: {listed([str(cell) for cell in cells])}",
+                ) from None
+        return cls(tuple(sorted(numbers, key=lambda name: numbers[name])))
+
+    @classmethod
+    def of_model(cls, names: tuple[str, ...], options: Mapping[str, Any]) -> Self:
+        return cls(tuple(options["labels"]))
+
+    def model_options(self) -> dict[str, Any]:
+        return {"labels": list(self.names)}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(f"above {name}" for name in self.names[:-1])
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {name: code for code, name in enumerate(self.names)}
+
+    def encode(self, cell: Cell, location: str) -> int:
+        return code_of(cell, self._codes, location)
+
+    def to_text(self, label: Any) -> str:
+        name: str = self.names[label]
+        return name
+
+    def check_labels(self, labels: np.ndarray, origin: str) -> None:
+        if len(present := np.unique(labels)) < 2:
+            raise DataError(
+                f"{origin}: all {len(labels)} rows have the label {self.names[present[0]]!r}", "two or more"
+            )
+
+    def check_settings(self, settings: TargetConfig, metrics: Sequence[str]) -> None:
+        settings_checks.no_thresholds(settings, self.kind)
+        settings_checks.loss_is(settings, ("auto", "plain", "weighted", "focal"), self.kind)
+        settings_checks.metrics(metrics, (*METRICS[self.kind], *NAMED_METRICS), self.names, self.kind)
+
+    def objective(self, settings: TargetConfig, labels: np.ndarray) -> Objective:
+        from accel_clf.targets.binary_losses import continuation_loss, log_odds
+
+        counts = np.bincount(labels, minlength=len(self.names))
+        reached = counts[::-1].cumsum()[::-1]  # rows of a label or a higher one
+        goes_on = (reached[1:] + 0.5) / (reached[:-1] + 1)  # as if there were one row more, of half of each
+        loss = continuation_loss(settings, counts)
+        return Objective(labels.astype(np.int64), -1, loss, None if settings.loss == "weighted" else log_odds(goes_on))
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Compute the probability of each label: that of going on so far, and no further."""
+        goes_on = expit(logits.astype(np.float64))
+        ones = np.ones((*logits.shape[:-1], 1))
+        at_least = np.concatenate([ones, np.cumprod(goes_on, axis=-1)], axis=-1)
+        scores: np.ndarray = at_least * np.concatenate([1 - goes_on, ones], axis=-1)
+        return scores
+
+    def logits(self, scores: np.ndarray) -> np.ndarray:
+        at_least = scores[..., ::-1].cumsum(axis=-1)[..., ::-1]
+        logits: np.ndarray = np.log(at_least[..., 1:]) - np.log(scores[..., :-1])
+        return logits
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        """Return the median: the label that the right one is as likely above as below."""
+        below: np.ndarray = (scores.cumsum(axis=-1)[..., :-1] < 0.5).sum(axis=-1)
+        return below
+
+    def answer(self, scores: np.ndarray) -> dict[str, Any]:
+        code, values = int(self.decide(scores)), scores.tolist()
+        return {"label": self.names[code], "score": values[code], "scores": dict(zip(self.names, values, strict=True))}
+
+    def answer_text(self, answer: Mapping[str, Any]) -> str:
+        label: str = answer["label"]
+        return label
+
+    def metrics(
+        self,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        slices: np.ndarray | None = None,
+        slice_names: Sequence[str] = (),
+        named: Sequence[str] = (),
+        decided: np.ndarray | None = None,
+    ) -> Metrics:
+        decided = self.decide(scores)
+
+        def average(rows: np.ndarray) -> Averages:
+            return self._averages(labels[rows], scores[rows], decided[rows], named)
+
+        overall = average(np.ones(len(labels), bool))
+        return Metrics(
+            overall.rows,
+            overall.values,
+            label_metrics(labels, decided, self.names),
+            confusion(labels, decided, len(self.names)),
+            by_slice(average, slices, slice_names),
+        )
+
+    def _averages(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Averages:
+        distance = np.abs(labels - decided)
+        as_classes = average_metrics(labels, scores, self.names, named, decided).values
+        values = as_classes | {
+            "accuracy_within_one": (distance <= 1).mean(),
+            "quadratic_kappa": quadratic_kappa(labels, decided),
+            "mae": distance.mean(),
+        }
+        kept = (*METRICS[self.kind], *named)
+        return Averages(len(labels), {name: float(values[name]) for name in dict.fromkeys(kept)})
+
+    def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
+        counts = np.bincount(labels, minlength=len(self.names))
+        if missing := [name for name, count in zip(self.names, counts, strict=True) if not count]:
+            return [f"no training row has the label {missing[0]!r}"]
+        blind = {"accuracy": "quadratic_kappa", "accuracy_within_one": "quadratic_kappa"}
+        return [
+            message.replace("logit_adjusted (or weighted, focal)", "weighted (or focal)")
+            for message in imbalance_warnings(counts, self.names, loss, metric, blind)
+        ]
+
+    def describe(self) -> str:
+        return f"{len(self.names)} labels in order, {self.names[0]!r} to {self.names[-1]!r}"
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        return labels
+
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        step = np.arange(logits.shape[1])
+        return calibration.fit_binary_temperature(logits, labels[:, None] > step, labels[:, None] >= step)
+
+    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        return {
+            "expected_calibration_error": calibration.expected_calibration_error(scores, labels),
+            "brier": brier(labels, scores),
+        }
+
+    def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:
+        """Find rows whose label is at least two steps from the one that is predicted, by confident learning."""
+        from cleanlab.filter import find_label_issues
+
+        is_issue = find_label_issues(labels, scores, n_jobs=1)
+        label_scores = scores[np.arange(len(labels)), labels]
+        doubted = np.flatnonzero(np.abs(self.decide(scores) - labels) > 1)
+        return Suspects(doubted[np.argsort(label_scores[doubted], kind="stable")], label_scores, is_issue)
+
+    def baseline(self) -> Any:
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(max_iter=1000)
+
+    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
+        scores = np.zeros((len(texts), len(self.names)))
+        scores[:, estimator.classes_] = estimator.predict_proba(texts)
+        return scores
+
+
+def quadratic_kappa(labels: np.ndarray, decided: np.ndarray) -> float:
+    """Compute Cohen's kappa with quadratic weights (Cohen, 1968); 0 where all labels and predictions are the same."""
+    from sklearn.metrics import cohen_kappa_score
+
+    if len(np.union1d(labels, decided)) == 1:
+        return 0.0
+    highest = int(max(labels.max(), decided.max()))
+    return float(cohen_kappa_score(labels, decided, labels=np.arange(highest + 1), weights="quadratic"))
