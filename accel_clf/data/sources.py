@@ -12,7 +12,7 @@ from accel_clf.core import hub_errors
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
-from accel_clf.targets import multi_label, registry
+from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.regression import Regression
@@ -84,8 +84,8 @@ def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table:
     if kind is not MultiLabel:
         return table.label(values[0], location, kind is not SingleLabel)
     if len(values) > 1:
-        return multi_label.cells_of_columns(values, data.label_columns, location)
-    items = multi_label.items_of(values[0], data.label_separator, location)
+        return label_cells.cells_of_columns(values, data.label_columns, location)
+    items = label_cells.items_of(values[0], data.label_separator, location)
     return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
 
 

@@ -2,6 +2,7 @@
 
 scores           logits to probabilities
 label_names      the labels in a column: their order, what is said of one that is not among them, or rare
+label_cells      how the labels of a text that may have several are written
 calibration      the temperature, and the expected calibration error
 metrics          the metrics of a set of rows, as declared types
 named_metrics    metrics of classes that a run may ask for by name

@@ -5,7 +5,8 @@ from typing import Any
 from accel_clf.config.schema import Config, DataConfig, TargetConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.targets.base import Target
-from accel_clf.targets.multi_label import MultiLabel, is_list
+from accel_clf.targets.label_cells import is_list
+from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.ordinal import Ordinal
 from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel

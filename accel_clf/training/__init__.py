@@ -11,7 +11,8 @@ prepare        rows, tokenizer, tokens and weights: made once, before any core s
 precompile     which graphs a compiler will make for a run
 resume         where a run begins: from which checkpoint, and whether it is of the same run
 shared_folder  whether all machines of a job see the same output folder
-baseline       what words alone give: TF-IDF with logistic regression
+saved_model    the best model in its folder: written, fitted to the validation rows, evaluated
+baseline       what words alone give: TF-IDF with a linear model
 trainer        one run
 parity         the same steps on all hardware paths, compared
 """

@@ -2,11 +2,9 @@
 
 import json
 from collections.abc import Set
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,21 +14,14 @@ from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.inference.evaluate import EvalResult, evaluate
-from accel_clf.inference.forward import compute_logits
-from accel_clf.models.head import KEPT_BESIDE, last_linear, rescaled
 from accel_clf.models.kernel_selection import apply_layout
-from accel_clf.models.loading import load_trained, save
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.environment import describe_environment, versions
 from accel_clf.run_folder.lock import RunLock
-from accel_clf.run_folder.predictions import PREDICTION_FILES, write_predictions
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import CompiledGraph, Strategy
-from accel_clf.targets.base import NO_RESCALING, Rescaling, Target
-from accel_clf.targets.fitting import cross_fit, random_parts
 from accel_clf.targets.label_names import listed
 from accel_clf.targets.metrics import Metrics
-from accel_clf.targets.registry import of_model, options_of
 from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.batches import example_batch
 from accel_clf.training.checkpoint import Writer
@@ -38,6 +29,7 @@ from accel_clf.training.loop import fit
 from accel_clf.training.optim import make_optimizer
 from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
 from accel_clf.training.resume import InitialState
+from accel_clf.training.saved_model import SavedModel
 from accel_clf.training.shared_folder import appears, check_shared
 from accel_clf.training.state import TrainState
 
@@ -108,10 +100,7 @@ class Trainer:
         self.prepared, self.model, self.checkpoint, self.is_unfinished = initial
         self.config, self.strategy, self.other_graphs = self.prepared.config, strategy, other_graphs
         self.output = Path(self.config.output)
-        self.target, self.rescaling = self.prepared.splits.train.target, self.prepared.objective.rescaling
-        # On the host, where the model still takes padded rows.
-        is_rescaled = self.rescaling != NO_RESCALING or self.config.target.calibration != "none"
-        self.head = last_linear(self.model) if is_rescaled else None
+        self.saved = SavedModel(self.prepared, self.model, strategy)
         self.layout, self.layout_reason = apply_layout(
             self.model,
             strategy.layout_for(self.config),
@@ -185,7 +174,7 @@ class Trainer:
             if self.checkpoint.folder.resolve().parent != checkpoints.resolve():
                 checkpoint.copy_into(self.checkpoint, checkpoints)
             if weights := self.checkpoint.best_weights():  # the folder's may be of a later best model
-                self._save_model(weights, self.target, self.rescaling)
+                self.saved.write(weights)
         elif self.is_unfinished:
             log(f"{self.output} holds an unfinished run without a checkpoint, which starts from the beginning")
         layout.truncate_log(self.output, self.state.step)
@@ -207,7 +196,7 @@ class Trainer:
         def save_best() -> None:
             weights = strategy.gather_weights(model)
             if strategy.is_main:
-                self._save_model(weights, self.target, self.rescaling)
+                self.saved.write(weights)
 
         def save_checkpoint() -> None:
             weights = strategy.gather_weights(model)
@@ -247,32 +236,12 @@ class Trainer:
             fix=f"{fix}; the last checkpoint is intact, and the run resumes from it",
         )
 
-    def _save_model(self, weights: dict[str, torch.Tensor], target: Target, rescaling: Rescaling) -> None:
-        """Write the run's model, its outputs rescaled for good."""
-        options, scaled = options_of(target), rescaled(weights, self.head, rescaling)
-        if scaled is None:
-            options = {"type": target.kind, **options, KEPT_BESIDE: list(rescaling)}
-            log(
-                "the head does not end in a linear layer: what its outputs are scaled by is in config.json, beside them"
-            )
-        save(self.output / "model", self.model, scaled or weights, self.prepared.tokenizer, options)
-
-    def _logits(self, model: nn.Module, split: str) -> np.ndarray:
-        return compute_logits(
-            model,
-            self.prepared.tokens[split],
-            self.strategy,
-            size=self.config.batch.evaluation_size,
-            layout=self.layout,
-            max_length=self.config.data.max_length,
-            pad_id=self.prepared.pad_id,
-        )
-
     def _validate(self, model: nn.Module, step: int) -> bool:
         """Evaluate on the validation rows; return whether the model is the best so far, on rank 0."""
         rows = self.prepared.splits.validation
         assert rows, "only called with validation rows"
-        logits = self._logits(model, "validation") * self.rescaling.scale + self.rescaling.shift
+        rescaling = self.saved.rescaling
+        logits = self.saved.logits(model, "validation", self.layout) * rescaling.scale + rescaling.shift
         if not self.strategy.is_main:
             return False
         result = evaluate(rows.target.scores(logits), rows, self.config.evaluation)
@@ -301,65 +270,13 @@ class Trainer:
         results: dict[str, Any] = {"training": training}
         if self.best:
             results["validation"] = self.best.metrics.to_json()
-            results |= self._fit_to_validation()
+            results |= self.saved.fit_to_validation(self.layout)
             if missed := Metrics.from_json(results["validation"]).never_predicted():
-                self._log(
-                    f"warning: the best model never predicts {listed(missed)}, which validation rows have as their label"
-                )
-        results |= self._evaluate_saved_model()
+                names = listed(missed)
+                self._log(f"warning: the best model never predicts {names}, which validation rows have as their label")
+        results |= self.saved.evaluate(self.layout)
         if self.strategy.compiler:
             results["hardware"] = self.strategy.compiler.counts()
-        return results
-
-    def _fit_to_validation(self) -> dict[str, Any]:
-        """Fit what the settings ask for to the validation rows, and save the model with it.
-
-        These rows have chosen the best model, too: what metrics.json tells of them is cross-fitted.
-        """
-        settings, rows = self.config.target, self.prepared.splits.validation
-        temperature, thresholds = settings.calibration == "temperature", settings.thresholds == "f1"
-        if rows is None or not (temperature or thresholds):
-            return {}
-        model, weights = self._load_saved()
-        logits = self._logits(self.strategy.prepare_for_evaluation(model), "validation")
-        results: dict[str, Any] = {}
-        if self.strategy.is_main:
-            parts = random_parts(len(rows), self.config.training.seed)
-            fitted = cross_fit(rows.target, logits, rows.labels, parts, temperature=temperature, thresholds=thresholds)
-            results["validation"] = evaluate(
-                fitted.scores, rows, self.config.evaluation, fitted.decided
-            ).metrics.to_json()
-            if temperature:
-                results["calibration"] = fitted.to_json()
-                log(f"temperature {fitted.temperature:.3f}, fitted to the validation rows, which chose the model, too")
-            self._save_model(weights, fitted.target, Rescaling(1 / fitted.temperature))
-        self.strategy.barrier()  # the model is on disk
-        return results
-
-    def _load_saved(self) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-        """Read the saved model back; return it in the run's layout, and its weights."""
-        saved = load_trained(self.output / "model", self.config.model)[0]
-        weights = saved.state_dict()
-        apply_layout(saved, self.layout, is_requested=True, kernels=self.config.model.kernels)
-        return saved, weights
-
-    def _evaluate_saved_model(self) -> dict[str, Any]:
-        """Evaluate the saved model, read back: what is measured is what the user has."""
-        splits = {split: rows for split in PREDICTION_FILES if (rows := getattr(self.prepared.splits, split))}
-        if not splits:
-            return {}
-        saved, _ = self._load_saved()
-        target: Target = of_model(saved.config)
-        model = self.strategy.prepare_for_evaluation(saved)
-        results = {}
-        for split, rows in splits.items():
-            logits = self._logits(model, split)
-            if self.strategy.is_main:
-                rows = replace(rows, target=target)
-                scores = target.scores(logits)
-                if split != "calibration":  # which is for abstaining, not for measuring
-                    results[split] = evaluate(scores, rows, self.config.evaluation).metrics.to_json()
-                write_predictions(self.output / PREDICTION_FILES[split], rows, logits)
         return results
 
 

@@ -1,0 +1,63 @@
+"""How the labels of a text that may have several are written: columns of 0 and 1, lists, or one cell."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from accel_clf.core.errors import DataError
+
+
+def cells_of_columns(values: Sequence[Any], columns: Sequence[str], location: str) -> tuple[str, ...]:
+    """Return the labels of a row that has a column of 0 and 1 for each.
+
+    Raises:
+        DataError: a value is neither.
+    """
+    labels = []
+    for column, value in zip(columns, values, strict=True):
+        text = str(value).strip().lower()
+        if text not in ("0", "1", "true", "false", "0.0", "1.0"):
+            raise DataError(f"{location}: column {column!r} is {'null' if value is None else repr(value)}", "0 or 1")
+        if text in ("1", "true", "1.0"):
+            labels.append(column)
+    return tuple(labels)
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value of a label column is a list, or the JSON of one."""
+    return isinstance(value, list) or (
+        isinstance(value, str) and value.lstrip().startswith("[") and _parse(value) is not None
+    )
+
+
+def _parse(text: str) -> list[Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, list) else None
+
+
+def items_of(value: Any, separator: str | None, location: str) -> list[Any]:
+    """Return what a cell with several labels holds.
+
+    Args:
+        value: a list, the JSON of one, or labels between separators.
+        separator: None where there are lists only.
+        location: of the cell, for messages.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if isinstance(value, list):
+        return value
+    if separator is not None and isinstance(value, str):
+        return [part.strip() for part in value.split(separator)] if value.strip() else []
+    parsed = _parse(value) if isinstance(value, str) else None
+    if parsed is None:
+        raise DataError(
+            f"{location}: the label is {'null' if value is None else repr(value)}",
+            'a list of labels: ["a", "b"]',
+            'or --data.label_separator "|", for labels in one cell',
+        )
+    return parsed

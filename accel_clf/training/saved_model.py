@@ -1,0 +1,140 @@
+"""The best model of a run, in its folder: written, fitted to the validation rows, read back and evaluated."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from accel_clf.core.console import log
+from accel_clf.inference.evaluate import evaluate
+from accel_clf.inference.forward import compute_logits
+from accel_clf.models.head import KEPT_BESIDE, last_linear, rescaled
+from accel_clf.models.kernel_selection import apply_layout
+from accel_clf.models.loading import load_trained, save
+from accel_clf.run_folder.predictions import PREDICTION_FILES, write_predictions
+from accel_clf.strategies.base import Strategy
+from accel_clf.targets.base import NO_RESCALING, Rescaling, Target
+from accel_clf.targets.fitting import cross_fit, random_parts
+from accel_clf.targets.registry import of_model, options_of
+from accel_clf.training.prepare import PreparedRun
+
+
+class SavedModel:
+    """The best model of a run, in its folder.
+
+    Args:
+        prepared: the run.
+        model: on the host, as it was loaded: still without a layout.
+        strategy: the hardware.
+
+    Attributes:
+        rescaling: of the outputs of the model that is trained, to those of the one that is saved.
+    """
+
+    def __init__(self, prepared: PreparedRun, model: nn.Module, strategy: Strategy) -> None:
+        self.prepared, self.model, self.strategy = prepared, model, strategy
+        self.config, self.folder = prepared.config, Path(prepared.config.output) / "model"
+        self.target, self.rescaling = prepared.splits.train.target, prepared.objective.rescaling
+        is_rescaled = self.rescaling != NO_RESCALING or self.config.target.calibration != "none"
+        self._head = last_linear(model) if is_rescaled else None
+
+    def write(self, weights: dict[str, torch.Tensor]) -> None:
+        """Write the model.
+
+        Args:
+            weights: of the model that is trained, on the host.
+        """
+        self._write(weights, self.target, self.rescaling)
+
+    def _write(self, weights: dict[str, torch.Tensor], target: Target, rescaling: Rescaling) -> None:
+        options, scaled = options_of(target), rescaled(weights, self._head, rescaling)
+        if scaled is None:
+            options = {"type": target.kind, **options, KEPT_BESIDE: list(rescaling)}
+            log(
+                "the head does not end in a linear layer: what its outputs are scaled by is in config.json, beside them"
+            )
+        save(self.folder, self.model, scaled or weights, self.prepared.tokenizer, options)
+
+    def logits(self, model: nn.Module, split: str, layout: str) -> np.ndarray:
+        """Compute a model's outputs for the rows of a split: float32 [rows, outputs].
+
+        Args:
+            model: as the strategy prepared it.
+            split: "validation", "test", "held_out" or "calibration".
+            layout: of the batches.
+        """
+        return compute_logits(
+            model,
+            self.prepared.tokens[split],
+            self.strategy,
+            size=self.config.batch.evaluation_size,
+            layout=layout,
+            max_length=self.config.data.max_length,
+            pad_id=self.prepared.pad_id,
+        )
+
+    def fit_to_validation(self, layout: str) -> dict[str, Any]:
+        """Fit what the settings ask for to the validation rows, and save the model with it.
+
+        These rows have chosen the best model, too: what metrics.json tells of them is cross-fitted.
+
+        Args:
+            layout: of the batches.
+
+        Returns:
+            What metrics.json has of it.
+        """
+        settings, rows = self.config.target, self.prepared.splits.validation
+        temperature, thresholds = settings.calibration == "temperature", settings.thresholds == "f1"
+        if rows is None or not (temperature or thresholds):
+            return {}
+        model, weights = self._load(layout)
+        logits = self.logits(self.strategy.prepare_for_evaluation(model), "validation", layout)
+        results: dict[str, Any] = {}
+        if self.strategy.is_main:
+            parts = random_parts(len(rows), self.config.training.seed)
+            fitted = cross_fit(rows.target, logits, rows.labels, parts, temperature=temperature, thresholds=thresholds)
+            metrics = evaluate(fitted.scores, rows, self.config.evaluation, fitted.decided).metrics
+            results["validation"] = metrics.to_json()
+            if temperature:
+                results["calibration"] = fitted.to_json()
+                log(f"temperature {fitted.temperature:.3f}, fitted to the validation rows, which chose the model, too")
+            self._write(weights, fitted.target, Rescaling(1 / fitted.temperature))
+        self.strategy.barrier()  # the model is on disk
+        return results
+
+    def evaluate(self, layout: str) -> dict[str, Any]:
+        """Evaluate the model, read back: what is measured is what the user has. Write its predictions.
+
+        Args:
+            layout: of the batches.
+
+        Returns:
+            What metrics.json has of it: split -> metrics.
+        """
+        splits = {split: rows for split in PREDICTION_FILES if (rows := getattr(self.prepared.splits, split))}
+        if not splits:
+            return {}
+        saved, _ = self._load(layout)
+        target: Target = of_model(saved.config)
+        model = self.strategy.prepare_for_evaluation(saved)
+        results = {}
+        for split, rows in splits.items():
+            logits = self.logits(model, split, layout)
+            if self.strategy.is_main:
+                rows = replace(rows, target=target)
+                if split != "calibration":  # which is for abstaining, not for measuring
+                    metrics = evaluate(target.scores(logits), rows, self.config.evaluation).metrics
+                    results[split] = metrics.to_json()
+                write_predictions(self.folder.parent / PREDICTION_FILES[split], rows, logits)
+        return results
+
+    def _load(self, layout: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+        """Read the model back; return it in a layout, and its weights."""
+        saved = load_trained(self.folder, self.config.model)[0]
+        weights = saved.state_dict()
+        apply_layout(saved, layout, is_requested=True, kernels=self.config.model.kernels)
+        return saved, weights
