@@ -23,10 +23,6 @@ class Rescaling(NamedTuple):
     scale: float = 1.0
     shift: float = 0.0
 
-    def then(self, other: "Rescaling") -> "Rescaling":
-        """Return both as one, this one first."""
-        return Rescaling(self.scale * other.scale, self.shift * other.scale + other.shift)
-
     def inverse(self) -> "Rescaling":
         """Return what takes this one back."""
         return Rescaling(1 / self.scale, -self.shift / self.scale)

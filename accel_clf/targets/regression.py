@@ -132,7 +132,7 @@ class Regression(Target):
         """Find numbers far from what is predicted: an outlier's quality is low (Zhou et al., 2023, by cleanlab)."""
         from cleanlab.regression.rank import get_label_quality_scores
 
-        quality = get_label_quality_scores(labels, self.decide(scores), method="OUTRE")
+        quality = get_label_quality_scores(labels, self.decide(scores), method="outre")
         errors = np.abs(labels - self.decide(scores))
         is_issue = errors > 3 * np.sqrt(np.square(errors).mean())
         doubted = np.flatnonzero(errors > 2 * np.sqrt(np.square(errors).mean()))

@@ -3,6 +3,11 @@
 
 const byId = (id) => document.getElementById(id);
 const MAX_BARS = 20;
+const DEFAULT_THRESHOLD = 0.5;
+// What is predicted: "single_label", "multi_label", "ordinal" or "regression"; and from which score labels are given.
+const target = document.body.dataset.target;
+const thresholds = JSON.parse(document.body.dataset.thresholds);
+const percent = (score) => `${(100 * score).toFixed(1)}%`;
 
 function show(id, visible = true) {
   byId(id).hidden = !visible;
@@ -57,25 +62,43 @@ function element(tag, className, text = "") {
   return node;
 }
 
-function bar({ label, score }) {
-  const item = element("li", "");
-  const name = element("span", "name", label);
+function bar({ label, score, predicted }) {
+  const item = element("li", predicted ? "predicted" : "");
+  // Of several labels each has its own words, which a click explains.
+  const name = element(target === "multi_label" ? "button" : "span", "name", label);
   name.title = label;
   const track = element("span", "track");
   const filled = element("div", "bar");
   filled.style.width = `${100 * score}%`;
   track.append(filled);
-  item.append(name, track, element("span", "value", `${(100 * score).toFixed(1)}%`));
+  if (target === "multi_label") {
+    const threshold = thresholds[label] ?? DEFAULT_THRESHOLD;
+    const mark = element("span", "threshold");
+    mark.style.left = `${100 * threshold}%`;
+    track.append(mark);
+    track.title = `given from ${percent(threshold)}`;
+    name.type = "button";
+    name.addEventListener("click", handler(name, () => explain(label)));
+  }
+  item.append(name, track, element("span", "value", percent(score)));
   return item;
+}
+
+// Returns what is predicted, and its score where it has one of its own.
+function headline(scores) {
+  if (target === "regression") return [scores[0].score.toPrecision(4), scores[0].label];
+  if (target !== "multi_label") return [scores[0].label, percent(scores[0].score)];
+  const given = scores.filter((item) => item.predicted).map((item) => item.label);
+  return [given.join(", ") || "no label", ""];
 }
 
 async function label() {
   const began = performance.now();
   const response = await ask("predict", asJSON({ inputs: byId("text").value }));
   const [scores] = await response.json();
-  byId("label").textContent = scores[0].label;
-  byId("score").textContent = `${(100 * scores[0].score).toFixed(1)}%`;
-  byId("scores").replaceChildren(...scores.slice(0, MAX_BARS).map(bar));
+  [byId("label").textContent, byId("score").textContent] = headline(scores);
+  const shown = target === "regression" ? [] : scores.filter((item, place) => place < MAX_BARS || item.predicted);
+  byId("scores").replaceChildren(...shown.map(bar));
   byId("time").textContent = `${Math.round(performance.now() - began)} ms`;
   show("cut", response.headers.has("X-Truncated"));
   show("answer");
@@ -83,17 +106,19 @@ async function label() {
   show("words", false);
 }
 
-async function explain() {
-  const explanation = await (await ask("explain", asJSON({ inputs: byId("text").value }))).json();
+async function explain(label) {
+  const explanation = await (await ask("explain", asJSON({ inputs: byId("text").value, label }))).json();
   const largest = Math.max(...explanation.parts.map((part) => Math.abs(part.weight)), 1e-9);
   byId("for").textContent = explanation.label;
   byId("parts").replaceChildren(...explanation.parts.map(({ text, weight }) => {
     const part = element("span", "", text);
     const colour = weight > 0 ? "--for" : "--against";
     part.style.backgroundColor = `rgba(var(${colour}), ${(0.6 * Math.abs(weight) / largest).toFixed(3)})`;
-    part.title = `${weight > 0 ? "+" : ""}${(100 * weight).toFixed(1)} points`;
+    const change = target === "regression" ? weight.toPrecision(2) : `${(100 * weight).toFixed(1)} points`;
+    part.title = `${weight > 0 ? "+" : ""}${change}`;
     return part;
   }));
+  show("several", target === "multi_label");
   show("words");
 }
 
@@ -145,7 +170,7 @@ function choose() {
 
 const submit = (form) => form.querySelector("button[type=submit]");
 byId("ask").addEventListener("submit", handler(submit(byId("ask")), label));
-byId("explain").addEventListener("click", handler(byId("explain"), explain));
+byId("explain").addEventListener("click", handler(byId("explain"), () => explain()));
 byId("upload").addEventListener("submit", handler(submit(byId("upload")), labelFile));
 byId("file").addEventListener("change", choose);
 byId("text").addEventListener("input", () => { show("explain", false); show("words", false); });
