@@ -1,35 +1,22 @@
-"""Which rows are held out: a pure function of (labels, slices, groups, seed)."""
+"""Which rows are held out: a pure function of (labels, slices, groups, seed).
+
+Labels are a class for each row or, where a row can have several, indicators: 0/1 [rows, labels].
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from accel_clf.core.errors import DataError
-
-
-def quotas(counts: np.ndarray, rows: int, random: np.random.Generator) -> np.ndarray:
-    """Apportion `rows` rows to classes by the largest remainder method; ties are broken at random.
-
-    Args:
-        counts: int64 [classes], rows per class.
-        rows: at most counts.sum().
-        random: breaks ties.
-
-    Returns:
-        int64 [classes].
-    """
-    exact = counts * (rows / counts.sum())
-    apportioned: np.ndarray = np.floor(exact).astype(np.int64)
-    by_remainder = np.lexsort((random.random(len(counts)), apportioned - exact))
-    apportioned[by_remainder[: rows - apportioned.sum()]] += 1
-    return apportioned
+from accel_clf.data import stratification
+from accel_clf.data.stratification import quotas
 
 
 def holdout(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows in two, stratified by class, with no group on both sides.
 
     Args:
-        labels: int [rows], from 0.
+        labels: int [rows], from 0; or indicators: of each label that more than one row or group has, one is kept.
         groups: int [rows], from 0; None for no groups.
         share: of the rows, to hold out. With groups it is approximated as closely as whole groups allow.
         seed: of the random choice of rows.
@@ -40,12 +27,8 @@ def holdout(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: i
     Raises:
         DataError: one side would have no rows.
     """
-    counts, random = np.bincount(labels), np.random.default_rng(seed)
-    class_quotas = np.minimum(quotas(counts, round(len(labels) * share), random), np.maximum(counts - 1, 0))
-    if groups is None:
-        held_out = _draw(labels, class_quotas, random)
-    else:
-        held_out = np.flatnonzero(np.isin(groups, _select_groups(labels, groups, class_quotas, random)))
+    choose = stratification.hold_out if labels.ndim == 2 else _hold_out_classes
+    held_out = choose(labels, groups, share, seed)
     if not 0 < len(held_out) < len(labels):
         raise DataError(
             f"a share of {share} of {len(labels)} rows"
@@ -55,6 +38,14 @@ def holdout(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: i
             "add rows, or set another --data.validation share or a file of validation rows",
         )
     return np.setdiff1d(np.arange(len(labels)), held_out), np.sort(held_out)
+
+
+def _hold_out_classes(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+    counts, random = np.bincount(labels), np.random.default_rng(seed)
+    class_quotas = np.minimum(quotas(counts, round(len(labels) * share), random), np.maximum(counts - 1, 0))
+    if groups is None:
+        return _draw(labels, class_quotas, random)
+    return np.flatnonzero(np.isin(groups, _select_groups(labels, groups, class_quotas, random)))
 
 
 def _select_groups(
@@ -82,27 +73,31 @@ def folds(
     groups: np.ndarray | None,
     count: int,
     seed: int,
-    names: Sequence[str],
+    names: Sequence[str] | None,
 ) -> np.ndarray:
     """Deal rows out to folds, stratified by label and by label within each slice; no group is in two folds.
 
     Without groups, fold sizes differ by at most one row, in total and within each label and each label of a slice. With
     groups they are as even as whole groups allow; a label of a slice is stratified if it has a row for each fold.
+    Indicators are stratified by label and by slice; a label with fewer rows than folds is spread as far as it goes.
 
     Args:
-        labels: int [rows], from 0.
+        labels: int [rows], from 0; or indicators.
         slices: int [rows], from 0; None for no slices.
         groups: int [rows]; None for no groups.
         count: the number of folds.
         seed: of the random choice of rows.
-        names: of the labels, for messages.
+        names: of the labels, for messages; None for their numbers.
 
     Returns:
         int64 [rows]: the fold that holds the row out.
 
     Raises:
-        DataError: a label has too few rows, or there are too few groups, for each fold to have one.
+        DataError: there are too few rows or groups for each fold to have one, or (not of indicators) a label has.
     """
+    if labels.ndim == 2:
+        return _fold_indicators(labels, slices, groups, count, seed)
+    names = [str(code) for code in range(labels.max() + 1)] if names is None else names
     random = np.random.default_rng(seed)
     slices = np.zeros_like(labels) if slices is None else slices
     _check_enough(labels, groups, count, names)
@@ -119,6 +114,22 @@ def folds(
                 "fewer --folds, or more rows of that label",
             )
     return fold
+
+
+def _fold_indicators(
+    indicators: np.ndarray, slices: np.ndarray | None, groups: np.ndarray | None, count: int, seed: int
+) -> np.ndarray:
+    """Deal rows out to folds by their labels, by having none, and by slice."""
+    if groups is not None:
+        _check_enough_groups(groups, count)
+    if len(indicators) < count:
+        raise DataError(
+            f"{len(indicators)} rows for {count} folds", "a row for each fold", "fewer --folds, or more rows"
+        )
+    columns = [indicators.astype(bool), ~indicators.any(axis=1)]
+    if slices is not None:
+        columns.append(slices[:, None] == np.unique(slices))
+    return stratification.deal(np.column_stack(columns), groups, [1 / count] * count, seed)
 
 
 def check_apart(groups: np.ndarray, fold: np.ndarray, names: Sequence[str]) -> None:
@@ -142,11 +153,16 @@ def check_apart(groups: np.ndarray, fold: np.ndarray, names: Sequence[str]) -> N
         )
 
 
-def _check_enough(labels: np.ndarray, groups: np.ndarray | None, count: int, names: Sequence[str]) -> None:
-    if groups is not None and (available := len(np.unique(groups))) < count:
+def _check_enough_groups(groups: np.ndarray, count: int) -> None:
+    if (available := len(np.unique(groups))) < count:
         raise DataError(
             f"{available} groups (data.group) for {count} folds", "a group for each fold", f"--folds {available}"
         )
+
+
+def _check_enough(labels: np.ndarray, groups: np.ndarray | None, count: int, names: Sequence[str]) -> None:
+    if groups is not None:
+        _check_enough_groups(groups, count)
     units, unit = (np.arange(len(labels)), "row") if groups is None else (groups, "group")
     for code in np.unique(labels):
         if (available := len(np.unique(units[labels == code]))) < count:
@@ -192,12 +208,16 @@ def _deal_groups(strata: np.ndarray, groups: np.ndarray, count: int, random: np.
 def sample(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
     """Draw `rows` rows, stratified by class, with at least one of each; all rows if there are no more.
 
+    Of indicators, the rarest labels get a row where `rows` are too few for all.
+
     Returns:
         Ascending int64 indices.
 
     Raises:
-        DataError: there are more classes than `rows`.
+        DataError: there are more classes (not of indicators) than `rows`.
     """
+    if labels.ndim == 2:
+        return stratification.draw(labels, rows, seed)
     counts, random = np.bincount(labels), np.random.default_rng(seed)
     if rows >= len(labels):
         return np.arange(len(labels))
