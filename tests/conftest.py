@@ -64,6 +64,20 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", list(reviews(403)))
 
 
+@pytest.fixture(scope="session")
+def table(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same reviews, labelled in all ways: columns of 0 and 1, an order, a number."""
+    rows = []
+    for number, row in enumerate(read_csv(reviews)):
+        is_positive, words = row["label"] == "positive", row["text"].split()
+        soup, never = (int(word in words) for word in ("soup", "never"))
+        grade = "fair" if number % 5 == 0 else "good" if is_positive else "bad"
+        stars = 1000 + 100 * is_positive + len(words) / 4
+        rows.append((row["text"], str(int(is_positive)), str(soup), str(never), grade, str(stars)))
+    header = ("text", "positive", "soup", "never", "grade", "stars")
+    return write_csv(tmp_path_factory.mktemp("data") / "table.csv", rows, header)
+
+
 def make_bert(folder: Path, texts: Path, length: int, **shape: Any) -> Path:
     """Make a BERT folder in the Hub's format: fixed random weights, and a tokenizer trained on `texts`."""
     import torch

@@ -89,7 +89,7 @@ def assign_folds(config: Config) -> tuple[Splits, np.ndarray]:
     train = rows.train
     slices, groups = (column.codes if column else None for column in (train.slices, train.groups))
     assignment = splitting.folds(
-        train.target.strata(train.labels), slices, groups, config.folds, config.training.seed, train.target.names
+        train.target.strata(train.labels), slices, groups, config.folds, config.training.seed, train.target.strata_names
     )
     if train.groups:
         splitting.check_apart(train.groups.codes, assignment, train.groups.names)

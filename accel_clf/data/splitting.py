@@ -87,7 +87,7 @@ def folds(
         groups: int [rows]; None for no groups.
         count: the number of folds.
         seed: of the random choice of rows.
-        names: of the labels, for messages; None for their numbers.
+        names: of the labels, for messages; None where a fold need not have each of them.
 
     Returns:
         int64 [rows]: the fold that holds the row out.
@@ -97,22 +97,19 @@ def folds(
     """
     if labels.ndim == 2:
         return _fold_indicators(labels, slices, groups, count, seed)
-    names = [str(code) for code in range(labels.max() + 1)] if names is None else names
     random = np.random.default_rng(seed)
     slices = np.zeros_like(labels) if slices is None else slices
-    _check_enough(labels, groups, count, names)
+    if groups is not None:
+        _check_enough_groups(groups, count)
+    if names is not None:
+        _check_enough(labels, groups, count, names)
     fold = np.empty(len(labels), np.int64)
     if groups is None:
         fold[np.lexsort((random.permutation(len(labels)), slices, labels))] = np.arange(len(labels)) % count
     else:
         fold = _deal_groups(_strata(labels, slices, count), groups, count, random)
-    for code in np.unique(labels):
-        if missing := sorted(set(range(count)) - set(fold[labels == code].tolist())):
-            raise DataError(
-                f"label {names[code]!r} is missing in fold {missing[0]}: its rows are spread too unevenly over groups",
-                f"rows of every label in each of {count} folds",
-                "fewer --folds, or more rows of that label",
-            )
+    if names is not None:
+        _check_complete(labels, fold, count, names)
     return fold
 
 
@@ -161,8 +158,6 @@ def _check_enough_groups(groups: np.ndarray, count: int) -> None:
 
 
 def _check_enough(labels: np.ndarray, groups: np.ndarray | None, count: int, names: Sequence[str]) -> None:
-    if groups is not None:
-        _check_enough_groups(groups, count)
     units, unit = (np.arange(len(labels)), "row") if groups is None else (groups, "group")
     for code in np.unique(labels):
         if (available := len(np.unique(units[labels == code]))) < count:
@@ -170,6 +165,16 @@ def _check_enough(labels: np.ndarray, groups: np.ndarray | None, count: int, nam
                 f"label {names[code]!r} has {available} {unit}{'s' if available > 1 else ''} for {count} folds",
                 f"a {unit} of every label for each fold",
                 "fewer --folds, more rows of that label, or none of it",
+            )
+
+
+def _check_complete(labels: np.ndarray, fold: np.ndarray, count: int, names: Sequence[str]) -> None:
+    for code in np.unique(labels):
+        if missing := sorted(set(range(count)) - set(fold[labels == code].tolist())):
+            raise DataError(
+                f"label {names[code]!r} is missing in fold {missing[0]}: its rows are spread too unevenly over groups",
+                f"rows of every label in each of {count} folds",
+                "fewer --folds, or more rows of that label",
             )
 
 

@@ -269,6 +269,11 @@ class Target(ABC):
     def strata(self, labels: np.ndarray) -> np.ndarray:
         """Return what splits and folds spread evenly: int [rows], or 0 and 1 [rows, labels]."""
 
+    @property
+    def strata_names(self) -> tuple[str, ...] | None:
+        """The names of the strata; None where these need not be in every fold."""
+        return self.names
+
     @abstractmethod
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
         """Find the number to divide logits by that maximizes the likelihood of labels that were not learned from."""

@@ -122,6 +122,10 @@ class Regression(Target):
         edges = np.quantile(labels, np.arange(1, count) / count)
         return np.unique(np.searchsorted(edges, labels, side="right"), return_inverse=True)[1]
 
+    @property
+    def strata_names(self) -> None:
+        return None
+
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
         return 1.0
 

@@ -69,6 +69,29 @@ def test_25_random_kills(make_run: MakeRun, reference: dict[str, Any]) -> None:
     assert finish(run) == reference
 
 
+def test_kills_of_a_run_with_several_labels(tmp_path: Path, table: Path, tiny_bert: Path) -> None:
+    """Its temperature and thresholds are fitted once, to the best model: not again where it was killed meanwhile."""
+    args: list[object] = ["--model.name", tiny_bert, "--data.train", table, "--data.max_length", 64]
+    args += [flag for label in ("positive", "soup", "never") for flag in ("--data.label", label)]
+    args += ["--data.validation", 0.25, "--training.epochs", 2, "--training.learning_rate", 1e-3]
+    args += ["--target.thresholds", "f1", "--target.calibration", "temperature", "--checkpoint.every", 2]
+    reference = LaunchedRun(args, tmp_path / "reference")
+    assert reference.start().wait() == [0], reference.output()
+    run = LaunchedRun(args, tmp_path / "killed")
+    kill_at_random(run, 3)
+    last = run.last_saved_step()
+    assert run.start().kill_after(38 - last, 0.0), run.output()
+    run.wait()
+    for delay in (0.0, 0.05, 0.1, 0.2, 0.3, 0.4):  # after the last step, in what follows
+        run.start().kill_after(0, delay)
+        run.wait()
+    outcome = finish(run)
+    assert outcome == reference.outcome()
+    for name in ("config.json", "model.safetensors"):
+        files = [folder / "model" / name for folder in (tmp_path / "killed", tmp_path / "reference")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_kill_at_every_file_operation_of_a_save(make_run: MakeRun, reference: dict[str, Any]) -> None:
     """The n-th start is killed before its n-th file operation, until a start has fewer of them left."""
     run, operations = make_run("files"), 1

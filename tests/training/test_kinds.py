@@ -28,20 +28,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def table(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's reviews, labelled in all ways."""
-    rows = []
-    for number, row in enumerate(read_csv(reviews)):
-        is_positive, words = row["label"] == "positive", row["text"].split()
-        soup, never = (int(word in words) for word in ("soup", "never"))
-        grade = "fair" if number % 5 == 0 else "good" if is_positive else "bad"
-        stars = 1000 + 100 * is_positive + len(words) / 4
-        rows.append((row["text"], str(int(is_positive)), str(soup), str(never), grade, str(stars)))
-    header = ("text", "positive", "soup", "never", "grade", "stars")
-    return write_csv(tmp_path_factory.mktemp("kinds") / "table.csv", rows, header)
-
-
 def settings_of(kind: str, table: Path, tiny_bert: Path, output: Path) -> dict[str, Any]:
     settings = KINDS[kind]
     return {

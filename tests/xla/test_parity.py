@@ -30,11 +30,19 @@ def reference(reviews: Path, tiny_bert: Path) -> Trace:
     return trace
 
 
-def test_all_variants_agree(cli: Cli, reviews: Path, tiny_bert: Path) -> None:
+TARGETS: dict[str, list[object]] = {
+    "single_label": ["--data.label", "grade"],
+    "multi_label": ["--data.label", "positive", "--data.label", "soup", "--data.label", "never"],
+    "regression": ["--data.label", "stars", "--target.type", "regression"],
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_all_variants_agree(cli: Cli, table: Path, tiny_bert: Path, target: str) -> None:
     """CPU, and XLA by Accelerate and by raw torch_xla, on 1 and on 8 cores."""
     process = cli(
-        "parity", "--steps", STEPS, "--model.name", tiny_bert, "--data.train", reviews, "--data.max_length", 64,
-        "--training.learning_rate", 1e-3, "--batch.accumulate", 2,
+        "parity", "--steps", STEPS, "--model.name", tiny_bert, "--data.train", table, "--data.max_length", 64,
+        "--training.learning_rate", 1e-3, "--batch.accumulate", 2, *TARGETS[target],
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("agrees") == 4
