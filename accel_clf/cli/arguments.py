@@ -33,6 +33,16 @@ def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> Non
         parser.add_argument(f"--{name}", metavar="COLUMN", help=f"the column with the {name} (default: the run's)")
 
 
+def add_risk(parser: Parser) -> None:
+    """Add the risk of a wrong answer."""
+    parser.add_argument(
+        "--risk",
+        type=float,
+        help="the share of wrong answers among those given, such as 0.05; other texts get `abstain` and a set of "
+        "labels. For runs with data.calibration, and cross-validations (default: every text gets a label)",
+    )
+
+
 def add_precision(parser: Parser) -> None:
     """Add the precision of inference."""
     parser.add_argument(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from accel_clf.cli.arguments import add_precision, add_run, add_source, parser_for
+from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for
 from accel_clf.core.command import run_command
 from accel_clf.core.exit_codes import DONE
 
@@ -18,6 +18,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     add_run(parser)
     add_source(parser, ("text", "label", "slice"), required=True)
     add_precision(parser)
+    add_risk(parser)
     parser.add_argument("--json", action="store_true", help="print all metrics as JSON")
     arguments = parser.parse_args(argv)
 
@@ -28,7 +29,7 @@ def _evaluate(argv: Sequence[str]) -> int:
 
     columns = {name: getattr(arguments, name) for name in ("text", "label", "slice")}
     data = columns_of(read_config(arguments.run).data, arguments.data, columns, arguments.config)
-    predictor = Predictor(arguments.run, arguments.precision)
+    predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
     evaluation = evaluate_source(predictor, arguments.data, data, split=arguments.split, show_progress=True)
     print(json.dumps(evaluation.to_json(), ensure_ascii=False) if arguments.json else evaluation_summary(evaluation))
     return DONE

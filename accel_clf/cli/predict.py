@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accel_clf.cli.arguments import add_precision, add_run, add_source, parser_for
+from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for
 from accel_clf.core.command import run_command
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.core.exit_codes import DONE
@@ -22,6 +22,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="default: lines of standard input")
     add_source(parser, ("text",), required=False)
     add_precision(parser)
+    add_risk(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     arguments = parser.parse_intermixed_args(argv)  # flags may come between RUN and the texts
@@ -55,7 +56,7 @@ def _predict(argv: Sequence[str]) -> int:
         for number, text in enumerate(arguments.texts, start=1):
             check_text(text, f"text {number}")
     output: Path | None = arguments.output
-    predictor = Predictor(arguments.run, arguments.precision)
+    predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
     answers = predict_texts(predictor, texts, show_progress=output is not None)
     target = predictor.target
     if output is not None:
@@ -66,7 +67,8 @@ def _predict(argv: Sequence[str]) -> int:
     else:
         for text, answer in answers:
             score = f"  {answer['score']:.4f}" if target.has_score else ""
-            print(f"{target.answer_text(answer)}{score}  {text}")
+            members = f"  one of {', '.join(answer['set'])}:" if "set" in answer else ""
+            print(f"{target.answer_text(answer)}{score}{members}  {text}")
     return DONE
 
 

@@ -310,6 +310,9 @@ class ServeConfig(Section):
     """File with labelled rows on which int8 must be as accurate as fp32."""
     max_loss: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Accuracy that int8 may lose on the rows of `check`."""
+    risk: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of wrong answers among those given; other texts get `abstain` and a set of labels. null: every text gets a
+    label. For runs with data.calibration, and cross-validations."""
     threads: Count | None = None
     """CPU threads that compute; null: one per core."""
     batch_tokens: Count | None = None

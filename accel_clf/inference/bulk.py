@@ -12,6 +12,7 @@ from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
 from accel_clf.run_folder.predictions import Prediction
+from accel_clf.targets.abstaining import Abstaining
 from accel_clf.targets.metrics import FoldsSummary, Metrics
 
 
@@ -21,14 +22,17 @@ class RunEvaluation(NamedTuple):
     Attributes:
         metrics: of the run; of all models together for a cross-validation.
         models: each model's alone; None for a run.
+        abstention: what abstaining does, see `Abstaining.measure`; empty where every text gets a label.
     """
 
     metrics: Metrics
     models: FoldsSummary | None
+    abstention: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `accel-clf evaluate --json` prints."""
-        return self.metrics.to_json() | ({"models": self.models.to_json()} if self.models else {})
+        models = {"models": self.models.to_json()} if self.models else {}
+        return self.metrics.to_json() | models | ({"abstention": self.abstention} if self.abstention else {})
 
 
 def columns_of(
@@ -66,11 +70,13 @@ def evaluate_source(
     rows = read_dataset(source, data, split=split, target=predictor.target)
     tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
     per_model = predictor.logits(tokens, show_progress=show_progress)
-    metrics = evaluate(predictor.ensemble_scores(per_model), rows, settings).metrics
+    target, scores = predictor.target, predictor.ensemble_scores(per_model)
+    metrics = evaluate(scores, rows, settings).metrics
+    abstention = target.measure(rows.labels, scores) if isinstance(target, Abstaining) else {}
     if len(per_model) == 1:
-        return RunEvaluation(metrics, None)
+        return RunEvaluation(metrics, None, abstention)
     alone = [evaluate(rows.target.scores(logits), rows, settings).metrics for logits in per_model]
-    return RunEvaluation(metrics, FoldsSummary.of(alone))
+    return RunEvaluation(metrics, FoldsSummary.of(alone), abstention)
 
 
 def predict_texts(

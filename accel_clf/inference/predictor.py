@@ -13,6 +13,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
 from accel_clf.data.collate import make_inputs, shape_step
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
+from accel_clf.inference.at_risk import at_risk
 from accel_clf.inference.forward import compute_logits
 from accel_clf.inference.quantize import quantize
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
@@ -38,6 +39,7 @@ class Predictor:
         run: the folder.
         precision: of matrix products: "fp32", "bf16" or "int8"; "auto" is bf16 where the hardware is fast at it.
         low_latency: whether to be fast for a few short texts, as a server gets them, rather than for a file.
+        risk: of a wrong answer, among those given; None gives one for every text.
 
     Attributes:
         config: the run's settings.
@@ -46,10 +48,13 @@ class Predictor:
         temperature: the divisor of logits: a cross-validation's, fitted on its out-of-fold logits; 1 for a run.
 
     Raises:
-        ConfigError: the folder is not a trained run's, or a finished cross-validation's.
+        ConfigError: the folder is not a trained run's, or a finished cross-validation's; or there is nothing that a
+            risk could go by.
     """
 
-    def __init__(self, run: Path, precision: str = "fp32", low_latency: bool = False) -> None:
+    def __init__(
+        self, run: Path, precision: str = "fp32", low_latency: bool = False, risk: float | None = None
+    ) -> None:
         if precision == "auto":
             precision = "bf16" if fast_at_bf16() else "fp32"
         self.config, self.precision = read_config(run), precision
@@ -79,6 +84,8 @@ class Predictor:
         if len(targets) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
         self.target: Target = target if thresholds is None else target.at_thresholds(thresholds)
+        if risk is not None:
+            self.target = at_risk(self.target, run, risk, self.temperature)
         self.pad_id: int = self.tokenizer.pad_token_id or 0
 
     def logits(self, tokens: TokenizedDataset, show_progress: bool = False) -> list[np.ndarray]:

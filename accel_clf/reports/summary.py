@@ -101,4 +101,9 @@ def evaluation_summary(evaluation: "RunEvaluation") -> str:
     parts = [metrics_text(evaluation.metrics)]
     if models := evaluation.models:
         parts.append(f"its {len(models.folds)} models alone: {mean_and_spread_text(models.overall)}")
+    if at_risk := evaluation.abstention:
+        parts.append(
+            f"answered: {at_risk['answered']:.1%} of texts, {at_risk['error']:.1%} of them wrongly; "
+            f"sets hold the right label of {at_risk['coverage']:.1%}, with {at_risk['set_size']:.1f} labels on average"
+        )
     return "\n\n".join(parts)

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,19 +23,14 @@ Prediction = dict[str, Any]  # a text's answer, see targets.base.Target.answer
 
 def table_columns(target: Target) -> list[str]:
     """Return the columns that a table of answers has: what is predicted, its score if it has one, and all scores."""
-    return [*_answer_columns(target), *(f"score:{name}" for name in target.score_names)]
-
-
-def _answer_columns(target: Target) -> list[str]:
-    return ["label", "score"] if target.has_score else ["predicted"]
+    answer = ["label", "score"] if target.has_score else ["predicted"]
+    return [*answer, *target.extra_columns, *(f"score:{name}" for name in target.score_names)]
 
 
 def table_row(target: Target, answer: Prediction) -> list[Any]:
     """Return an answer as `table_columns` has it."""
-    scores = answer.get("scores", {}).values()
-    if target.has_score:
-        return [answer["label"], answer["score"], *scores]
-    return [target.answer_text(answer), *scores]
+    own = [answer["score"]] if target.has_score else []
+    return [target.answer_text(answer), *own, *target.extra_values(answer), *answer.get("scores", {}).values()]
 
 
 def write_table(file: IO[str], answers: Iterable[tuple[str, Prediction]], target: Target, as_csv: bool) -> None:
@@ -85,6 +81,21 @@ def write_predictions(
             writer.writerow([row_id, *others, *texts, *(row_scores if target.score_names else []), *row_logits])
 
 
+def read_labelled_logits(path: Path, target: Target) -> tuple[np.ndarray, np.ndarray]:
+    """Read what `write_predictions` has written, of whatever rows: float32 [rows, outputs], and their labels.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with _explained(path), path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+        logits = np.array(
+            [[float(line[f"logit:{name}"]) for name in target.output_names] for line in lines], np.float32
+        )
+        labels = np.array([target.encode(line["label"], str(path)) for line in lines], target.label_type)
+    return logits, labels
+
+
 def read_logits(path: Path, rows: Dataset) -> np.ndarray:
     """Read the logits of these rows that `write_predictions` has written: float32 [rows, outputs].
 
@@ -92,15 +103,8 @@ def read_logits(path: Path, rows: Dataset) -> np.ndarray:
         UserError: the file is missing, or is not of exactly these rows.
     """
     columns = ["row", *(f"logit:{name}" for name in rows.target.output_names)]
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            values = [[float(line[column]) for column in columns] for line in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error})",
-            "the predictions that were written there",
-            f"remove {path.parent} and run the same command again",
-        ) from None
+    with _explained(path), path.open(encoding="utf-8", newline="") as file:
+        values = [[float(line[column]) for column in columns] for line in csv.DictReader(file)]
     table = np.array(values, np.float64).reshape(len(values), len(columns))
     ids = table[:, 0]
     if not np.array_equal(ids, rows.ids):
@@ -111,3 +115,16 @@ def read_logits(path: Path, rows: Dataset) -> np.ndarray:
         )
     logits: np.ndarray = table[:, 1:].astype(np.float32)
     return logits
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises into a UserError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error})",
+            "the predictions that were written there",
+            f"remove {path.parent} and run the same command again",
+        ) from None

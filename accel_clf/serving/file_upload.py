@@ -94,10 +94,10 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
         DataError: the predictions would replace the texts.
     """
     if path.suffix == ".jsonl":
-        added = ["predicted", "score", "scores"]
+        added = ["predicted", "score", *target.extra_columns, "scores"]
     else:
         scores = [f"score:{name}" for name in target.score_names]
-        added = ["predicted", *(["score"] if target.has_score else []), *scores]
+        added = ["predicted", *(["score"] if target.has_score else []), *target.extra_columns, *scores]
     if column in added:
         raise DataError(
             f"the texts are in column {column!r}, which the predictions would replace", "a column of another name"
@@ -112,7 +112,7 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
             for record, answer in answer_records((json.loads(line) for line in lines if line.strip()), column):
                 predicted = next(answer[key] for key in ("label", "labels", "value") if key in answer)
                 row = {**record, "predicted": predicted}
-                row |= {key: answer[key] for key in ("score", "scores") if key in answer}
+                row |= {key: answer[key] for key in ("score", "set", "scores") if key in answer}
                 try:
                     yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
                 except UnicodeEncodeError:  # a lone surrogate in another column: escaped, as it was in the upload

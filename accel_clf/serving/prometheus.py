@@ -31,6 +31,9 @@ class ServerMetrics:
         )  # fmt: skip
         self._texts = Counter("accel_clf_texts", "Texts accepted.", registry=self._registry)
         self._tokens = Counter("accel_clf_tokens", "Tokens of the texts accepted.", registry=self._registry)
+        self._abstained = Counter(
+            "accel_clf_abstained", "Texts that got no label at the server's risk.", registry=self._registry
+        )
         in_flight = Gauge("accel_clf_requests_in_work", "Requests in flight.", registry=self._registry)
         in_flight.set_function(lambda: service.in_flight)
         queued_tokens = Gauge("accel_clf_tokens_queued", "Tokens waiting for the model.", registry=self._registry)
@@ -54,6 +57,10 @@ class ServerMetrics:
         """Count the texts that a request has brought, and their tokens."""
         self._texts.inc(texts)
         self._tokens.inc(tokens)
+
+    def count_abstained(self, texts: int) -> None:
+        """Count the texts of a request that got no label, which grow more where texts are not those of training."""
+        self._abstained.inc(texts)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

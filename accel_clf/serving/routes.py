@@ -35,6 +35,7 @@ from accel_clf.serving.schema import (
     SentenceResponse,
 )
 from accel_clf.serving.service import Service, TokenizedText
+from accel_clf.targets.abstaining import Abstaining
 from accel_clf.targets.label_names import listed
 
 MAX_CONCURRENT_FILES = 4
@@ -103,6 +104,11 @@ def register_prediction_routes(
         metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
         return tokenized
 
+    def count_abstained(scores: np.ndarray) -> np.ndarray:
+        if isinstance(service.target, Abstaining):
+            metrics.count_abstained(int((~service.target.rule.answer(scores)[0]).sum()))
+        return scores
+
     @app.post("/predict")
     @api.validate(
         resp=ResponseSpec(HTTP_200=(PredictResponse, "the labels of each text, the most likely first"), **error_specs),
@@ -117,7 +123,7 @@ def register_prediction_routes(
         with service.admit():
             tokenized = tokenize(texts, parameters.truncate)
             scores = service.predict_scores(tokenized, _disconnect_check(), parameters.function_to_apply)
-        response = app.json.response(service.target.ranked(scores, parameters.top_k))
+        response = app.json.response(service.target.ranked(count_abstained(scores), parameters.top_k))
         if truncated := [str(index) for index, text in enumerate(tokenized) if text.is_truncated]:
             response.headers["X-Truncated"] = ",".join(truncated)
         return response
@@ -129,10 +135,12 @@ def register_prediction_routes(
         with service.admit():
             [tokenized] = tokenize([query.sentence])
             [scores] = service.predict_scores([tokenized], _disconnect_check())
+        answer = service.target.answer(count_abstained(scores[None])[0])
         return {
             "response": {
                 "sentence": query.sentence,
-                "label": service.target.answer_text(service.target.answer(scores)),
+                "label": service.target.answer_text(answer),
+                **({"set": answer["set"]} if "set" in answer else {}),
                 "scores": dict(zip(service.target.names, scores.tolist(), strict=True)),
                 "truncated": tokenized.is_truncated,
                 "time_taken": time.perf_counter() - g.began,
@@ -196,7 +204,7 @@ def register_prediction_routes(
             is_disconnected = _disconnect_check()
 
             def score_texts(texts: Sequence[str]) -> np.ndarray:
-                return service.predict_scores_with_retries(tokenize(texts), is_disconnected)
+                return count_abstained(service.predict_scores_with_retries(tokenize(texts), is_disconnected))
 
             lines = file_upload.label_file(path, column, service.target, score_texts)
             first = next(lines, b"")  # what fails before the response has started gets an error status

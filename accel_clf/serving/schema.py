@@ -53,6 +53,8 @@ class SentencePrediction(BaseModel):
     sentence: str
     label: str
     scores: dict[str, float]
+    set: list[str] | None = None
+    """Labels of which one is right, where none is given: only of a server with a risk."""
     truncated: bool
     time_taken: float
     """Seconds."""

@@ -142,7 +142,7 @@ def load_predictor(run: Path, settings: ServeConfig) -> "Predictor":
     if settings.precision == "int8":
         assert settings.check is not None
         check_int8(run, settings.check, settings.max_loss)
-    predictor = Predictor(run, settings.precision, low_latency=True)
+    predictor = Predictor(run, settings.precision, low_latency=True, risk=settings.risk)
     predictor.warm_up(max_batch_tokens(settings, str(predictor.strategy.device)))
     return predictor
 

@@ -83,6 +83,7 @@ class Target(ABC):
     function: ClassVar[str]  # by which transformers' pipelines make scores of outputs; "" where they know none
     label_type: ClassVar[type[np.generic]]  # of arrays of labels
     has_score: ClassVar[bool]  # whether an answer is one label, whose score is its own
+    extra_columns: ClassVar[tuple[str, ...]] = ()  # of tables of answers
     baseline_name: ClassVar[str]  # of the linear model on words
     baseline_metrics: ClassVar[tuple[str, ...]]  # that are told of it
 
@@ -225,6 +226,10 @@ class Target(ABC):
         Args:
             answer: by `answer`.
         """
+
+    def extra_values(self, answer: Mapping[str, Any]) -> list[str]:
+        """Return what tables have of an answer in `extra_columns`."""
+        return []
 
     @abstractmethod
     def metrics(

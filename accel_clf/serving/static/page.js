@@ -4,6 +4,7 @@
 const byId = (id) => document.getElementById(id);
 const MAX_BARS = 20;
 const DEFAULT_THRESHOLD = 0.5;
+const ABSTAIN = "abstain"; // in place of a label, of a server with --risk
 // What is predicted: "single_label", "multi_label", "ordinal" or "regression"; and from which score labels are given.
 const target = document.body.dataset.target;
 const thresholds = JSON.parse(document.body.dataset.thresholds);
@@ -87,6 +88,9 @@ function bar({ label, score, predicted }) {
 // Returns what is predicted, and its score where it has one of its own.
 function headline(scores) {
   if (target === "regression") return [scores[0].score.toPrecision(4), scores[0].label];
+  if (scores[0].label === ABSTAIN && "set" in document.body.dataset) {
+    return [ABSTAIN, `one of ${scores.slice(1).map((item) => item.label).join(", ")}`];
+  }
   if (target !== "multi_label") return [scores[0].label, percent(scores[0].score)];
   const given = scores.filter((item) => item.predicted).map((item) => item.label);
   return [given.join(", ") || "no label", ""];

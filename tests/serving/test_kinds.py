@@ -1,0 +1,156 @@
+"""Servers of several labels a text, of a number, and of a model that abstains: the API, files and the page."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import accel_clf
+from accel_clf.config.load import load
+from accel_clf.training.trainer import train
+from tests.conftest import read_csv, write_csv
+from tests.serving.harness import Server, serving
+from tests.serving.test_page import CHROMIUM, browser, playwright
+
+__all__ = ["browser"]  # a fixture
+TEXT = "the soup was never dull"
+LABELS = ["soup", "never", "<b>good</b>"]
+
+
+@pytest.fixture(scope="module")
+def rows(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    table = []
+    for row in read_csv(reviews):
+        words = row["text"].split()
+        flags = ("soup" in words, "never" in words, row["label"] == "positive")
+        table.append((row["text"], *(str(int(flag)) for flag in flags), str(len(words) + 1000.5), row["label"]))
+    header = ("text", *LABELS, "length", "label")
+    return write_csv(tmp_path_factory.mktemp("rows") / "rows.csv", table, header)
+
+
+def serve(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any], *flags: Any) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("kind")
+    train(load(None, {"output": str(folder / "run"), **settings}))
+    with serving(folder / "run", folder, "--precision", "fp32", *flags) as server:
+        server.run = folder / "run"  # type: ignore[attr-defined]
+        yield server
+
+
+def settings(rows: Path, tiny_bert: Path, **sections: Any) -> dict[str, Any]:
+    data = {"train": str(rows), "max_length": 64, **sections.pop("data")}
+    training = {"epochs": 2, "learning_rate": 3e-3, "precision": "fp32"}
+    return {"model": {"name": str(tiny_bert)}, "training": training, "data": data, **sections}
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory, rows: Path, tiny_bert: Path) -> Iterator[Server]:
+    target = {"thresholds": "f1"}
+    yield from serve(tmp_path_factory, settings(rows, tiny_bert, data={"label": LABELS}, target=target))
+
+
+@pytest.fixture(scope="module")
+def number(tmp_path_factory: pytest.TempPathFactory, rows: Path, tiny_bert: Path) -> Iterator[Server]:
+    target = {"type": "regression"}
+    yield from serve(tmp_path_factory, settings(rows, tiny_bert, data={"label": "length"}, target=target))
+
+
+def answer_of(server: Server) -> dict[str, Any]:
+    [answer] = accel_clf.load(server.run).predict(TEXT)  # type: ignore[attr-defined]
+    return answer
+
+
+def test_several_labels_over_http(several: Server) -> None:
+    expected = answer_of(several)
+    [items] = several.predict(TEXT).json
+    assert {item["label"]: item["score"] for item in items} == pytest.approx(expected["scores"], abs=1e-5)
+    assert {item["label"] for item in items if item["predicted"]} == set(expected["labels"])
+    [first] = several.predict(TEXT, top_k=1).json
+    assert {item["label"] for item in first} == {items[0]["label"], *expected["labels"]}, (
+        "what is predicted is never cut"
+    )
+    sentence = several.request("GET", "/predict?sentence=" + TEXT.replace(" ", "+")).json["response"]
+    assert sentence["label"] == "|".join(expected["labels"])
+    info = several.request("GET", "/info").json
+    assert (info["target"], info["labels"], len(info["thresholds"])) == ("multi_label", LABELS, 3)
+    explained = several.request("POST", "/explain", {"inputs": TEXT, "label": "never"}).json
+    assert (explained["label"], len(explained["parts"])) == ("never", 5)
+    refused = several.request("POST", "/explain", {"inputs": TEXT, "label": "nonsense"})
+    assert refused.status == 422
+    assert "no label 'nonsense'; there are 'soup'" in refused.json["error"]
+
+
+def test_files_of_every_kind(several: Server, number: Server) -> None:
+    content = f"text,id\n{TEXT},7\n".encode()
+    expected = answer_of(several)
+    [row] = csv.DictReader(io.StringIO(several.upload("rows.csv", content).body.decode()))
+    assert row["predicted"] == "|".join(expected["labels"])
+    assert [name for name in row if name.startswith("score")] == [f"score:{name}" for name in LABELS]
+    line = json.dumps({"text": TEXT}).encode() + b"\n"
+    [answer] = map(json.loads, several.upload("rows.jsonl", line).body.splitlines())
+    assert answer["predicted"] == expected["labels"]
+    [row] = csv.DictReader(io.StringIO(number.upload("rows.csv", content).body.decode()))
+    assert list(row) == ["text", "id", "predicted"]
+    assert float(row["predicted"]) == pytest.approx(answer_of(number)["value"], rel=1e-5)
+
+
+def test_number_over_http(number: Server) -> None:
+    expected = answer_of(number)["value"]
+    assert 1000 < expected < 1020
+    assert number.predict(TEXT).json == [[{"label": "length", "score": pytest.approx(expected, rel=1e-5)}]]
+    explained = number.request("POST", "/explain", {"inputs": TEXT}).json
+    assert explained["label"] == "length"
+    assert max(abs(part["weight"]) for part in explained["parts"]) < 20, "in the number's own unit"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_of_every_kind(several: Server, number: Server, browser: "playwright.Browser", width: int) -> None:
+    for server in (several, number):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))  # noqa: B023  (of this page)
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.fill("#text", TEXT)
+        page.keyboard.press("Control+Enter")
+        playwright.expect(page.locator("#answer")).to_be_visible()
+        answer = answer_of(server)
+        headline = page.locator("#label").inner_text()
+        if server is number:
+            assert float(headline) == pytest.approx(answer["value"], rel=1e-3)
+            assert page.locator("#scores li").count() == 0
+        else:
+            assert set(filter(None, headline.replace("no label", "").split(", "))) == set(answer["labels"])
+            assert page.locator("#scores .threshold").count() == 3
+            page.get_by_role("button", name="never").click()
+            playwright.expect(page.locator("#for")).to_have_text("never")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert errors == []
+        page.close()
+
+
+def test_server_with_a_risk_abstains(
+    tmp_path_factory: pytest.TempPathFactory, rows: Path, tiny_bert: Path, browser: "playwright.Browser"
+) -> None:
+    """Some texts get `abstain` and a set; how many, /metrics tells."""
+    flags = settings(rows, tiny_bert, data={"label": "label", "calibration": 0.3})
+    flags["training"]["epochs"] = 4
+    texts = [row["text"] for row in read_csv(rows)][:40]
+    for server in serve(tmp_path_factory, flags, "--risk", 0.2):
+        answers = server.predict(texts).json
+        abstained = [answer for answer in answers if answer[0]["label"] == "abstain"]
+        assert 0 < len(abstained) < len(texts)
+        assert all({item["label"] for item in answer[1:]} <= {"negative", "positive"} for answer in abstained)
+        assert all(len(answer) > 1 for answer in abstained)
+        metrics = server.request("GET", "/metrics").body.decode()
+        [count] = re.findall(r"^accel_clf_abstained_total (\S+)$", metrics, re.MULTILINE)
+        assert float(count) == len(abstained)
+        lines = "".join(f"{text}\n" for text in texts).encode()
+        table = list(csv.DictReader(io.StringIO(server.upload("texts.txt", lines).body.decode())))
+        assert np.array_equal([row["predicted"] for row in table], [answer[0]["label"] for answer in answers])
+        assert all(bool(row["set"]) == (row["predicted"] == "abstain") for row in table)
