@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import accel_clf
-from accel_clf.config.schema import METRICS
+from accel_clf.config.metric_names import METRICS
 from tests.conftest import REPOSITORY, Cli, read_csv
 
 

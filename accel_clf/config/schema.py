@@ -1,64 +1,13 @@
 """Every setting, once: YAML keys, flags, `--help`, defaults, checks and the documentation's tables come from here."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# The metrics that a run always has, by what it predicts.
-METRICS = {
-    "single_label": ("accuracy", "macro_f1", "weighted_f1", "log_loss", "ece"),
-    "multi_label": (
-        "micro_f1", "macro_f1", "samples_f1", "subset_accuracy", "mean_average_precision", "roc_auc", "log_loss", "ece",
-    ),
-    "ordinal": ("accuracy", "accuracy_within_one", "quadratic_kappa", "mae", "macro_f1", "log_loss", "ece"),
-    "regression": ("mae", "rmse", "pearson", "spearman"),
-}  # fmt: skip
-NAMED_METRICS = ("roc_auc", "average_precision", "mcc", "balanced_accuracy", "brier")  # that it may ask for
-LABEL_METRICS = ("precision", "recall", "f1")  # of one label: "f1:LABEL"
-
-
-def _parse_float(value: object) -> object:
-    """Flags arrive as text: `--data.validation 0.2` is a share, `--data.validation dev.csv` a file."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _check_share(value: float | str) -> float | str:
-    if isinstance(value, float) and not 0 < value < 1:
-        raise ValueError("a share between 0 and 1; null for none")
-    return value
-
-
-def _parse_steps_or_minutes(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", str(value))
-    if not match or not float(match[1]) or ("." in match[1] and not match[2]):
-        raise ValueError("a number of steps (500) or of minutes (10m)")
-    return str(value) if match[2] else int(match[1])
-
-
-def _one_or_several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """Return a list of one name, as a flag gives it, as that name."""
-    if not value or (len(set(value)) < len(value) and not isinstance(value, str)):
-        raise ValueError("a column, or several different ones")
-    return value[0] if len(value) == 1 and not isinstance(value, str) else value
-
-
-Count = Annotated[int, Field(ge=1)]
-ShareOrSource = Annotated[float | str, BeforeValidator(_parse_float), AfterValidator(_check_share)]
-StepsOrMinutes = Annotated[int | str, BeforeValidator(_parse_steps_or_minutes)]
-
-
-def is_named_metric(name: str) -> bool:
-    """Return whether a name is that of a built-in metric that a run may ask for."""
-    metric, colon, label = name.partition(":")
-    return name in NAMED_METRICS or (metric in LABEL_METRICS and bool(colon and label))
+from accel_clf.config.metric_names import LABEL_METRICS, METRICS, NAMED_METRICS, is_named_metric
+from accel_clf.config.values import Columns, Count, ShareOrSource, StepsOrMinutes
 
 
 class Section(BaseModel):
@@ -100,7 +49,7 @@ class DataConfig(Section):
     """Split of the Hub data set to train on."""
     text: str = "text"
     """Column with the text."""
-    label: Annotated[str | tuple[str, ...], AfterValidator(_one_or_several)] = "label"
+    label: Columns = "label"
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """Separator of the labels in a cell that may hold several, such as "|"; JSON lists need none."""

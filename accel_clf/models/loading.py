@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from accel_clf.models import head
 from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
 from accel_clf.targets.base import NO_RESCALING, Objective, Rescaling, Target
 from accel_clf.targets.registry import OPTIONS, options_of
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any:
@@ -125,7 +128,11 @@ def saved_label_names(settings: ModelConfig) -> tuple[str, ...] | None:
 
 
 def save(
-    folder: Path, model: nn.Module, state: dict[str, torch.Tensor], tokenizer: Any, options: Mapping[str, Any]
+    folder: Path,
+    model: nn.Module,
+    state: dict[str, torch.Tensor],
+    tokenizer: Any,
+    options: Mapping[str, Any] = NO_OPTIONS,
 ) -> None:
     """Write model, label names and tokenizer in the Hub's format, weights as safetensors.
 

@@ -90,7 +90,7 @@ def register_prediction_routes(
     error_specs: dict[str, Any] = {
         f"HTTP_{status}": (ErrorResponse, description)
         for status, description in {
-            400: "not JSON, or no texts", 401: "no API key, or a wrong one",
+            400: "not JSON, or no texts", 401: "no API key, or a wrong one", 404: "no such label",
             413: "too many texts, or too large a request", 415: "unsupported media type",
             422: "not as described, or a text is too long",
             429: "overloaded: see Retry-After", 500: "the model is broken",
@@ -161,7 +161,7 @@ def register_prediction_routes(
             scores = service.predict_scores(tokenized, _disconnect_check())
         names = service.target.names
         if json.label is not None and json.label not in names:
-            raise ApiError(422, f"no label {json.label!r}; there are {listed(names)}")
+            raise ApiError(404, f"no label {json.label!r}; there are {listed(names)}")
         label = int(scores[0].argmax()) if json.label is None else names.index(json.label)
         weights = occlusion.part_weights(scores[0], scores[1:], label)
         before, after = json.inputs[: span.start], json.inputs[span.stop :]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from accel_clf.config.schema import METRICS
+from accel_clf.config.metric_names import METRICS
 
 LOWER_IS_BETTER = ("log_loss", "ece", "brier", "mae", "rmse")
 _BUILT_IN = frozenset(name for names in METRICS.values() for name in names)

@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import expit, logit
 
-from accel_clf.config.schema import LABEL_METRICS, METRICS, DataConfig, TargetConfig
+from accel_clf.config.metric_names import LABEL_METRICS, METRICS
+from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
 from accel_clf.targets.base import Cell, Objective, Suspects, Target

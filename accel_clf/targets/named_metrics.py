@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from accel_clf.config.schema import LABEL_METRICS
+from accel_clf.config.metric_names import LABEL_METRICS
 
 Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], float]  # of labels, scores and predictions
 Area = Callable[[np.ndarray, np.ndarray], float]  # of labels and scores

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from accel_clf.config.schema import LABEL_METRICS, TargetConfig
+from accel_clf.config.metric_names import LABEL_METRICS
+from accel_clf.config.schema import TargetConfig
 from accel_clf.core.errors import ConfigError, closest
 from accel_clf.targets.label_names import listed
 

@@ -9,7 +9,8 @@ import sklearn.metrics
 from pydantic import ValidationError
 
 from accel_clf.config.load import load
-from accel_clf.config.schema import LABEL_METRICS, NAMED_METRICS, EvaluationConfig, TargetConfig
+from accel_clf.config.metric_names import LABEL_METRICS, NAMED_METRICS
+from accel_clf.config.schema import EvaluationConfig, TargetConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.targets.named_metrics import named_metric

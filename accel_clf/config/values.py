@@ -1,0 +1,42 @@
+"""Types of settings whose values are written in more than one way."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def _parse_float(value: object) -> object:
+    """Flags arrive as text: `--data.validation 0.2` is a share, `--data.validation dev.csv` a file."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _check_share(value: float | str) -> float | str:
+    if isinstance(value, float) and not 0 < value < 1:
+        raise ValueError("a share between 0 and 1; null for none")
+    return value
+
+
+def _parse_steps_or_minutes(value: object) -> object:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", str(value))
+    if not match or not float(match[1]) or ("." in match[1] and not match[2]):
+        raise ValueError("a number of steps (500) or of minutes (10m)")
+    return str(value) if match[2] else int(match[1])
+
+
+def _one_or_several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Return a list of one name, as a flag gives it, as that name."""
+    if not value or (len(set(value)) < len(value) and not isinstance(value, str)):
+        raise ValueError("a column, or several different ones")
+    return value[0] if len(value) == 1 and not isinstance(value, str) else value
+
+
+Count = Annotated[int, Field(ge=1)]
+ShareOrSource = Annotated[float | str, BeforeValidator(_parse_float), AfterValidator(_check_share)]
+StepsOrMinutes = Annotated[int | str, BeforeValidator(_parse_steps_or_minutes)]
+Columns = Annotated[str | tuple[str, ...], AfterValidator(_one_or_several)]
