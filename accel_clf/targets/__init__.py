@@ -2,6 +2,7 @@
 
 scores         logits to probabilities
 calibration    the temperature, and the expected calibration error
+abstention     which answers are given, and sets of labels, both with a guarantee
 named_metrics  metrics that a run may ask for by name
 metrics        classification metrics, as a declared type
 base           what a kind of target must do
