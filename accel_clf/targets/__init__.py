@@ -13,7 +13,7 @@ base             what a kind of target must do
 cross_entropy    the losses of one label a text
 binary_losses    the losses of several labels, of an order, and of numbers
 single_label     one label a text
-abstention       which answers are given at a risk, and sets of labels otherwise
+abstention       which answers are given, and sets of labels, both with a guarantee
 abstaining       one label a text, or none where the risk is too high
 multi_label      any number of labels a text
 ordinal          one label of an order
