@@ -8,6 +8,7 @@ from accel_clf.run_folder.layout import is_cross_validation
 from accel_clf.run_folder.predictions import PREDICTION_FILES, read_labelled_logits
 from accel_clf.targets import abstention
 from accel_clf.targets.abstaining import ABSTAIN, Abstaining
+from accel_clf.targets.abstention import Abstention
 from accel_clf.targets.base import Target
 from accel_clf.targets.single_label import SingleLabel
 
@@ -39,7 +40,7 @@ def at_risk(target: Target, run: Path, risk: float, temperature: float) -> Absta
     elif is_cross_validation(run) and out_of_fold.is_file():
         logits, labels = read_labelled_logits(out_of_fold, target)
         scores = target.scores(logits / temperature)
-        origin = "out-of-fold answers of single models, for which the guarantee is twice the risk"
+        origin = "out-of-fold answers (of single models, so that for their mean this is an estimate)"
     else:
         raise ConfigError(
             f"--risk, and {run} has kept no rows for it",
@@ -47,5 +48,15 @@ def at_risk(target: Target, run: Path, risk: float, temperature: float) -> Absta
             "train with --data.calibration 0.2, or on a file of rows that nothing else uses",
         )
     rule = abstention.fit(scores, labels, risk)
-    log(f"{rule.describe()} ({len(labels)} {origin})")
+    log(_describe(rule, origin))
     return Abstaining(target.names, rule=rule)
+
+
+def _describe(rule: Abstention, origin: str) -> str:
+    """Say what a rule does, and which rows it comes from."""
+    pooled = len(rule.pooled_labels)
+    return (
+        f"risk {rule.risk:g}, by {rule.rows} {origin}: {rule.answered_share:.1%} of them are answered, at most "
+        f"{rule.error_bound:.1%} of these wrongly, at a confidence of {rule.confidence:.0%}; the others' sets hold the "
+        "right label at 1 - risk" + (f", {pooled} rare labels taken together" if pooled else "")
+    )
