@@ -255,7 +255,7 @@ class MultiLabel(Target):
         from cleanlab.multilabel_classification.filter import find_label_issues
 
         as_lists = [np.flatnonzero(row).tolist() for row in labels]
-        is_issue = find_label_issues(as_lists, scores)
+        is_issue = find_label_issues(as_lists, scores, n_jobs=1)  # it would fork a process that has threads
         quality = get_label_quality_scores(as_lists, scores)
         doubted = np.flatnonzero((self.decide(scores) != labels).any(axis=1))
         return Suspects(doubted[np.argsort(quality[doubted], kind="stable")], quality, is_issue)
