@@ -61,7 +61,7 @@ def read_dataset(
         cell_of_row.append(cells.setdefault(cell, len(cells)))
         for (codes_by_name, codes), value in zip(optional, others, strict=True):
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
-    if kind is None:
+    if kind is None or not cells:
         raise DataError(f"{table.origin}: no rows below the header", "at least one row")
     columns = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
     locations = {cell: table.location(line) for cell, line in zip(cells, lines, strict=True)}

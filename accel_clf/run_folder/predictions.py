@@ -29,8 +29,8 @@ def table_columns(target: Target) -> list[str]:
 
 def table_row(target: Target, answer: Prediction) -> list[Any]:
     """Return an answer as `table_columns` has it."""
-    own = [answer["score"]] if target.has_score else []
-    return [target.answer_text(answer), *own, *target.extra_values(answer), *answer.get("scores", {}).values()]
+    score = [answer["score"]] if target.has_score else []
+    return [target.answer_text(answer), *score, *target.extra_values(answer), *answer.get("scores", {}).values()]
 
 
 def write_table(file: IO[str], answers: Iterable[tuple[str, Prediction]], target: Target, as_csv: bool) -> None:

@@ -58,10 +58,8 @@ def cross_fit(
         scores[rows] = target.scores(logits[rows] / divisor)
         decided[rows] = of_others.decide(scores[rows])
     fitted, divisor = fit_to(np.ones(len(labels), bool))
-    errors = {
-        name: {"before": value, "after": target.calibration_errors(labels, scores)[name]}
-        for name, value in target.calibration_errors(labels, before).items()
-    }
+    errors_before, errors_after = (target.calibration_errors(labels, of_rows) for of_rows in (before, scores))
+    errors = {name: {"before": value, "after": errors_after[name]} for name, value in errors_before.items()}
     return Fitted(fitted, divisor, scores, decided, errors)
 
 

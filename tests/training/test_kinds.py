@@ -194,6 +194,17 @@ def test_several_labels_in_one_cell(form: str, tmp_path: Path) -> None:
         read_dataset(str(path), data, split="test", target=dataset.target)
 
 
+def test_file_without_rows_is_refused_whatever_is_predicted(tmp_path: Path) -> None:
+    from accel_clf.config.schema import DataConfig
+    from accel_clf.data.sources import read_dataset
+    from accel_clf.targets.single_label import SingleLabel
+
+    empty = write_csv(tmp_path / "empty.csv", [])
+    for target in (None, SingleLabel(("a", "b"))):
+        with pytest.raises(DataError, match=r"empty\.csv: no rows below the header"):
+            read_dataset(str(empty), DataConfig(), split="test", target=target)
+
+
 def test_label_in_validation_rows_only_is_named_with_its_place(table: Path, tiny_bert: Path, tmp_path: Path) -> None:
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
