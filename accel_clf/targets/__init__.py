@@ -12,6 +12,7 @@ settings_checks  settings that a kind has no use for
 base             what a kind of target must do
 cross_entropy    the losses of one label a text
 binary_losses    the losses of several labels, of an order, and of numbers
+one_label        what targets have in common whose texts have one label each
 single_label     one label a text
 abstention       which answers are given, and sets of labels, both with a guarantee
 abstaining       one label a text, or none where the risk is too high

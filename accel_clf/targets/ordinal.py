@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -12,15 +11,15 @@ from accel_clf.config.metric_names import METRICS, NAMED_METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
-from accel_clf.targets.base import Cell, Objective, Suspects, Target
+from accel_clf.targets.base import Cell, Objective, Suspects
 from accel_clf.targets.classification import average_metrics, confusion, label_metrics
-from accel_clf.targets.label_names import code_of, imbalance_warnings, listed
+from accel_clf.targets.label_names import imbalance_warnings, listed
 from accel_clf.targets.metrics import Averages, Metrics, by_slice
-from accel_clf.targets.named_metrics import brier
+from accel_clf.targets.one_label import OneLabel
 
 
 @dataclass(frozen=True)
-class Ordinal(Target):
+class Ordinal(OneLabel):
     """One of the labels `names`, the lowest first; a label is its index there, an int."""
 
     kind = "ordinal"
@@ -30,9 +29,6 @@ class Ordinal(Target):
     main_metric = "quadratic_kappa"
     learning_rate = 2e-5
     function = ""
-    label_type = np.int32
-    has_score = True
-    baseline_name = "logistic regression"
     baseline_metrics = ("accuracy", "quadratic_kappa", "mae")
 
     @classmethod
@@ -61,17 +57,6 @@ class Ordinal(Target):
     @property
     def output_names(self) -> tuple[str, ...]:
         return tuple(f"above {name}" for name in self.names[:-1])
-
-    @cached_property
-    def _codes(self) -> dict[str, int]:
-        return {name: code for code, name in enumerate(self.names)}
-
-    def encode(self, cell: Cell, location: str) -> int:
-        return code_of(cell, self._codes, location)
-
-    def to_text(self, label: Any) -> str:
-        name: str = self.names[label]
-        return name
 
     def check_labels(self, labels: np.ndarray, origin: str) -> None:
         if len(present := np.unique(labels)) < 2:
@@ -110,14 +95,6 @@ class Ordinal(Target):
         """Return the median: the label that the right one is as likely above as below."""
         below: np.ndarray = (scores.cumsum(axis=-1)[..., :-1] < 0.5).sum(axis=-1)
         return below
-
-    def answer(self, scores: np.ndarray) -> dict[str, Any]:
-        code, values = int(self.decide(scores)), scores.tolist()
-        return {"label": self.names[code], "score": values[code], "scores": dict(zip(self.names, values, strict=True))}
-
-    def answer_text(self, answer: Mapping[str, Any]) -> str:
-        label: str = answer["label"]
-        return label
 
     def metrics(
         self,
@@ -166,37 +143,13 @@ class Ordinal(Target):
     def describe(self) -> str:
         return f"{len(self.names)} labels in order, {self.names[0]!r} to {self.names[-1]!r}"
 
-    def strata(self, labels: np.ndarray) -> np.ndarray:
-        return labels
-
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
         step = np.arange(logits.shape[1])
         return calibration.fit_binary_temperature(logits, labels[:, None] > step, labels[:, None] >= step)
 
-    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-        return {
-            "expected_calibration_error": calibration.expected_calibration_error(scores, labels),
-            "brier": brier(labels, scores),
-        }
-
     def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:
         """Find rows whose label is at least two steps from the one that is predicted, by confident learning."""
-        from cleanlab.filter import find_label_issues
-
-        is_issue = find_label_issues(labels, scores, n_jobs=1)
-        label_scores = scores[np.arange(len(labels)), labels]
-        doubted = np.flatnonzero(np.abs(self.decide(scores) - labels) > 1)
-        return Suspects(doubted[np.argsort(label_scores[doubted], kind="stable")], label_scores, is_issue)
-
-    def baseline(self) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegression(max_iter=1000)
-
-    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
-        scores = np.zeros((len(texts), len(self.names)))
-        scores[:, estimator.classes_] = estimator.predict_proba(texts)
-        return scores
+        return self.suspects_among(np.abs(self.decide(scores) - labels) > 1, labels, scores)
 
 
 def quadratic_kappa(labels: np.ndarray, decided: np.ndarray) -> float:

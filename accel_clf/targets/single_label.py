@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -11,16 +10,16 @@ from accel_clf.config.metric_names import METRICS, NAMED_METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
-from accel_clf.targets.base import Cell, Objective, Suspects, Target
+from accel_clf.targets.base import Cell, Objective, Suspects
 from accel_clf.targets.classification import classification_metrics
-from accel_clf.targets.label_names import code_of, imbalance_warnings, ordered
+from accel_clf.targets.label_names import imbalance_warnings, ordered
 from accel_clf.targets.metrics import Metrics
-from accel_clf.targets.named_metrics import brier
+from accel_clf.targets.one_label import OneLabel
 from accel_clf.targets.scores import probabilities
 
 
 @dataclass(frozen=True)
-class SingleLabel(Target):
+class SingleLabel(OneLabel):
     """One of the classes `names`; a label is its index there, an int."""
 
     kind = "single_label"
@@ -29,25 +28,11 @@ class SingleLabel(Target):
     main_metric = "accuracy"
     learning_rate = 2e-5
     function = "softmax"
-    label_type = np.int32
-    has_score = True
-    baseline_name = "logistic regression"
     baseline_metrics = ("accuracy",)
 
     @classmethod
     def of_cells(cls, cells: Mapping[Cell, str], data: DataConfig, settings: TargetConfig) -> Self:
         return cls(ordered(map(str, cells)))
-
-    @cached_property
-    def _codes(self) -> dict[str, int]:
-        return {name: code for code, name in enumerate(self.names)}
-
-    def encode(self, cell: Cell, location: str) -> int:
-        return code_of(cell, self._codes, location)
-
-    def to_text(self, label: Any) -> str:
-        name: str = self.names[label]
-        return name
 
     def check_labels(self, labels: np.ndarray, origin: str) -> None:
         if len(self.names) < 2:
@@ -75,14 +60,6 @@ class SingleLabel(Target):
         decided: np.ndarray = scores.argmax(axis=-1)
         return decided
 
-    def answer(self, scores: np.ndarray) -> dict[str, Any]:
-        code, values = int(self.decide(scores)), scores.tolist()
-        return {"label": self.names[code], "score": values[code], "scores": dict(zip(self.names, values, strict=True))}
-
-    def answer_text(self, answer: Mapping[str, Any]) -> str:
-        label: str = answer["label"]
-        return label
-
     def metrics(
         self,
         labels: np.ndarray,
@@ -101,17 +78,8 @@ class SingleLabel(Target):
     def describe(self) -> str:
         return f"{len(self.names)} labels"
 
-    def strata(self, labels: np.ndarray) -> np.ndarray:
-        return labels
-
     def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
         return calibration.fit_temperature(logits, labels)
-
-    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-        return {
-            "expected_calibration_error": calibration.expected_calibration_error(scores, labels),
-            "brier": brier(labels, scores),
-        }
 
     def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:
         """Find rows where another label is likelier.
@@ -119,19 +87,4 @@ class SingleLabel(Target):
         `is_issue` is confident learning's verdict (Northcutt et al., 2021, by cleanlab): likelier than other labels
         usually are, in that class.
         """
-        from cleanlab.filter import find_label_issues  # takes seconds
-
-        is_issue = find_label_issues(labels, scores, n_jobs=1)
-        label_scores = scores[np.arange(len(labels)), labels]
-        doubted = np.flatnonzero(self.decide(scores) != labels)
-        return Suspects(doubted[np.argsort(label_scores[doubted], kind="stable")], label_scores, is_issue)
-
-    def baseline(self) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegression(max_iter=1000)
-
-    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
-        scores = np.zeros((len(texts), len(self.names)))
-        scores[:, estimator.classes_] = estimator.predict_proba(texts)
-        return scores
+        return self.suspects_among(self.decide(scores) != labels, labels, scores)

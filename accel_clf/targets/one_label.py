@@ -1,0 +1,69 @@
+"""What targets have in common whose texts have one label each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from accel_clf.targets import calibration
+from accel_clf.targets.base import Cell, Suspects, Target
+from accel_clf.targets.label_names import code_of
+from accel_clf.targets.named_metrics import brier
+
+
+@dataclass(frozen=True)
+class OneLabel(Target):
+    """One of the labels `names`; a label is its index there, an int."""
+
+    label_type = np.int32
+    has_score = True
+    baseline_name = "logistic regression"
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {name: code for code, name in enumerate(self.names)}
+
+    def encode(self, cell: Cell, location: str) -> int:
+        return code_of(cell, self._codes, location)
+
+    def to_text(self, label: Any) -> str:
+        name: str = self.names[label]
+        return name
+
+    def answer(self, scores: np.ndarray) -> dict[str, Any]:
+        code, values = int(self.decide(scores)), scores.tolist()
+        return {"label": self.names[code], "score": values[code], "scores": dict(zip(self.names, values, strict=True))}
+
+    def answer_text(self, answer: Mapping[str, Any]) -> str:
+        label: str = answer["label"]
+        return label
+
+    def strata(self, labels: np.ndarray) -> np.ndarray:
+        return labels
+
+    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        return {
+            "expected_calibration_error": calibration.expected_calibration_error(scores, labels),
+            "brier": brier(labels, scores),
+        }
+
+    def suspects_among(self, is_doubted: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Suspects:
+        """List doubted rows, bool [rows]; `is_issue` is confident learning's verdict (Northcutt et al., 2021)."""
+        from cleanlab.filter import find_label_issues  # takes seconds
+
+        is_issue = find_label_issues(labels, scores, n_jobs=1)
+        label_scores = scores[np.arange(len(labels)), labels]
+        doubted = np.flatnonzero(is_doubted)
+        return Suspects(doubted[np.argsort(label_scores[doubted], kind="stable")], label_scores, is_issue)
+
+    def baseline(self) -> Any:
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(max_iter=1000)
+
+    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
+        scores = np.zeros((len(texts), len(self.names)))
+        scores[:, estimator.classes_] = estimator.predict_proba(texts)
+        return scores
