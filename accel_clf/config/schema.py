@@ -125,6 +125,8 @@ class TrainingConfig(Section):
     """Passes over the training rows."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Peak learning rate, before lr_scaling; null: 2e-5, and 1e-4 where a text may have several labels."""
+    head_lr_multiplier: Annotated[float, Field(gt=0)] | None = None
+    """The head's learning rate, as a multiple of the encoder's; null: 1; 10 where a text may have several labels."""
     lr_scaling: Literal["linear", "sqrt", "none"] = "linear"
     """Factor of the learning rate: the number of processes (linear), its square root (sqrt), or 1 (none)."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -202,7 +204,13 @@ class EvaluationConfig(Section):
 DEMO: dict[str, dict[str, Any]] = {
     "data": {"max_length": 64},
     "batch": {"size": 32},
-    "training": {"epochs": 6, "learning_rate": 2e-3, "lr_scaling": "none", "precision": "fp32"},
+    "training": {
+        "epochs": 6,
+        "learning_rate": 2e-3,
+        "head_lr_multiplier": 1,
+        "lr_scaling": "none",
+        "precision": "fp32",
+    },
     "evaluation": {"baseline": True},
 }
 

@@ -55,8 +55,12 @@ def at_risk(target: Target, run: Path, risk: float, temperature: float) -> Absta
 def _describe(rule: Abstention, origin: str) -> str:
     """Say what a rule does, and which rows it comes from."""
     pooled = len(rule.pooled_labels)
-    return (
-        f"risk {rule.risk:g}, by {rule.rows} {origin}: {rule.answered_share:.1%} of them are answered, at most "
-        f"{rule.error_bound:.1%} of these wrongly, at a confidence of {rule.confidence:.0%}; the others' sets hold the "
-        "right label at 1 - risk" + (f", {pooled} rare labels taken together" if pooled else "")
+    answered = (
+        f"{rule.answered_share:.1%} of them are answered, at most {rule.error_bound:.1%} of these wrongly, at a "
+        f"confidence of {rule.confidence:.0%}; the others' sets hold"
+        if rule.answered_share
+        else "no text can be given a label at that risk, by this model or so few rows; all sets hold"
+    )
+    return f"risk {rule.risk:g}, by {rule.rows} {origin}: {answered} the right label at 1 - risk" + (
+        f", {pooled} rare labels taken together" if pooled else ""
     )

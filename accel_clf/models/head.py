@@ -1,4 +1,4 @@
-"""The linear layer that a classification head ends in: where its bias begins, and outputs rescaled for good."""
+"""A classification head: its weights, the linear layer it ends in, where its bias begins, and outputs rescaled."""
 
 from typing import Any
 
@@ -9,6 +9,11 @@ from torch import nn
 from accel_clf.targets.base import NO_RESCALING, Rescaling
 
 KEPT_BESIDE = "rescaling"  # the key, below registry.OPTIONS, of what no linear layer can take
+
+
+def contains(model: nn.Module, name: str) -> bool:
+    """Say whether a weight, by its name, is the head's: poolers are, which pretrained encoders may come without."""
+    return not name.startswith(f"{getattr(model, 'base_model_prefix', '')}.") or "pooler" in name
 
 
 def last_linear(model: nn.Module) -> str | None:

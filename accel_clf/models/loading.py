@@ -82,10 +82,8 @@ def load_model(
             dtype=torch.float32,
             **target.hf_config(),
         )
-    encoder = f"{model.base_model_prefix}."
-    # Poolers belong to the head: encoders that were trained without one do not have them.
     initialized = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
-    misfits = sorted(name for name in initialized if name.startswith(encoder) and "pooler" not in name)
+    misfits = sorted(name for name in initialized if not head.contains(model, name))
     if misfits:
         raise ConfigError(
             f"model {settings.name}: its weights do not fit its config.json "
@@ -93,8 +91,7 @@ def load_model(
             "weights for every part of the encoder",
             "check that config.json and the weights belong together",
         )
-    is_new = any(not name.startswith(encoder) or "pooler" in name for name in initialized)
-    return _with_target(model, target, objective, is_new)
+    return _with_target(model, target, objective, is_new=bool(initialized))
 
 
 def _with_target(model: nn.Module, target: Target, objective: Objective | None, is_new: bool) -> nn.Module:

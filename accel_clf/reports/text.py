@@ -28,10 +28,11 @@ def metrics_text(metrics: Metrics) -> str:
         ]
         parts.append(format_table([*_LABEL_COLUMNS, "average precision", "ece", "threshold"], rows))
     elif names:
-        weakest = sorted(metrics.per_class.items(), key=lambda item: item[1].f1)[:MAX_CLASSES]
+        measured = [item for item in metrics.per_class.items() if item[1].rows]
+        weakest = sorted(measured, key=lambda item: item[1].f1)[:MAX_CLASSES]
         rows = [[name, f"{of.f1:.3f}", str(of.rows)] for name, of in weakest]
         parts.append(
-            f"the {MAX_CLASSES} weakest of {len(names)} labels:\n" + format_table(["label", "f1", "rows"], rows)
+            f"the {len(weakest)} weakest of {len(measured)} labels:\n" + format_table(["label", "f1", "rows"], rows)
         )
     if metrics.slices:
         columns = list(metrics.values)[:2]  # a kind's first two say most

@@ -79,7 +79,8 @@ class Target(ABC):
     kind: ClassVar[str]  # the setting target.type
     default_metric: ClassVar[str]  # that selects the best model
     main_metric: ClassVar[str]  # from 0 to 1, in which a loss of precision is told
-    learning_rate: ClassVar[float]  # where the settings have none
+    learning_rate: ClassVar[float] = 2e-5  # where the settings have none
+    head_lr_multiplier: ClassVar[float] = 1.0  # likewise
     function: ClassVar[str]  # by which transformers' pipelines make scores of outputs; "" where they know none
     label_type: ClassVar[type[np.generic]]  # of arrays of labels
     has_score: ClassVar[bool]  # whether an answer is one label, whose score is its own
@@ -313,5 +314,5 @@ class Target(ABC):
         """Make the scikit-learn estimator that is fitted on words alone: `predict_proba` or, of numbers, `predict`."""
 
     @abstractmethod
-    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
+    def baseline_scores(self, estimator: Any, features: Any) -> np.ndarray:
         """Compute a fitted baseline's scores: float [rows, scores]."""

@@ -38,6 +38,7 @@ class MultiLabel(Target):
     default_metric = "mean_average_precision"
     main_metric = "micro_f1"
     learning_rate = 1e-4
+    head_lr_multiplier = 10.0
     function = "sigmoid"
     label_type = np.int8
     has_score = False
@@ -266,8 +267,8 @@ class MultiLabel(Target):
 
         return OneVsRestClassifier(LogisticRegression(max_iter=1000))
 
-    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
-        scores: np.ndarray = estimator.predict_proba(texts)
+    def baseline_scores(self, estimator: Any, features: Any) -> np.ndarray:
+        scores: np.ndarray = estimator.predict_proba(features)
         return scores
 
 

@@ -63,7 +63,7 @@ class OneLabel(Target):
 
         return LogisticRegression(max_iter=1000)
 
-    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
-        scores = np.zeros((len(texts), len(self.names)))
-        scores[:, estimator.classes_] = estimator.predict_proba(texts)
+    def baseline_scores(self, estimator: Any, features: Any) -> np.ndarray:
+        scores = np.zeros((features.shape[0], len(self.names)))
+        scores[:, estimator.classes_] = estimator.predict_proba(features)
         return scores

@@ -27,7 +27,6 @@ class Ordinal(OneLabel):
     problem_type = "multi_label_classification"
     default_metric = "quadratic_kappa"
     main_metric = "quadratic_kappa"
-    learning_rate = 2e-5
     function = ""
     baseline_metrics = ("accuracy", "quadratic_kappa", "mae")
 

@@ -41,7 +41,10 @@ def with_defaults(config: Config, kind: type[Target]) -> Config:
     target, training, evaluation = config.target, config.training, config.evaluation
     changes = {
         "target": {"type": kind.kind if target.type == "auto" else target.type},
-        "training": {"learning_rate": training.learning_rate or kind.learning_rate},
+        "training": {
+            "learning_rate": training.learning_rate or kind.learning_rate,
+            "head_lr_multiplier": training.head_lr_multiplier or kind.head_lr_multiplier,
+        },
         "evaluation": {"metric": kind.default_metric if evaluation.metric == "auto" else evaluation.metric},
     }
     return config.model_copy(

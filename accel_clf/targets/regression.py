@@ -25,7 +25,6 @@ class Regression(Target):
     problem_type = "regression"
     default_metric = "mae"
     main_metric = "spearman"
-    learning_rate = 2e-5
     function = "none"
     label_type = np.float64
     has_score = False
@@ -148,8 +147,8 @@ class Regression(Target):
 
         return Ridge()
 
-    def baseline_scores(self, estimator: Any, texts: Any) -> np.ndarray:
-        scores: np.ndarray = np.asarray(estimator.predict(texts))[:, None]
+    def baseline_scores(self, estimator: Any, features: Any) -> np.ndarray:
+        scores: np.ndarray = np.asarray(estimator.predict(features))[:, None]
         return scores
 
 

@@ -26,7 +26,6 @@ class SingleLabel(OneLabel):
     problem_type = "single_label_classification"
     default_metric = "accuracy"
     main_metric = "accuracy"
-    learning_rate = 2e-5
     function = "softmax"
     baseline_metrics = ("accuracy",)
 

@@ -5,6 +5,8 @@ import numpy as np
 from accel_clf.core.console import log
 from accel_clf.data.dataset import Dataset
 
+MAX_WEIGHTS = 50_000_000  # L-BFGS keeps 20 copies of them: 8 GB
+
 
 def tfidf_scores(train: Dataset, rows: Dataset) -> np.ndarray | None:
     """Compute the scores of a linear model on TF-IDF-weighted words and pairs of words: float [rows, scores].
@@ -16,18 +18,20 @@ def tfidf_scores(train: Dataset, rows: Dataset) -> np.ndarray | None:
         rows: the rows to score.
 
     Returns:
-        None where the texts have no word, as scikit-learn sees it.
+        None where the texts have no word, as scikit-learn sees it, or there are more than MAX_WEIGHTS to learn.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), train.target.baseline())
+    words, estimator = TfidfVectorizer(ngram_range=(1, 2)), train.target.baseline()
     try:
-        model.fit(list(train.texts()), train.labels)
+        features = words.fit_transform(train.texts())
+        if (weights := features.shape[1] * len(train.target.names)) > MAX_WEIGHTS:
+            raise ValueError(f"{len(train.target.names)} labels and {features.shape[1]} words have {weights:,} weights")
+        estimator.fit(features, train.labels)
     except ValueError as error:
         log(f"warning: no baseline: {str(error).splitlines()[0]}")
         return None
-    return train.target.baseline_scores(model, list(rows.texts()))
+    return train.target.baseline_scores(estimator, words.transform(rows.texts()))
 
 
 def tfidf_metrics(train: Dataset, held_out: Dataset) -> dict[str, float]:

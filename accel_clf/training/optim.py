@@ -6,22 +6,28 @@ import torch
 from torch import nn
 
 from accel_clf.config.schema import TrainingConfig
+from accel_clf.models import head
 
 
-def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, weight_decay: float, head_lr_multiplier: float = 1.0) -> torch.optim.AdamW:
     """Make AdamW (Loshchilov & Hutter, 2019) without decay for biases and norms, which are what has one dimension."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            multiplier = head_lr_multiplier if head.contains(model, name) else 1.0
+            groups.setdefault((decay, multiplier), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": parameters, "weight_decay": decay, "lr_multiplier": multiplier}
+            for (decay, multiplier), parameters in groups.items()
         ],
         lr=0.0,  # set_lr sets it before every step
         # As in BERT's own training. Attention's key biases have no gradient but rounding noise; PyTorch's 1e-8 would
         # turn that into steps of full size, and no two devices or numbers of processes would end alike.
         eps=1e-6,
         # One pass over the weights instead of ten. XLA, which has no such kernel, fuses by itself.
-        fused=all(parameter.device.type != "xla" for parameter in trained),
+        fused=all(parameter.device.type != "xla" for parameter in model.parameters()),
     )
 
 
@@ -50,6 +56,6 @@ def lr_at(step: int, total: int, peak: float, warmup: float, schedule: str) -> f
 
 
 def set_lr(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Set the learning rate of all parameter groups."""
+    """Set the learning rate of all parameter groups to that of the encoder's, times each group's multiplier."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group["lr_multiplier"]

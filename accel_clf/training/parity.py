@@ -197,8 +197,10 @@ def _trace(strategy: Any, prepared: Any, host_model: Any, path: Path) -> None:
     from accel_clf.training.state import TrainState
 
     config = prepared.config
-    decay = config.training.weight_decay
-    model, optimizer = strategy.prepare(host_model, lambda moved: make_optimizer(moved, decay))
+    training = config.training
+    model, optimizer = strategy.prepare(
+        host_model, lambda moved: make_optimizer(moved, training.weight_decay, training.head_lr_multiplier or 1.0)
+    )
     lines: list[dict[str, Any]] = []
     fit(
         model,

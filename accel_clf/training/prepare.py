@@ -119,9 +119,10 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     of_labels = target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
     for warning in (*splits.warnings(rows), *of_labels):
         log_line(f"warning: {warning}")
+    calibration = f", {counts['calibration']} kept for calibration" if counts["calibration"] else ""
     log_line(
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "
-        f"and {counts['test']} test rows; {target.describe()}"
+        f"and {counts['test']} test rows{calibration}; {target.describe()}"
     )
     prepared = PreparedRun(config, rows, load_tokenizer(config.model, rows.train, length), {})
     model = prepared.load_model()

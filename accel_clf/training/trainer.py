@@ -129,9 +129,10 @@ class Trainer:
             resume.check_rows_per_step(self.checkpoint, self.config, strategy.processes)
         if strategy.is_main:  # all have read the folder
             self._open_folder()
+        training = self.config.training
         model, optimizer = strategy.prepare(
             self.model,
-            lambda moved: make_optimizer(moved, self.config.training.weight_decay),
+            lambda moved: make_optimizer(moved, training.weight_decay, training.head_lr_multiplier or 1.0),
             example_batch(self.prepared.training_rows(self.layout), self.config),
         )
         if self.checkpoint:

@@ -114,4 +114,8 @@ def test_accumulated_steps_end_with_the_same_weights(tmp_path: Path, tiny_xlmr: 
         settings = {"batch": {"size": size, "accumulate": accumulate}, "output": str(tmp_path / f"run-{size}")}
         train(imbalanced(tmp_path, tiny_xlmr, target={"loss": kind}, training=training, **settings))
         weights.append(load_file(tmp_path / f"run-{size}" / "model" / "model.safetensors"))
-    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5
+    one, several = weights
+    # A key's bias adds the same to all scores of a query, which softmax takes out: its gradient is rounding noise, and
+    # Adam makes steps of it.
+    compared = [name for name in one if not name.endswith("key.bias")]
+    assert max(float((one[name] - several[name]).abs().max()) for name in compared) < 1e-5

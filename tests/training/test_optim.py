@@ -2,9 +2,10 @@
 
 import pytest
 from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
 
 from accel_clf.config.schema import TrainingConfig
-from accel_clf.training.optim import lr_at, make_optimizer, scaled_lr
+from accel_clf.training.optim import lr_at, make_optimizer, scaled_lr, set_lr
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -40,3 +41,14 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert [p.ndim for p in decayed["params"]] == [2, 2]
     assert [p.ndim for p in others["params"]] == [1, 1, 1]
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+
+
+def test_head_and_pooler_have_a_rate_of_their_own() -> None:
+    size = {"hidden_size": 4, "intermediate_size": 4, "num_attention_heads": 1, "num_hidden_layers": 1}
+    model = BertForSequenceClassification(BertConfig(vocab_size=5, **size))
+    optimizer = make_optimizer(model, 0.1, head_lr_multiplier=10)
+    set_lr(optimizer, 2.0)
+    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    fast = {name for name, parameter in model.named_parameters() if rates[parameter] == 20.0}
+    assert fast == {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"}
+    assert {rates[parameter] for name, parameter in model.named_parameters() if name not in fast} == {2.0}
