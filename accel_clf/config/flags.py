@@ -8,7 +8,7 @@ from typing import Any, Literal, NoReturn, get_args
 from pydantic import BaseModel
 
 from accel_clf.config.load import load
-from accel_clf.config.schema import Config, Section, settings
+from accel_clf.config.schema import Config, Section, merge, settings
 from accel_clf.core.errors import ConfigError, closest
 
 
@@ -83,8 +83,17 @@ def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Nam
             action.help = f"{field.description} (default: {default_text(field)})".replace("%", "%%")
     top_level = {name.split(".")[0] for name in fields}
 
+    columns = [name for name, field in fields.items() if {str, tuple[str, ...]} <= set(get_args(field.annotation))]
+
     def read(args: argparse.Namespace) -> dict[str, Any]:
-        return {name: value for name, value in source(parsed_args=args)().items() if name in top_level}
+        of_columns = {name: getattr(args, name) for name in columns if getattr(args, name, None)}
+        for name in of_columns:
+            delattr(args, name)  # pydantic would split the name of a column at its commas
+        values = {name: value for name, value in source(parsed_args=args)().items() if name in top_level}
+        for name, given in of_columns.items():
+            section, setting = name.split(".")
+            values = merge(values, {section: {setting: given}})
+        return values
 
     return read
 

@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from accel_clf.config.schema import DataConfig, TargetConfig
-from accel_clf.targets.metrics import Metrics
+from accel_clf.targets.metrics import Averages, Metrics
 
 if TYPE_CHECKING:
     import torch
@@ -232,7 +232,6 @@ class Target(ABC):
         """Return what tables have of an answer in `extra_columns`."""
         return []
 
-    @abstractmethod
     def metrics(
         self,
         labels: np.ndarray,
@@ -252,6 +251,20 @@ class Target(ABC):
             named: those to compute beside the ones that there always are; see `check_settings`.
             decided: the labels that are predicted; None for those that `decide` returns.
         """
+        decided = self.decide(scores) if decided is None else decided
+        overall = self._measure(labels, scores, decided, named)
+        if slices is None:
+            return overall
+        of_slices = {}
+        for code in np.unique(slices):
+            rows = slices == code
+            part = self._measure(labels[rows], scores[rows], decided[rows], named)
+            of_slices[slice_names[code]] = Averages(part.rows, part.values)
+        return replace(overall, slices=of_slices)
+
+    @abstractmethod
+    def _measure(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Metrics:
+        """Compute the metrics of some rows."""
 
     @abstractmethod
     def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:

@@ -7,41 +7,10 @@ import numpy as np
 
 from accel_clf.targets import named_metrics
 from accel_clf.targets.calibration import expected_calibration_error
-from accel_clf.targets.metrics import Averages, Confusion, LabelMetrics, Metrics, by_slice
+from accel_clf.targets.metrics import Averages, Confusion, LabelMetrics
 
 MAX_DENSE = 100  # labels, of a confusion matrix that is written whole
 MAX_ENTRIES = 20_000  # of a sparse one: the largest
-
-
-def classification_metrics(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    names: Sequence[str],
-    slices: np.ndarray | None = None,
-    slice_names: Sequence[str] = (),
-    named: Sequence[str] = (),
-) -> Metrics:
-    """Compute the built-in metrics.
-
-    Args:
-        labels: int [rows], the right classes.
-        probabilities: float [rows, classes].
-        names: of the classes.
-        slices: int [rows], the slice of each row; adds each slice's averages.
-        slice_names: of the slices.
-        named: those to compute beside the ones in config.METRICS, see `named_metrics`.
-    """
-    overall = average_metrics(labels, probabilities, names, named)
-    predicted = probabilities.argmax(axis=1)
-    return Metrics(
-        rows=overall.rows,
-        values=overall.values,
-        per_class=label_metrics(labels, predicted, names),
-        confusion=confusion(labels, predicted, len(names)),
-        slices=by_slice(
-            lambda rows: average_metrics(labels[rows], probabilities[rows], names, named), slices, slice_names
-        ),
-    )
 
 
 def label_metrics(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict[str, LabelMetrics]:
@@ -88,7 +57,7 @@ def average_metrics(
         labels: int [rows], the right classes.
         probabilities: float [rows, classes].
         names: of the classes.
-        named: see `classification_metrics`.
+        named: those to compute beside the ones in config.METRICS, see `named_metrics`.
         predicted: int [rows]; None for the likeliest classes.
     """
     from sklearn.metrics import accuracy_score, f1_score, log_loss

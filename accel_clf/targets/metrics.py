@@ -1,6 +1,6 @@
 """The metrics of a set of rows, as declared types; no network, no files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,19 +108,6 @@ class Metrics(Averages):
                 for name, part in content.get("slices", {}).items()
             },
         )
-
-
-def by_slice(
-    average: Callable[[np.ndarray], Averages], slices: np.ndarray | None, names: Sequence[str]
-) -> dict[str, Averages]:
-    """Compute averages of the rows of each slice.
-
-    Args:
-        average: computes them of some rows, bool [rows].
-        slices: int [rows], the slice of each row; None for no slices.
-        names: of the slices.
-    """
-    return {} if slices is None else {names[code]: average(slices == code) for code in np.unique(slices)}
 
 
 @dataclass(frozen=True)

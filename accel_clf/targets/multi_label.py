@@ -14,7 +14,7 @@ from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
 from accel_clf.targets.base import Cell, Objective, Suspects, Target
 from accel_clf.targets.label_names import code_of, imbalance_warnings, ordered
-from accel_clf.targets.metrics import Averages, LabelMetrics, Metrics, by_slice
+from accel_clf.targets.metrics import Averages, LabelMetrics, Metrics
 
 SEPARATOR = "|"  # in tables, where the settings have none
 THRESHOLD = 0.5
@@ -138,24 +138,10 @@ class MultiLabel(Target):
     def answer_text(self, answer: Mapping[str, Any]) -> str:
         return self.separator.join(answer["labels"])
 
-    def metrics(
-        self,
-        labels: np.ndarray,
-        scores: np.ndarray,
-        slices: np.ndarray | None = None,
-        slice_names: Sequence[str] = (),
-        named: Sequence[str] = (),
-        decided: np.ndarray | None = None,
-    ) -> Metrics:
-        decided = self.decide(scores) if decided is None else decided
+    def _measure(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Metrics:
         per_class = self._label_metrics(labels, scores, decided)
-        overall = self._averages(labels, scores, decided, per_class, named)
-
-        def of_slice(rows: np.ndarray) -> Averages:
-            of_labels = self._label_metrics(labels[rows], scores[rows], decided[rows])
-            return self._averages(labels[rows], scores[rows], decided[rows], of_labels, named)
-
-        return Metrics(overall.rows, overall.values, per_class, None, by_slice(of_slice, slices, slice_names))
+        averages = self._averages(labels, scores, decided, per_class, named)
+        return Metrics(averages.rows, averages.values, per_class)
 
     def _label_metrics(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> dict[str, LabelMetrics]:
         from sklearn.metrics import average_precision_score, roc_auc_score

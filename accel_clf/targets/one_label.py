@@ -1,6 +1,7 @@
 """What targets have in common whose texts have one label each."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 
 from accel_clf.targets import calibration
 from accel_clf.targets.base import Cell, Suspects, Target
+from accel_clf.targets.classification import confusion, label_metrics
 from accel_clf.targets.label_names import code_of
+from accel_clf.targets.metrics import Averages, Metrics
 from accel_clf.targets.named_metrics import brier
 
 
@@ -42,6 +45,19 @@ class OneLabel(Target):
 
     def strata(self, labels: np.ndarray) -> np.ndarray:
         return labels
+
+    def _measure(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Metrics:
+        averages = self._averages(labels, scores, decided, named)
+        return Metrics(
+            averages.rows,
+            averages.values,
+            label_metrics(labels, decided, self.names),
+            confusion(labels, decided, len(self.names)),
+        )
+
+    @abstractmethod
+    def _averages(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Averages:
+        """Compute the metrics of some rows that are one number."""
 
     def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         return {

@@ -12,9 +12,9 @@ from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
 from accel_clf.targets.base import Cell, Objective, Suspects
-from accel_clf.targets.classification import average_metrics, confusion, label_metrics
+from accel_clf.targets.classification import average_metrics
 from accel_clf.targets.label_names import imbalance_warnings, listed
-from accel_clf.targets.metrics import Averages, Metrics, by_slice
+from accel_clf.targets.metrics import Averages
 from accel_clf.targets.one_label import OneLabel
 
 
@@ -94,29 +94,6 @@ class Ordinal(OneLabel):
         """Return the median: the label that the right one is as likely above as below."""
         below: np.ndarray = (scores.cumsum(axis=-1)[..., :-1] < 0.5).sum(axis=-1)
         return below
-
-    def metrics(
-        self,
-        labels: np.ndarray,
-        scores: np.ndarray,
-        slices: np.ndarray | None = None,
-        slice_names: Sequence[str] = (),
-        named: Sequence[str] = (),
-        decided: np.ndarray | None = None,
-    ) -> Metrics:
-        decided = self.decide(scores)
-
-        def average(rows: np.ndarray) -> Averages:
-            return self._averages(labels[rows], scores[rows], decided[rows], named)
-
-        overall = average(np.ones(len(labels), bool))
-        return Metrics(
-            overall.rows,
-            overall.values,
-            label_metrics(labels, decided, self.names),
-            confusion(labels, decided, len(self.names)),
-            by_slice(average, slices, slice_names),
-        )
 
     def _averages(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Averages:
         distance = np.abs(labels - decided)

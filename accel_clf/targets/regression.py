@@ -12,7 +12,7 @@ from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.targets import settings_checks
 from accel_clf.targets.base import Cell, Objective, Rescaling, Suspects, Target
-from accel_clf.targets.metrics import Averages, Metrics, by_slice
+from accel_clf.targets.metrics import Averages, Metrics
 
 ROWS_PER_STRATUM, MAX_STRATA = 20, 10
 
@@ -93,22 +93,9 @@ class Regression(Target):
     def answer_text(self, answer: Mapping[str, Any]) -> str:
         return self.to_text(answer["value"])
 
-    def metrics(
-        self,
-        labels: np.ndarray,
-        scores: np.ndarray,
-        slices: np.ndarray | None = None,
-        slice_names: Sequence[str] = (),
-        named: Sequence[str] = (),
-        decided: np.ndarray | None = None,
-    ) -> Metrics:
-        predicted = self.decide(scores)
-
-        def average(rows: np.ndarray) -> Averages:
-            return _averages(labels[rows], predicted[rows])
-
-        overall = average(np.ones(len(labels), bool))
-        return Metrics(overall.rows, overall.values, slices=by_slice(average, slices, slice_names))
+    def _measure(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Metrics:
+        averages = _averages(labels, decided)
+        return Metrics(averages.rows, averages.values)
 
     def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
         return []

@@ -11,9 +11,9 @@ from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
 from accel_clf.targets.base import Cell, Objective, Suspects
-from accel_clf.targets.classification import classification_metrics
+from accel_clf.targets.classification import average_metrics
 from accel_clf.targets.label_names import imbalance_warnings, ordered
-from accel_clf.targets.metrics import Metrics
+from accel_clf.targets.metrics import Averages
 from accel_clf.targets.one_label import OneLabel
 from accel_clf.targets.scores import probabilities
 
@@ -59,16 +59,8 @@ class SingleLabel(OneLabel):
         decided: np.ndarray = scores.argmax(axis=-1)
         return decided
 
-    def metrics(
-        self,
-        labels: np.ndarray,
-        scores: np.ndarray,
-        slices: np.ndarray | None = None,
-        slice_names: Sequence[str] = (),
-        named: Sequence[str] = (),
-        decided: np.ndarray | None = None,
-    ) -> Metrics:
-        return classification_metrics(labels, scores, self.names, slices, slice_names, named)
+    def _averages(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Averages:
+        return average_metrics(labels, scores, self.names, named, decided)
 
     def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
         counts = np.bincount(labels, minlength=len(self.names))

@@ -48,6 +48,15 @@ def test_invalid_flags_are_refused_with_a_hint(refused: Refused, tmp_path: Path)
     assert "did you mean train?" in refused(USAGE, "trian")
 
 
+def test_names_of_columns_may_have_commas() -> None:
+    def label(*flags: str) -> str | tuple[str, ...]:
+        return parse(flags, "train", "")[0].data.label
+
+    assert label("--data.label", 'how, "exactly"?') == 'how, "exactly"?'
+    assert label("--data.label", "a,b", "--data.label", "c") == ("a,b", "c")
+    assert label() == "label"
+
+
 def test_all_mistakes_are_reported_at_once(tmp_path: Path, refused: Refused) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("training:\n  epochs: 0\n  warmup: 7\n")

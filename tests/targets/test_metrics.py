@@ -9,9 +9,10 @@ import pytest
 
 from accel_clf import evaluate_module
 from accel_clf.data.dataset import Categorical
-from accel_clf.targets.classification import average_metrics, classification_metrics
+from accel_clf.targets.classification import average_metrics
 from accel_clf.targets.metrics import Averages, FoldsSummary, Metrics
 from accel_clf.targets.modules import module_metrics
+from accel_clf.targets.single_label import SingleLabel
 
 HITS_METRIC = """
 import datasets
@@ -31,7 +32,7 @@ def test_metrics_equal_values_computed_by_hand() -> None:
     labels = np.array([0, 0, 1, 1, 1])
     scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.8, 0.2]], np.float32)
     slices = Categorical(("de", "en"), np.array([0, 0, 0, 1, 1]))
-    metrics = classification_metrics(labels, scores, ("no", "yes"), slices.codes, slices.names)
+    metrics = SingleLabel(("no", "yes")).metrics(labels, scores, slices.codes, slices.names)
     assert metrics.rows == 5
     assert metrics["accuracy"] == pytest.approx(3 / 5)
     assert metrics.confusion == [[1, 1], [1, 2]]
@@ -46,7 +47,7 @@ def test_metrics_equal_values_computed_by_hand() -> None:
 def test_metrics_survive_json() -> None:
     """Built-in metrics come first, then the structure, then extra metrics: the order of files that exist."""
     labels, scores = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]])
-    metrics = classification_metrics(labels, scores, ("no", "yes"), np.array([0, 1, 1]), ("de", "en"))
+    metrics = SingleLabel(("no", "yes")).metrics(labels, scores, np.array([0, 1, 1]), ("de", "en"))
     metrics = replace(metrics, values=metrics.values | {"hits": 2.0})
     content = json.loads(json.dumps(metrics.to_json()))
     order = [
