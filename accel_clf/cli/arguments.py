@@ -41,8 +41,13 @@ def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> Non
 
 
 def source_settings(arguments: argparse.Namespace) -> dict[str, str | None]:
-    """Return the settings of `add_source` that replace the run's; None keeps that."""
-    return {name: getattr(arguments, name, None) for name in ("text", "label", "slice", *FILE_SETTINGS)}
+    """Return the settings of `add_source` that replace the run's."""
+    values = {name: getattr(arguments, name, None) for name in ("text", "label", "slice", *FILE_SETTINGS)}
+    return {
+        name: None if value == "null" and name in FILE_SETTINGS else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def add_risk(parser: Parser) -> None:

@@ -42,13 +42,12 @@ def columns_of(data: DataConfig, source: str, changes: Mapping[str, Any], config
     Args:
         data: the run's.
         source: where the rows are.
-        changes: setting (columns, and how files are read) -> another value than the run's; None keeps the run's.
+        changes: setting (columns, and how files are read) -> another value than the run's.
         config: the Hub data set's configuration; None takes the run's for the run's own data set.
 
     Raises:
         ConfigError: a value is out of its range.
     """
-    changes = {setting: value for setting, value in changes.items() if value is not None}
     config = config or (data.config if source == data.train else None)
     return changed(data, {**changes, "group": None, "config": config})
 

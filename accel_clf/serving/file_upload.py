@@ -16,7 +16,7 @@ from flask import request
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.data.readers import delimited
-from accel_clf.data.readers.records import Request
+from accel_clf.data.readers.records import Request, value_at
 from accel_clf.data.sources import read_texts
 from accel_clf.run_folder.predictions import Prediction, table_row
 from accel_clf.serving.errors import ApiError
@@ -106,7 +106,8 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
 
     def answer_records(records: Iterator[dict[str, Any]], column: str) -> Iterator[tuple[dict[str, Any], Prediction]]:
         while chunk := list(islice(records, CHUNK_ROWS)):
-            yield from zip(chunk, map(target.answer, score_texts([record[column] for record in chunk])), strict=True)
+            texts = [value_at(record, column) for record in chunk]
+            yield from zip(chunk, map(target.answer, score_texts(texts)), strict=True)
 
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8-sig") as lines:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from accel_clf.config.flags import parse
-from accel_clf.config.load import load
+from accel_clf.config.load import from_mapping, load
 from accel_clf.config.schema import Config, merge, settings
 from accel_clf.core.exit_codes import USAGE
 
@@ -90,6 +90,15 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
 def test_validation_is_a_share_or_a_file() -> None:
     assert load(None, {"data": {"validation": "0.2"}}).data.validation == 0.2
     assert load(None, {"data": {"validation": "dev.csv"}}).data.validation == "dev.csv"
+
+
+def test_numbers_are_names_of_columns() -> None:
+    """YAML has them as numbers, in files without a header."""
+    data = from_mapping({"data": {"text": 2, "label": [1, 3], "header": False, "separator": "\\t"}}).data
+    assert (data.text, data.label, data.separator) == ("2", ("1", "3"), "\t")
+    flags = ["--data.text", "2", "--data.label", "1", "--data.header", "false", "--data.separator", ","]
+    data = parse(flags, "accel-clf train", "")[0].data
+    assert (data.text, data.label, data.header, data.separator) == ("2", "1", False, ",")
 
 
 def test_demo_is_the_default() -> None:

@@ -49,6 +49,14 @@ def test_tsv_with_quoted_fields_and_csv_without_rows(server: Server) -> None:
     assert server.upload("x.csv", b"text\n").body.startswith(header)
 
 
+def test_texts_inside_of_nested_objects(server: Server) -> None:
+    records = [{"id": 1, "data": {"text": "a dull film"}}, {"id": 2, "data": {"text": "a superb film"}}]
+    response = server.upload("x.jsonl", "\n".join(map(json.dumps, records)).encode(), "data.text")
+    labelled = [json.loads(line) for line in response.body.decode().splitlines()]
+    assert [row["data"] for row in labelled] == [record["data"] for record in records]
+    assert [row["predicted"] for row in labelled] == predict_labels(server, ["a dull film", "a superb film"])
+
+
 def test_quotes_that_are_letters_and_columns_without_a_name(server: Server) -> None:
     response = server.upload("x.tsv", b'text\tid\t\n"a film\t1\t\na film"\t2\tx\n')
     rows = [line.split("\t") for line in response.body.decode().splitlines()]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from accel_clf.core.errors import DataError
 from accel_clf.data.readers import delimited, json_files, parquet, sheets, texts
 from accel_clf.data.readers.containers import last_suffix, member_name
-from accel_clf.data.readers.guesses import undecodable
+from accel_clf.data.readers.guesses import looks_utf8, undecodable
 from accel_clf.data.readers.records import Record, Request
 
 ARRAY, FOLDER = "a JSON array", "a folder of class folders"  # the kinds that no suffix names
@@ -26,6 +26,7 @@ READERS: dict[str, tuple[str, Callable[[Request], Iterator[Record]]]] = {  # wha
     ".txt": ("line", texts.line_records),
     FOLDER: ("file", texts.folder_records),
 }
+ENCODED = (".csv", ".tsv", ".jsonl", ".json", ARRAY, ".txt")  # files of characters
 SUFFIXES = tuple(kind for kind in READERS if kind.startswith("."))
 KINDS_OF_FILES = f"{' '.join(SUFFIXES)}, each also as .gz or .zip; or a folder of text files for each label"
 
@@ -83,6 +84,8 @@ def read(request: Request) -> Iterator[Record]:
         DataError: the file is not as it should be; names the file and, where there is one, the line.
     """
     request.remarks.clear()
+    if request.kind in ENCODED and looks_utf8(request):
+        request.remarks[f"block read as {request.data.encoding} looks like utf-8: --data.encoding utf-8"] += 1
     with _explained(request, request.kind):
         yield from READERS[request.kind][1](request)
 

@@ -5,7 +5,6 @@ import csv
 import shlex
 from collections.abc import Sequence
 
-from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.data.readers.containers import open_binary
 from accel_clf.data.readers.records import Request
@@ -33,29 +32,34 @@ def encoding_of(sample: bytes) -> str:
         return ""
 
 
-def separator_of(line: str, used: str, columns: Sequence[str], data: DataConfig) -> str:
-    """Guess the separator of a header, or of a row where there is none.
+def looks_utf8(request: Request) -> bool:
+    """Return whether the start of a file is UTF-8, and not ASCII, though the settings have another encoding."""
+    if codecs.lookup(request.data.encoding).name == "utf-8":
+        return False
+    with open_binary(request.path) as file:
+        sample = file.read(SAMPLE)
+    return not sample.isascii() and encoding_of(sample) == "utf-8"
+
+
+def separator_of(lines: Sequence[str], used: str, request: Request) -> str:
+    """Guess the separator of fields.
 
     Args:
-        line: the first of the file.
+        lines: the first of a file.
         used: the separator that does not fit.
-        columns: that were requested.
-        data: says whether there is a header.
+        request: says which columns there are, and whether the first line has their names.
 
     Returns:
-        The separator that gives all columns, or the most fields where `used` gives one; "" for none.
+        The separator that gives all columns, in all lines alike; "" for none.
     """
-    fields = {separator: _fields(line, separator) for separator in SEPARATORS}
-    for separator, names in fields.items():
-        numbers = [str(number) for number in range(1, len(names) + 1)]
-        if separator != used and set(columns) <= set(names if data.header else numbers):
+    rows = {separator: list(csv.reader(lines, delimiter=separator)) for separator in SEPARATORS if separator != used}
+    for separator, (first, *_) in rows.items():
+        if request.data.header and set(request.columns) <= set(first):
             return separator
-    most = max(fields, key=lambda separator: len(fields[separator]))
-    return most if len(_fields(line, used)) == 1 < len(fields[most]) else ""
-
-
-def _fields(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+    widths = {separator: {len(row) for row in parsed} for separator, parsed in rows.items()}
+    alike = {separator: width.pop() for separator, width in widths.items() if len(width) == 1}
+    best = max(alike, key=lambda separator: alike[separator], default="")
+    return best if alike.get(best, 1) > 1 else ""
 
 
 def looks_like(request: Request, used: str = "", line: bytes = b"") -> str:
@@ -72,8 +76,9 @@ def looks_like(request: Request, used: str = "", line: bytes = b"") -> str:
     if encoding == "utf-8" and line:
         encoding = encoding_of(line)
     parts, flags = [], []
-    first = sample.decode(encoding or "latin-1", errors="ignore").removeprefix("\ufeff").splitlines()[:1]
-    if used and first and (separator := separator_of(first[0], used, request.columns, request.data)):
+    text = sample.decode(encoding or "latin-1", errors="ignore").removeprefix("\ufeff")
+    lines = [line for line in text.splitlines()[:20] if line]  # of which the last may be cut in a file of long lines
+    if used and lines and (separator := separator_of(lines[:-1] or lines, used, request)):
         parts.append(SEPARATORS[separator])
         flags.append(f"--data.separator {shlex.quote(separator.replace(chr(9), chr(92) + 't'))}")
     if encoding and codecs.lookup(encoding).name != codecs.lookup(request.data.encoding).name:

@@ -36,7 +36,7 @@ def is_class_folder(path: Path) -> bool:
     if not path.is_dir() or any(_is_table(file) for file in path.iterdir()):
         return False
     folders = [folder for folder in _visible(path) if folder.is_dir() and folder.name != UNLABELLED]
-    if all(folder.name in SPLITS for folder in folders):
+    if any(folder.name in SPLITS for folder in folders):
         return False
     files = [file for folder in folders for file in _visible(folder)]
     return any(map(_is_text, files)) and not any(map(_is_table, files))
