@@ -29,6 +29,12 @@ def test_only_columns_that_are_read_need_a_name_of_their_own(tmp_path: Path) -> 
         read_records(path, [""])
 
 
+def test_blanks_in_the_header_are_named(tmp_path: Path, refused: Refused) -> None:
+    message = refused(DATA, "train", "--data.train", file(tmp_path, "text, label\na,b\n"))
+    assert "no column 'label'" in message
+    assert "remove the blanks from its name, ' label'" in message
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_separator_is_that_of_the_settings(tmp_path: Path, suffix: str, separator: str) -> None:

@@ -53,6 +53,8 @@ def require_columns(
     """
     for column in columns:
         if column not in names or not column:
+            if padded := next((name for name in names if name.strip() == column), ""):
+                hint = f"remove the blanks from its name, {padded!r}"
             choices = ", ".join(repr(name) for name in names[:20] if name)
             hint = (
                 hint
