@@ -12,9 +12,10 @@ from accel_clf.config.metric_names import LABEL_METRICS, METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
-from accel_clf.targets.base import Cell, Objective, Suspects, Target
+from accel_clf.targets.base import Cell, Suspects, Target
 from accel_clf.targets.label_names import code_of, imbalance_warnings, ordered
 from accel_clf.targets.metrics import Averages, LabelMetrics, Metrics
+from accel_clf.targets.objective import Objective
 
 SEPARATOR = "|"  # in tables, where the settings have none
 THRESHOLD = 0.5

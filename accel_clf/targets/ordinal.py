@@ -11,10 +11,11 @@ from accel_clf.config.metric_names import METRICS, NAMED_METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
-from accel_clf.targets.base import Cell, Objective, Suspects
+from accel_clf.targets.base import Cell, Suspects
 from accel_clf.targets.classification import average_metrics
 from accel_clf.targets.label_names import imbalance_warnings, listed
 from accel_clf.targets.metrics import Averages
+from accel_clf.targets.objective import Objective
 from accel_clf.targets.one_label import OneLabel
 
 

@@ -18,8 +18,9 @@ from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
 from accel_clf.targets import registry
-from accel_clf.targets.base import Objective, Target
+from accel_clf.targets.base import Target
 from accel_clf.targets.modules import module_metrics
+from accel_clf.targets.objective import Objective
 from accel_clf.training.batches import TrainingRows
 
 

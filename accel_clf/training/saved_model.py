@@ -16,8 +16,9 @@ from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_trained, save
 from accel_clf.run_folder.predictions import PREDICTION_FILES, write_predictions
 from accel_clf.strategies.base import Strategy
-from accel_clf.targets.base import NO_RESCALING, Rescaling, Target
+from accel_clf.targets.base import Target
 from accel_clf.targets.fitting import cross_fit, random_parts
+from accel_clf.targets.objective import NO_RESCALING, Rescaling
 from accel_clf.targets.registry import of_model, options_of
 from accel_clf.training.prepare import PreparedRun
 

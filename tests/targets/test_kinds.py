@@ -13,9 +13,10 @@ from sklearn.metrics import mean_absolute_error as sklearn_mae
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.targets import registry
-from accel_clf.targets.base import Objective, Rescaling, Target
+from accel_clf.targets.base import Target
 from accel_clf.targets.fitting import cross_fit
 from accel_clf.targets.multi_label import MultiLabel, best_cut
+from accel_clf.targets.objective import Objective, Rescaling
 from accel_clf.targets.ordinal import Ordinal
 from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel
