@@ -8,6 +8,7 @@ stratification rows with several labels, dealt to parts in even shares of each l
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed
 splits        the training, validation and test rows of a configuration
 tokenization  texts to token ids, once: on disk, memory-mapped
+windows       long texts in windows, as rows of tokens that are divided again where batches are made
 sampling      which rows form which batch: a function of seed, epoch and sizes
 collate       rows to tensors: padded, bucketed to a few widths, or packed without padding
 """
