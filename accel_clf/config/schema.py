@@ -31,6 +31,18 @@ class ModelConfig(Section):
     """Faster forms of the model's operations where they pay; off: transformers' own code, padded."""
 
 
+class WindowsConfig(Section):
+    """Texts of more than data.max_length tokens."""
+
+    stride: Annotated[int, Field(ge=0)] | None = None
+    """Read long texts in windows of data.max_length tokens, each with the last `stride` of the one before, as
+    transformers' tokenizers count it; null: long texts are cut."""
+    most: Count = 8
+    """Maximum number of windows per text; of more, those in the middle are left out."""
+    pool: Literal["mean", "max"] = "mean"
+    """What a text's outputs are of its windows'."""
+
+
 class DataConfig(Section):
     """The data set."""
 
@@ -58,7 +70,8 @@ class DataConfig(Section):
     slice: str | None = None
     """Column to report metrics by, such as a language."""
     max_length: Annotated[int, Field(ge=3)] = 256
-    """Maximum tokens per text; longer texts are truncated."""
+    """Maximum tokens per text, or per window of it; longer texts are truncated, unless data.windows.stride is set."""
+    windows: WindowsConfig = WindowsConfig()
     limit: Annotated[int, Field(ge=2)] | None = None
     """Maximum number of training rows, validation's share included: a random sample, stratified by class."""
 
@@ -291,11 +304,11 @@ class ServeConfig(Section):
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two levels of settings; `override` wins."""
+    """Merge settings, section by section; `override` wins."""
     merged = dict(base)
     for key, value in override.items():
         are_sections = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = {**merged[key], **value} if are_sections else value
+        merged[key] = merge(merged[key], value) if are_sections else value
     return merged
 
 

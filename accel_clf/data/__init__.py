@@ -7,6 +7,7 @@ sources       the demo, a file or a Hub data set, read as a dataset
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed
 splits        the training, validation and test rows of a configuration
+windows       long texts in windows, as rows of tokens that are divided again where batches are made
 tokenization  texts to token ids, once: on disk, memory-mapped
 sampling      which rows form which batch: a function of seed, epoch and sizes
 collate       rows to tensors: padded, bucketed to a few widths, or packed without padding

@@ -68,7 +68,8 @@ def evaluate_source(
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
-    tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
+    of_run = predictor.config.data
+    tokens = tokenize(rows, predictor.tokenizer, of_run.max_length, windows=of_run.windows)
     per_model = predictor.logits(tokens, show_progress=show_progress)
     target, scores = predictor.target, predictor.ensemble_scores(per_model)
     metrics = evaluate(scores, rows, settings).metrics

@@ -15,8 +15,10 @@ from accel_clf.data import splits
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
+from accel_clf.data.windows import describe_cut
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
+from accel_clf.models.windows import pool_windows
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
 from accel_clf.targets.modules import module_metrics
@@ -62,7 +64,9 @@ class PreparedRun:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
         config = self.config
         target, length = self.splits.train.target, config.data.max_length
-        return load_model(config.model, target, self.tokenizer, length, config.training.seed, self.objective)
+        model = load_model(config.model, target, self.tokenizer, length, config.training.seed, self.objective)
+        pool_windows(model, config.data.windows)
+        return model
 
 
 def read_splits(config: Config) -> Splits:
@@ -133,15 +137,11 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         module_metrics(modules, labels, labels, target.scores(np.zeros((len(labels), len(target.output_names)))))
 
     def tokens_of(part: Dataset) -> TokenizedDataset:
-        tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs)
+        tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs, windows=config.data.windows)
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
 
     prepared = replace(prepared, tokens={split: tokens_of(part) for split, part in rows._asdict().items() if part})
-    truncated = int((prepared.tokens["train"].lengths == length).sum())
-    if truncated:
-        log_line(
-            f"{truncated} of {counts['train']} training rows reach {length} tokens, where they are cut "
-            "(data.max_length)"
-        )
+    if cut := describe_cut(prepared.tokens["train"].lengths, config.data, "training rows"):
+        log_line(cut)
     return prepared, model
