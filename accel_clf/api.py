@@ -155,6 +155,10 @@ class Run:
         label: str | None = None,
         slice: str | None = None,
         split: str = "test",
+        separator: str | None = None,
+        quoting: str | None = None,
+        encoding: str | None = None,
+        header: bool | None = None,
     ) -> "Metrics":
         """Evaluate on the labelled rows of a source.
 
@@ -162,6 +166,7 @@ class Run:
             source: a file, or a Hub data set's id or folder.
             text, label, slice: columns, where they are not the run's own.
             split: of a Hub data set.
+            separator, quoting, encoding, header: how a file is read, where that is not as the run's own.
 
         Returns:
             The metrics: `metrics["accuracy"]`, `.values`, `.per_class`, `.confusion`, `.slices`, `.to_json()`.
@@ -171,8 +176,15 @@ class Run:
         """
         from accel_clf.inference.bulk import columns_of, evaluate_source
 
-        columns = {"text": text, "label": label, "slice": slice}
-        data = columns_of(self.config.data, str(source), columns)
+        changes: dict[str, Any] = {
+            "text": text,
+            "label": label,
+            "slice": slice,
+            "separator": separator,
+            "quoting": quoting,
+        }
+        changes |= {"encoding": encoding, "header": header}
+        data = columns_of(self.config.data, str(source), changes)
         return evaluate_source(self._predictor, str(source), data, split=split).metrics
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,16 @@ def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] =
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_records(path: Path, columns: Sequence[str] = ("text", "label"), **settings: Any) -> list[tuple[Any, ...]]:
+    """Read the values of columns of a file, by settings of `data`."""
+    from accel_clf.config.schema import DataConfig
+    from accel_clf.data.readers import files
+    from accel_clf.data.readers.records import Request
+
+    request = files.located(Request(path, "", columns, DataConfig(**settings)))
+    return [values for _, values in files.read(request)]
 
 
 @pytest.fixture(scope="session")

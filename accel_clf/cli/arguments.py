@@ -1,9 +1,13 @@
 """Arguments that several commands share."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from accel_clf.config.flags import Parser
+from accel_clf.config.schema import DataConfig
+
+FILE_SETTINGS = ("separator", "quoting", "encoding", "header")  # of DataConfig: how files are read
 
 
 def parser_for(command: str, description: str, usage: str | None = None) -> Parser:
@@ -19,18 +23,26 @@ def add_run(parser: Parser) -> None:
 
 
 def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> None:
-    """Add what names rows: a source, and its columns.
+    """Add what names rows: a source, its columns, and how files are read.
 
     Args:
         parser: the command's.
         columns: "text", "label", "slice".
         required: whether there must be a source.
     """
-    parser.add_argument("--data", required=required, metavar="SOURCE", help="a file, or a Hub data set's id or folder")
+    parser.add_argument("--data", required=required, metavar="SOURCE", help="a file or folder, or a Hub data set's id")
     parser.add_argument("--config", help="the Hub data set's configuration (default: the run's, for the run's own)")
     parser.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
     for name in columns:
         parser.add_argument(f"--{name}", metavar="COLUMN", help=f"the column with the {name} (default: the run's)")
+    for name in FILE_SETTINGS:  # --data.NAME is what messages name, and `train` has
+        text = f"{DataConfig.model_fields[name].description} (default: the run's)".replace("%", "%%")
+        parser.add_argument(f"--{name}", f"--data.{name}", dest=name, metavar=name.upper(), help=text)
+
+
+def source_settings(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """Return the settings of `add_source` that replace the run's; None keeps that."""
+    return {name: getattr(arguments, name, None) for name in ("text", "label", "slice", *FILE_SETTINGS)}
 
 
 def add_risk(parser: Parser) -> None:

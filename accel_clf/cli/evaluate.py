@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for
+from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for, source_settings
 from accel_clf.core.command import run_command
 from accel_clf.core.exit_codes import DONE
 
@@ -27,8 +27,8 @@ def _evaluate(argv: Sequence[str]) -> int:
     from accel_clf.reports.summary import evaluation_summary
     from accel_clf.run_folder.layout import read_config
 
-    columns = {name: getattr(arguments, name) for name in ("text", "label", "slice")}
-    data = columns_of(read_config(arguments.run).data, arguments.data, columns, arguments.config)
+    changes = source_settings(arguments)
+    data = columns_of(read_config(arguments.run).data, arguments.data, changes, arguments.config)
     predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
     evaluation = evaluate_source(predictor, arguments.data, data, split=arguments.split, show_progress=True)
     print(json.dumps(evaluation.to_json(), ensure_ascii=False) if arguments.json else evaluation_summary(evaluation))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for
+from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for, source_settings
 from accel_clf.core.command import run_command
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.core.exit_codes import DONE
@@ -41,7 +41,7 @@ def _predict(argv: Sequence[str]) -> int:
 
     from accel_clf.core.files import atomic_write
     from accel_clf.data.sources import check_text, read_texts
-    from accel_clf.inference.bulk import predict_texts
+    from accel_clf.inference.bulk import columns_of, predict_texts
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.layout import read_config
     from accel_clf.run_folder.predictions import write_table
@@ -49,8 +49,8 @@ def _predict(argv: Sequence[str]) -> int:
     data = read_config(arguments.run).data
     texts: Iterator[str]
     if arguments.data:
-        column = arguments.text or data.text
-        texts = read_texts(arguments.data, column, config=arguments.config, split=arguments.split)
+        data = columns_of(data, arguments.data, source_settings(arguments), arguments.config)
+        texts = read_texts(arguments.data, data, split=arguments.split)
     else:
         texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
         for number, text in enumerate(arguments.texts, start=1):

@@ -67,6 +67,15 @@ def load_serve(flags: Mapping[str, Any]) -> ServeConfig:
     return config
 
 
+def changed(section: _Model, changes: Mapping[str, Any]) -> _Model:
+    """Return a section with other values of some settings.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+    return _validate(type(section), {**section.model_dump(), **changes}, THE_COMMAND_LINE, "evaluate")
+
+
 def _validate(model: type[_Model], values: Mapping[str, Any], origin: str, command: str = "train") -> _Model:
     try:
         return model.model_validate(values)

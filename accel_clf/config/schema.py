@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from accel_clf.config.metric_names import LABEL_METRICS, METRICS, NAMED_METRICS, is_named_metric
-from accel_clf.config.values import Columns, Count, ShareOrSource, StepsOrMinutes
+from accel_clf.config.values import Column, Columns, Count, Encoding, Separator, ShareOrSource, StepsOrMinutes
 
 
 class Section(BaseModel):
@@ -47,7 +47,8 @@ class DataConfig(Section):
     """The data set."""
 
     train: str = "demo"
-    """"demo", a file (.csv .tsv .jsonl .parquet, .gz too), or the id or local folder of a Hub data set."""
+    """"demo", a file (.csv .tsv .jsonl .json .parquet .xlsx, .gz and .zip, too), a folder with a folder of text files
+    for each label, or the id or local folder of a Hub data set."""
     validation: ShareOrSource | None = 0.1
     """A share of the training rows, a file, or a split of the Hub data set; null disables validation."""
     test: str | None = None
@@ -59,8 +60,8 @@ class DataConfig(Section):
     """Configuration of the Hub data set, where it has several."""
     split: str = "train"
     """Split of the Hub data set to train on."""
-    text: str = "text"
-    """Column with the text."""
+    text: Column = "text"
+    """Column with the text; inside of nested values by dots: data.text."""
     label: Columns = "label"
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
@@ -69,6 +70,15 @@ class DataConfig(Section):
     """Column with the group of each row; a group is never divided between splits or folds."""
     slice: str | None = None
     """Column to report metrics by, such as a language."""
+    separator: Separator | None = None
+    """Separator of the fields of .csv and .tsv files; null: a comma in .csv, a tab in .tsv."""
+    quoting: Literal["standard", "none"] | None = None
+    """Quotes in .csv and .tsv files: enclose fields (standard), or are letters (none). null: standard in .csv; in .tsv
+    they are letters, unless they enclose a whole field."""
+    encoding: Encoding = "utf-8"
+    """Encoding of files; a byte-order mark is fine."""
+    header: bool = True
+    """The first row of .csv, .tsv and .xlsx files names the columns; false: they are numbered from 1."""
     max_length: Annotated[int, Field(ge=3)] = 256
     """Maximum tokens per text, or per window of it; longer texts are truncated, unless data.windows.stride is set."""
     windows: WindowsConfig = WindowsConfig()

@@ -1,5 +1,6 @@
 """Types of settings whose values are written in more than one way."""
 
+import codecs
 import re
 from typing import Annotated
 
@@ -36,7 +37,30 @@ def _one_or_several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return value[0] if len(value) == 1 and not isinstance(value, str) else value
 
 
+def _number_as_name(value: object) -> object:
+    """Return the number of a column, as YAML has it for files without a header, as its name."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _check_separator(value: str) -> str:
+    value = "\t" if value in ("\\t", "tab") else value
+    if len(value) != 1 or value in '"\r\n':
+        raise ValueError("one character, such as ';' or '\\t'")
+    return value
+
+
+def _check_encoding(value: str) -> str:
+    try:
+        "".encode(value)
+        return codecs.lookup(value).name
+    except (LookupError, ValueError):
+        raise ValueError("an encoding of Python, such as utf-8, cp1252 or utf-16") from None
+
+
 Count = Annotated[int, Field(ge=1)]
 ShareOrSource = Annotated[float | str, BeforeValidator(_parse_float), AfterValidator(_check_share)]
 StepsOrMinutes = Annotated[int | str, BeforeValidator(_parse_steps_or_minutes)]
-Columns = Annotated[str | tuple[str, ...], AfterValidator(_one_or_several)]
+Column = Annotated[str, BeforeValidator(_number_as_name)]
+Columns = Annotated[str | tuple[str, ...], BeforeValidator(_number_as_name), AfterValidator(_one_or_several)]
+Separator = Annotated[str, AfterValidator(_check_separator)]
+Encoding = Annotated[str, AfterValidator(_check_encoding)]

@@ -42,6 +42,7 @@ class Dataset:
         target: what is predicted.
         labels: [rows, ...], as the target encodes them.
         groups, slices: columns, or None where the settings name none.
+        notes: what a user should know about the source.
     """
 
     origin: str
@@ -52,6 +53,7 @@ class Dataset:
     labels: np.ndarray
     groups: Categorical | None = None
     slices: Categorical | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,7 +1,8 @@
 """Read labelled rows from the demo, a file or a Hub data set."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core import hub_errors
+from accel_clf.core.console import log
 from accel_clf.core.errors import DataError
-from accel_clf.data import demo_corpus, readers
+from accel_clf.data import demo_corpus
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
+from accel_clf.data.readers import files
+from accel_clf.data.readers.records import Record, Request, require_columns
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -27,8 +31,8 @@ def read_dataset(
     """Read the labelled rows of a source.
 
     Args:
-        source: "demo", a file, or the id or folder of a Hub data set.
-        data: the names of the columns.
+        source: "demo", a file, a folder of class folders, or the id or folder of a Hub data set.
+        data: the names of the columns, and how files are to be read.
         settings: the kind of target, where it is not known yet.
         split: of a Hub data set.
         target: what is predicted; None takes what the labels suggest.
@@ -38,10 +42,10 @@ def read_dataset(
     """
     optional_columns = [column for column in (data.group, data.slice) if column]
     label_columns = data.label_columns
-    table = _open_table(source, data.config, split, [data.text, *label_columns, *optional_columns])
+    table = _open_table(source, data, split, [data.text, *label_columns, *optional_columns])
     digests = bytearray()
     cells: dict[Cell, int] = {}  # each of the label columns', once
-    lines: list[int] = []  # where each first occurs
+    lines: list[int | str] = []  # where each first occurs
     cell_of_row: list[int] = []
     optional: list[tuple[dict[str, int], list[int]]] = [({}, []) for _ in optional_columns]
     kind: type[Target] | None = type(target) if target else None
@@ -62,7 +66,7 @@ def read_dataset(
         for (codes_by_name, codes), value in zip(optional, others, strict=True):
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
     if kind is None or not cells:
-        raise DataError(f"{table.origin}: no rows below the header", "at least one row")
+        raise DataError(f"{table.origin}: no rows below the header", "at least one row", " ".join(table.notes()))
     columns = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
     locations = {cell: table.location(line) for cell, line in zip(cells, lines, strict=True)}
     target = target or kind.of_cells(locations, data, settings)
@@ -76,29 +80,39 @@ def read_dataset(
         labels=encoded[cell_of_row],
         groups=columns.pop(0) if data.group else None,
         slices=columns.pop(0) if data.slice else None,
+        notes=table.notes(),
     )
 
 
 def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: "_Table", location: str) -> Cell:
     """Return what a row's label columns hold, as text."""
     if kind is not MultiLabel:
-        return table.label(values[0], location, kind is not SingleLabel)
+        value = label_cells.only_item_of(values[0], location) if isinstance(values[0], list) else values[0]
+        return table.label(value, location, kind is not SingleLabel)
     if len(values) > 1:
         return label_cells.cells_of_columns(values, data.label_columns, location)
     items = label_cells.items_of(values[0], data.label_separator, location)
     return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
 
 
-def read_texts(source: str, text_column: str, *, config: str | None = None, split: str = "test") -> Iterator[str]:
-    """Stream the texts of a source, which needs no labels."""
-    table = _open_table(source, config, split, [text_column])
+def read_texts(source: str, data: DataConfig, *, split: str = "test") -> Iterator[str]:
+    """Stream the texts of a source, which needs no labels.
+
+    Args:
+        source: see `read_dataset`.
+        data: the name of the text column, and how files are to be read.
+        split: of a Hub data set.
+    """
+    table = _open_table(source, data, split, [data.text])
     for line, (text,) in table.records():
-        yield _require_text(text, table.location(line), text_column)
+        yield _require_text(text, table.location(line), data.text)
+    for note in table.notes():
+        log(note)
 
 
 def is_file(source: str) -> bool:
-    """Return whether a source is a file, existing or not, rather than a Hub data set or one of its splits."""
-    return bool(readers.format_suffix(Path(source))) or Path(source).is_file()
+    """Return whether a source is a file, existing or not, or a folder of class folders, rather than a Hub data set."""
+    return files.is_local(source)
 
 
 @dataclass(frozen=True)
@@ -107,43 +121,53 @@ class _Table:
 
     Attributes:
         origin: the name of the source, for messages.
-        unit: what records are counted in, "line" or "row".
+        unit: what records are counted in: "line", "row" or "file".
         records: iterates over the records; may be called repeatedly.
         label: turns a label's value into text; its other arguments are the location, for messages, and whether it
             may be any number.
         label_order: the labels in the source's own order, if it has one.
+        remarks: what a user should know about the records that were read last, with counts.
     """
 
     origin: str
     unit: str
-    records: Callable[[], Iterator[readers.Record]]
+    records: Callable[[], Iterator[Record]]
     label: Callable[[Any, str, bool], str]
     label_order: tuple[str, ...] | None = None
+    remarks: Counter[str] = field(default_factory=Counter)
 
-    def location(self, line: int) -> str:
+    def location(self, line: int | str) -> str:
         """Name a record's place, for messages."""
         return f"{self.origin}, {self.unit} {line}"
 
+    def notes(self) -> tuple[str, ...]:
+        """Say what a user should know, after all records have been read."""
+        remarks = ", ".join(f"{count} {remark}" for remark, count in self.remarks.items())
+        return (f"{self.origin}: {remarks}",) if remarks else ()
 
-def _open_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
+
+def _open_table(source: str, data: DataConfig, split: str, columns: Sequence[str]) -> _Table:
     path = Path(source)
     if source == "demo":
-        readers.require_columns("the demo", ("text", "label"), columns)
+        require_columns("the demo", ("text", "label"), columns)
         indices = [("text", "label").index(column) for column in columns]
         rows = demo_corpus.rows(split)
 
-        def records() -> Iterator[readers.Record]:
+        def records() -> Iterator[Record]:
             for number, row in enumerate(rows, start=1):
                 yield number, tuple(row[index] for index in indices)
 
         return _Table("the demo", "row", records, _label_text, demo_corpus.LABELS)
     if is_file(source):
-        unit = "row" if readers.format_suffix(path) == ".parquet" else "line"
-        return _Table(str(path), unit, lambda: readers.read(path, columns), _label_text)
-    for name in (f"{split}{suffix}{gz}" for suffix in readers.SUFFIXES for gz in ("", ".gz")):
+        request = files.located(Request(path, "", columns, data))
+        unit = files.unit(request)
+        return _Table(str(path), unit, lambda: files.read(request), _label_text, remarks=request.remarks)
+    for name in (f"{split}{suffix}{compressed}" for suffix in files.SUFFIXES for compressed in ("", ".gz", ".zip")):
         if (path / name).is_file():  # datasets would read a CSV by pandas, which takes "01" for a number
-            return _open_table(str(path / name), config, split, columns)
-    return _open_hub_table(source, config, split, columns)
+            return _open_table(str(path / name), data, split, columns)
+    if is_file(str(path / split)):
+        return _open_table(str(path / split), data, split, columns)
+    return _open_hub_table(source, data.config, split, columns)
 
 
 def _open_hub_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
@@ -161,11 +185,11 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
         if Path(source).exists() or source.startswith(("/", ".", "~")):
             raise DataError(
                 f"{source}: {str(error).splitlines()[0]}",
-                f"a file ({' '.join(readers.SUFFIXES)}) or a data set's folder",
+                f"a file ({files.KINDS_OF_FILES}) or a data set's folder",
             ) from None
         raise hub_errors.explain(error, "data set", source, DataError) from None
     origin = f"data set {source} ({split})"
-    readers.require_columns(origin, loaded.column_names, columns)
+    require_columns(origin, loaded.column_names, columns)
     selected = loaded.select_columns(list(columns))
     features = [loaded.features[column] for column in columns]
     of_labels = getattr(features[1], "feature", features[1]) if len(columns) > 1 else None  # a list's is inside
@@ -178,7 +202,7 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
             raise DataError(f"{location}: no label", "a split whose rows have labels")
         return str(names[value])
 
-    def records() -> Iterator[readers.Record]:
+    def records() -> Iterator[Record]:
         for number, record in enumerate(selected, start=1):
             yield number, tuple(record[column] for column in columns)
 

@@ -72,7 +72,7 @@ def _read_other(source: str | None, data: DataConfig, train: Dataset) -> Dataset
 
 def warnings(splits: Splits) -> list[str]:
     """Describe what is suspicious about the rows, though not an error."""
-    messages = []
+    messages = list(dict.fromkeys(note for rows in splits if rows is not None for note in rows.notes))
     for name, rows in splits._asdict().items():
         if rows is None:
             continue

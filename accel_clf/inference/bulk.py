@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from accel_clf.config.load import changed
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
@@ -35,20 +36,21 @@ class RunEvaluation(NamedTuple):
         return self.metrics.to_json() | models | ({"abstention": self.abstention} if self.abstention else {})
 
 
-def columns_of(
-    data: DataConfig, source: str, columns: Mapping[str, str | None], config: str | None = None
-) -> DataConfig:
+def columns_of(data: DataConfig, source: str, changes: Mapping[str, Any], config: str | None = None) -> DataConfig:
     """Return the settings to read other labelled rows by.
 
     Args:
         data: the run's.
         source: where the rows are.
-        columns: setting ("text", "label", "slice") -> another column than the run's; None keeps the run's.
+        changes: setting (columns, and how files are read) -> another value than the run's; None keeps the run's.
         config: the Hub data set's configuration; None takes the run's for the run's own data set.
+
+    Raises:
+        ConfigError: a value is out of its range.
     """
-    renamed = {setting: column for setting, column in columns.items() if column}
+    changes = {setting: value for setting, value in changes.items() if value is not None}
     config = config or (data.config if source == data.train else None)
-    return data.model_copy(update={**renamed, "group": None, "config": config})
+    return changed(data, {**changes, "group": None, "config": config})
 
 
 def evaluate_source(
@@ -68,6 +70,8 @@ def evaluate_source(
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
+    for note in rows.notes:
+        log(note)
     of_run = predictor.config.data
     tokens = tokenize(rows, predictor.tokenizer, of_run.max_length, windows=of_run.windows)
     per_model = predictor.logits(tokens, show_progress=show_progress)

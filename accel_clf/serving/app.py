@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest
 from accel_clf import __version__
 from accel_clf.config.schema import ServeConfig
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.readers import parse_json
+from accel_clf.data.readers.json_files import parse_json
 from accel_clf.serving.errors import ApiError
 from accel_clf.serving.middleware import MEGABYTE, register_middleware
 from accel_clf.serving.prometheus import ServerMetrics

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from flask import request
 
+from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
+from accel_clf.data.readers import delimited
+from accel_clf.data.readers.records import Request
 from accel_clf.data.sources import read_texts
 from accel_clf.run_folder.predictions import Prediction, table_row
 from accel_clf.serving.errors import ApiError
@@ -68,9 +71,7 @@ def validate_file(path: Path, column: str) -> int:
     Raises:
         DataError: with file and line, for any malformed row.
     """
-    if path.suffix == ".txt":
-        return sum(1 for _ in _read_lines(path))
-    return sum(1 for _ in read_texts(str(path), column))
+    return sum(1 for _ in read_texts(str(path), DataConfig(text=column)))
 
 
 def response_media_type(path: Path) -> str:
@@ -120,25 +121,18 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
         return
     if path.suffix == ".txt":
         yield _format_row("excel", ["text", *added])
-        for record, answer in answer_records(({"text": line} for line in _read_lines(path)), "text"):
+        texts = read_texts(str(path), DataConfig())
+        for record, answer in answer_records(({"text": text} for text in texts), "text"):
             yield _format_row("excel", [record["text"], *table_row(target, answer)])
         return
     dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file, dialect=dialect)
-        kept = [name for name in table.fieldnames or () if name not in added]
-        yield _format_row(dialect, [*kept, *added])
-        for record, answer in answer_records(iter(table), column):
-            yield _format_row(dialect, [*(record[name] for name in kept), *table_row(target, answer)])
-
-
-def _read_lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}, line {number}: not UTF-8 (byte {error.start})", "UTF-8") from None
+    rows = delimited.rows(Request(path, path.suffix, [column], DataConfig(text=column)))
+    names = next(rows)
+    kept = [index for index, name in enumerate(names) if name not in added]
+    yield _format_row(dialect, [*(names[index] for index in kept), *added])
+    records = ({"row": row, "text": row[names.index(column)]} for row in rows)
+    for record, answer in answer_records(records, "text"):
+        yield _format_row(dialect, [*(record["row"][index] for index in kept), *table_row(target, answer)])
 
 
 def _format_row(dialect: str, values: Sequence[Any]) -> bytes:

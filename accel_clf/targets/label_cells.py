@@ -61,3 +61,18 @@ def items_of(value: Any, separator: str | None, location: str) -> list[Any]:
             'or --data.label_separator "|", for labels in one cell',
         )
     return parsed
+
+
+def only_item_of(value: list[Any], location: str) -> Any:
+    """Return the label of a cell with a list of one, as annotation tools write it; None where the list is empty.
+
+    Raises:
+        DataError: the list has several.
+    """
+    if len(value) > 1:
+        raise DataError(
+            f"{location}: {len(value)} labels: {', '.join(map(repr, value[:5]))}",
+            "one",
+            "--target.type multi_label, where a text may have several",
+        )
+    return value[0] if value else None

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,16 +13,11 @@ import pytest
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.core.exit_codes import DATA
-from accel_clf.data import readers
 from accel_clf.data.sources import read_dataset
-from tests.conftest import write_csv
+from tests.conftest import read_records, write_csv
 
 COLUMNS = ["text", "label"]
 Refused = Callable[..., str]
-
-
-def records(path: Path) -> list[tuple[str, ...]]:
-    return [values for _, values in readers.read(path, COLUMNS)]
 
 
 def label_names(path: Path) -> tuple[str, ...]:
@@ -46,7 +42,7 @@ def test_all_formats_give_the_same_records(tmp_path: Path, suffix: str, gzipped:
         compressed = tmp_path / f"rows{suffix}.gz"
         compressed.write_bytes(gzip.compress(path.read_bytes()))
         path = compressed
-    assert records(path) == rows
+    assert read_records(path, quoting="standard") == rows
 
 
 def test_labels_are_kept_as_written(tmp_path: Path) -> None:
@@ -69,15 +65,39 @@ def test_other_encodings_are_refused_with_their_offset(tmp_path: Path, refused: 
     assert str(path) in message
     assert "offset" in message
     assert "UTF-8" in message
+    assert f"--data.encoding {encoding}" in message
     if encoding == "cp1252":
         assert "line 3: byte 0xe9 at offset 22" in message
-        assert "iconv -f cp1252" in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1251", "shift_jis", "latin-1"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".txt"])
+def test_encoding_is_that_of_the_settings(tmp_path: Path, encoding: str, suffix: str) -> None:
+    text = {"cp1251": "фильм", "shift_jis": "映画"}.get(encoding, "café")
+    entry = json.dumps({"text": text}, ensure_ascii=False)
+    contents = {".csv": f"text\n{text}\n", ".jsonl": entry, ".json": f"[{entry}]", ".txt": text}
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(contents[suffix].encode(encoding))
+    assert read_records(path, ["text"], encoding=encoding) == [(text,)]
+
+
+def test_nul_characters_are_refused(tmp_path: Path) -> None:
+    contents = {".csv": "text\na\0b\n", ".tsv": "text\na\0b\n", ".txt": "a\0b", ".jsonl": '{"text": "a\\u0000b"}'}
+    contents[".json"] = f"[{contents['.jsonl']}]"
+    for suffix, content in contents.items():
+        path = tmp_path / f"rows{suffix}"
+        path.write_text(content)
+        with pytest.raises(DataError, match=r"(line|row) [12].*a NUL character"):
+            read_records(path, ["text"])
+    pq.write_table(pa.table({"text": ["a\0b"]}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="row 1: a NUL character"):
+        read_records(tmp_path / "rows.parquet", ["text"])
 
 
 def test_byte_order_mark_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(b"\xef\xbb\xbf" + "text,label\ncafé,b\n".encode())
-    assert records(path) == [("café", "b")]
+    assert read_records(path) == [("café", "b")]
 
 
 BROKEN_TABLES = {
@@ -88,7 +108,7 @@ BROKEN_TABLES = {
     "duplicate column": ("text,label,text\na,b,c\n", "line 1: column 'text' appears twice", ""),
     "empty": ("", "an empty file", "a header line"),
     "header only": ("text,label\n", "no rows below the header", ""),
-    "wrong separator": ("text;label\na;b\n", "no column 'text'", "comma"),
+    "wrong separator": ("text;label\na;b\n", "no column 'text'", "looks like ;: --data.separator ';'"),
     "misspelt column": ("Text,label\na,b\n", "no column 'text'", "did you mean Text?"),
     "empty label": ("text,label\na,\n", "line 2: the label is empty", ""),
 }
@@ -130,22 +150,46 @@ def test_broken_json_line_is_refused_with_its_number(tmp_path: Path, refused: Re
     assert problem in message
 
 
-@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.parquet", "rows.parquet.gz"])
+@pytest.mark.parametrize("member", ["rows.csv", "a/rows.tsv", "ROWS.JSON"])
+def test_archive_of_one_file_is_read(tmp_path: Path, member: str) -> None:
+    contents = {".csv": "text,label\na,b\n", ".tsv": "text\tlabel\na\tb\n", ".JSON": '[{"text": "a", "label": "b"}]'}
+    for path in (tmp_path / "rows.zip", tmp_path / "rows.csv.ZIP"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("__MACOSX/._rows.csv", "what a Mac adds")
+            archive.writestr(member, contents[Path(member).suffix])
+        assert read_records(path) == [("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [(["a.csv", "b.csv"], "2 files: a.csv, b.csv"), ([], "0 files"), (["a.doc"], "a.doc"), (["a.csv.gz"], "a.csv.gz")],
+)
+def test_other_archives_are_refused(tmp_path: Path, refused: Refused, members: list[str], problem: str) -> None:
+    path = tmp_path / "rows.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member in members:
+            archive.writestr(member, "text,label\na,b\n")
+    message = refused(DATA, "train", "--data.train", path)
+    assert str(path) in message
+    assert problem in message
+
+
+@pytest.mark.parametrize("name", [f"rows{end}" for end in (".csv.gz", ".zip", ".json.gz", ".parquet", ".parquet.gz")])
 def test_damaged_container_is_refused(tmp_path: Path, refused: Refused, name: str) -> None:
     path = tmp_path / name
     complete = gzip.compress(b"text,label\n" + b"a,b\n" * 10_000)
-    path.write_bytes(complete[: len(complete) // 2] if name.endswith(".gz") else b"text,label\na,b\n")
+    path.write_bytes(complete[: len(complete) // 2] if name.endswith((".gz", ".zip")) else b"text,label\na,b\n")
     assert str(path) in refused(DATA, "train", "--data.train", path)
 
 
 def test_unknown_file_types_and_missing_files_are_refused(tmp_path: Path, refused: Refused) -> None:
-    (tmp_path / "rows.xlsx").write_bytes(b"PK")
-    assert ".csv .tsv .jsonl .parquet" in refused(DATA, "train", "--data.train", tmp_path / "rows.xlsx")
+    (tmp_path / "rows.doc").write_bytes(b"PK")
+    assert ".csv .tsv .jsonl .json" in refused(DATA, "train", "--data.train", tmp_path / "rows.doc")
     assert "no such file" in refused(DATA, "train", "--data.train", tmp_path / "missing.csv")
 
 
 def test_long_text_is_read_completely(tmp_path: Path) -> None:
-    assert records(write_csv(tmp_path / "rows.csv", [("x" * 1_000_000, "a")])) == [("x" * 1_000_000, "a")]
+    assert read_records(write_csv(tmp_path / "rows.csv", [("x" * 1_000_000, "a")])) == [("x" * 1_000_000, "a")]
 
 
 def test_file_that_changes_between_two_reads_is_refused(tmp_path: Path) -> None:

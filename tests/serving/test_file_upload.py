@@ -40,13 +40,20 @@ def test_jsonl_is_returned_with_predictions(server: Server) -> None:
 
 
 def test_tsv_with_quoted_fields_and_csv_without_rows(server: Server) -> None:
-    table = 'review\tid\n"a ""dull""\nfilm"\t01\n'
+    table = 'review\tid\n"a ""dull""\tfilm"\t01\n'
     response = server.upload("x.tsv", table.encode(), "review")
     [row] = csv.DictReader(io.StringIO(response.body.decode(), newline=""), dialect="excel-tab")
-    [label] = predict_labels(server, ['a "dull"\nfilm'])
-    assert (row["review"], row["id"], row["predicted"]) == ('a "dull"\nfilm', "01", label)
+    [label] = predict_labels(server, ['a "dull"\tfilm'])
+    assert (row["review"], row["id"], row["predicted"]) == ('a "dull"\tfilm', "01", label)
     header = b"text,predicted,score,score:negative,score:positive"
     assert server.upload("x.csv", b"text\n").body.startswith(header)
+
+
+def test_quotes_that_are_letters_and_columns_without_a_name(server: Server) -> None:
+    response = server.upload("x.tsv", b'text\tid\t\n"a film\t1\t\na film"\t2\tx\n')
+    rows = [line.split("\t") for line in response.body.decode().splitlines()]
+    assert rows[0][:4] == ["text", "id", "", "predicted"]
+    assert [row[:3] for row in rows[1:]] == [['"""a film"', "1", ""], ['"a film"""', "2", "x"]]
 
 
 def test_odd_file_names_and_column_contents(server: Server) -> None:
@@ -91,7 +98,7 @@ INVALID_FILES = {
     "another format": ("x.parquet", b"PAR1", "x.parquet: expected one of .csv"),
     "compressed": ("x.csv.gz", b"\x1f\x8b", "x.csv.gz: expected one of"),
     "no name": ("", b"text\na\n", "a file without a name"),
-    "text that is not UTF-8": ("x.txt", b"a\n\xff\n", "x.txt, line 2: not UTF-8"),
+    "text that is not UTF-8": ("x.txt", b"a\n\xff\n", "x.txt, line 2: byte 0xff at offset 2 is not UTF-8"),
     "only a prediction column": ("x.csv", b"predicted\na\n", "no column 'text'"),
     "a path": ("../../etc/passwd", b"root", "passwd: expected one of"),
 }  # fmt: skip

@@ -1,0 +1,103 @@
+"""The reader that a path gets: by its name, and by its contents where that leaves it open."""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from accel_clf.core.errors import DataError
+from accel_clf.data.readers import delimited, json_files, parquet, sheets, texts
+from accel_clf.data.readers.containers import last_suffix, member_name
+from accel_clf.data.readers.guesses import undecodable
+from accel_clf.data.readers.records import Record, Request
+
+ARRAY, FOLDER = "a JSON array", "a folder of class folders"  # the kinds that no suffix names
+READERS: dict[str, tuple[str, Callable[[Request], Iterator[Record]]]] = {  # what their records are counted in
+    ".csv": ("line", delimited.records),
+    ".tsv": ("line", delimited.records),
+    ".jsonl": ("line", json_files.line_records),
+    ".json": ("line", json_files.line_records),
+    ARRAY: ("row", json_files.array_records),
+    ".parquet": ("row", parquet.records),
+    ".xlsx": ("row", sheets.records),
+    ".txt": ("line", texts.line_records),
+    FOLDER: ("file", texts.folder_records),
+}
+SUFFIXES = tuple(kind for kind in READERS if kind.startswith("."))
+KINDS_OF_FILES = f"{' '.join(SUFFIXES)}, each also as .gz or .zip; or a folder of text files for each label"
+
+
+def suffix_of(path: PurePath) -> str:
+    """Return the suffix that names a file's kind: .csv for reviews.csv.gz, .zip for reviews.zip; "" for none."""
+    suffix = last_suffix(path)
+    if suffix not in (".gz", ".zip"):
+        return suffix if suffix in SUFFIXES else ""
+    inner = last_suffix(PurePath(path.stem))
+    return inner if inner in SUFFIXES else ".zip" if suffix == ".zip" else ""
+
+
+def is_local(source: str) -> bool:
+    """Return whether a source is a file, existing or not, or a folder of class folders."""
+    path = Path(source)
+    return bool(suffix_of(path)) or path.is_file() or texts.is_class_folder(path)
+
+
+def located(request: Request) -> Request:
+    """Complete the kind of what is requested.
+
+    Raises:
+        DataError: it is none that can be read.
+    """
+    path = request.path
+    if path.is_dir():
+        if not texts.is_class_folder(path):
+            raise DataError(f"{path}: a folder", f"a file: {KINDS_OF_FILES}")
+        kind = FOLDER
+    else:
+        kind = suffix_of(path)
+        with _explained(request, kind):
+            if last_suffix(path) == ".zip":
+                kind = suffix_of(name := member_name(path))
+                if kind in ("", ".zip") or last_suffix(name) == ".gz":
+                    raise DataError(f"{path}: contains {name.name}", f"one of {' '.join(SUFFIXES)}", "unpack it")
+            request = replace(request, kind=kind)
+            if kind == ".json" and json_files.starts_array(request):
+                kind = ARRAY
+    if kind not in READERS:
+        raise DataError(f"{path}: unknown file type", f"one of {KINDS_OF_FILES}")
+    return replace(request, kind=kind)
+
+
+def unit(request: Request) -> str:
+    """Return what a file's records are counted in: "line", "row" or "file"."""
+    return READERS[request.kind][0]
+
+
+def read(request: Request) -> Iterator[Record]:
+    """Read the records of a located file in order, reduced to the requested columns.
+
+    Raises:
+        DataError: the file is not as it should be; names the file and, where there is one, the line.
+    """
+    request.remarks.clear()
+    with _explained(request, request.kind):
+        yield from READERS[request.kind][1](request)
+
+
+@contextmanager
+def _explained(request: Request, kind: str) -> Iterator[None]:
+    """Make of errors of the system and of libraries what a user can mend."""
+    path = request.path
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file", fix="check the path") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        name = last_suffix(path).removeprefix(".").replace("gz", "gzip")
+        raise DataError(f"{path}: not a complete {name} file ({error})", fix="fetch or compress it again") from None
+    except UnicodeDecodeError:
+        used = delimited.separator(request) if kind in (".csv", ".tsv") else ""
+        raise undecodable(request, used) from None
