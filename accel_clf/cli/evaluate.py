@@ -19,6 +19,11 @@ def _evaluate(argv: Sequence[str]) -> int:
     add_source(parser, ("text", "label", "slice"), required=True)
     add_precision(parser)
     add_risk(parser)
+    parser.add_argument(
+        "--incomplete",
+        choices=("refuse", "skip"),
+        help="whether rows without a text or a label end the command, or are left out and counted (default: the run's)",
+    )
     parser.add_argument("--json", action="store_true", help="print all metrics as JSON")
     arguments = parser.parse_args(argv)
 
@@ -27,7 +32,8 @@ def _evaluate(argv: Sequence[str]) -> int:
     from accel_clf.reports.summary import evaluation_summary
     from accel_clf.run_folder.layout import read_config
 
-    columns = {name: getattr(arguments, name) for name in ("text", "label", "slice")}
+    settings = ("text", "label", "slice", "incomplete")
+    columns = {name: getattr(arguments, name) for name in settings}
     data = columns_of(read_config(arguments.run).data, arguments.data, columns, arguments.config)
     predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
     evaluation = evaluate_source(predictor, arguments.data, data, split=arguments.split, show_progress=True)

@@ -43,7 +43,7 @@ def columns_of(
     Args:
         data: the run's.
         source: where the rows are.
-        columns: setting ("text", "label", "slice") -> another column than the run's; None keeps the run's.
+        columns: setting ("text", "label", "slice", "incomplete") -> another value than the run's; None keeps the run's.
         config: the Hub data set's configuration; None takes the run's for the run's own data set.
     """
     renamed = {setting: column for setting, column in columns.items() if column}
@@ -68,6 +68,8 @@ def evaluate_source(
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
+    if rows.left_out:
+        log(f"warning: {rows.left_out}")
     tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
     per_model = predictor.logits(tokens, show_progress=show_progress)
     target, scores = predictor.target, predictor.ensemble_scores(per_model)
