@@ -42,7 +42,7 @@ def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> Non
 
 def source_settings(arguments: argparse.Namespace) -> dict[str, str | None]:
     """Return the settings of `add_source` that replace the run's; None keeps that."""
-    return {name: getattr(arguments, name, None) for name in ("text", "label", "slice", *FILE_SETTINGS)}
+    return {name: getattr(arguments, name, None) for name in ("text", "label", "slice", "incomplete", *FILE_SETTINGS)}
 
 
 def add_risk(parser: Parser) -> None:

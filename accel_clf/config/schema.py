@@ -66,6 +66,12 @@ class DataConfig(Section):
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """Separator of the labels in a cell that may hold several, such as "|"; JSON lists need none."""
+    incomplete: Literal["refuse", "skip"] = "refuse"
+    """Rows without a text or a label: refuse ends the command and counts them; skip leaves them out, and those with an
+    empty text, and says how many. A text that may have several labels may have none."""
+    near_duplicates: bool = True
+    """Warn of validation, test and calibration rows whose text is nearly that of a training row; up to a million
+    rows."""
     group: str | None = None
     """Column with the group of each row; a group is never divided between splits or folds."""
     slice: str | None = None

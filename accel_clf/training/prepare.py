@@ -121,9 +121,10 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     config = registry.with_defaults(config, type(target))
     _check_settings(config, target)
     counts = {split: len(part) if part else 0 for split, part in rows._asdict().items()}
-    of_labels = target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
-    for warning in (*splits.warnings(rows), *of_labels):
-        log_line(f"warning: {warning}")
+    if logs:
+        of_labels = target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
+        for warning in (*splits.warnings(rows, config.data), *of_labels):
+            log_line(f"warning: {warning}")
     calibration = f", {counts['calibration']} kept for calibration" if counts["calibration"] else ""
     log_line(
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "

@@ -17,7 +17,8 @@ from accel_clf.core.errors import DataError
 from tests.conftest import read_records
 
 PIECES = [
-    '"', '""', "'", "\\", '\\"', ",", ", ", ' "', "; ", "\t", "\n", "\r\n", "\r", "\n\n", " ", "\ufeff", "|", "#", "=1+1",
+    '"', '""', "'", "\\", '\\"', ",", ", ", ' "', "; ", "\t", "\n", "\r\n", "\r", "\n\n", " ", "\ufeff", "|", "#",
+    "=1+1",
     "NA", "null", "[", "]", "{", "}", "a", "film", "größe", "\U0001f600", "\U0001f468\u200d\U0001f469", "שלום",
     "\u202eabc", "مرحبا", "\u2028", "\x85", "\x0b", "\x1c", "é", "e\u0301", "_x000D_", "&amp;", "<t>", "0", "1e9",
 ]  # fmt: skip
