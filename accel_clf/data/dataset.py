@@ -41,7 +41,7 @@ class Dataset:
         digests: uint8 [rows, 16], of the texts.
         target: what is predicted.
         labels: [rows, ...], as the target encodes them.
-        groups, slices: columns, or None where the settings name none.
+        groups, slices, folds: columns, or None where the settings name none.
     """
 
     origin: str
@@ -52,6 +52,7 @@ class Dataset:
     labels: np.ndarray
     groups: Categorical | None = None
     slices: Categorical | None = None
+    folds: Categorical | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,6 +71,7 @@ class Dataset:
             labels=self.labels[indices],
             groups=select(self.groups),
             slices=select(self.slices),
+            folds=select(self.folds),
         )
 
     def texts(self) -> Iterator[str]:

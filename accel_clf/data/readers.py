@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from accel_clf.core.errors import DataError, closest
+from accel_clf.core.errors import DataError, MissingColumnError, closest
 
 Record = tuple[int, tuple[Any, ...]]  # the line number, and the values of the requested columns
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -66,7 +66,7 @@ def require_columns(path: Path | str, names: Sequence[str], columns: Sequence[st
         location: of the header, for messages.
 
     Raises:
-        DataError: a column is missing.
+        MissingColumnError: a column is missing.
     """
     for column in columns:
         if column not in names:
@@ -75,9 +75,11 @@ def require_columns(path: Path | str, names: Sequence[str], columns: Sequence[st
                 closest(column, names)
                 or "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
             )
+            problem = f"{path}{location}: no column {column!r}"
             if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
                 hint = "the fields seem to have another separator than this file type (.csv comma, .tsv tab)"
-            raise DataError(f"{path}{location}: no column {column!r}", f"one of {choices}", hint)
+                raise DataError(problem, f"one of {choices}", hint)
+            raise MissingColumnError(problem, f"one of {choices}", hint, names)
 
 
 def _open_binary(path: Path) -> IO[bytes]:

@@ -1,7 +1,9 @@
 """Read labelled rows from the demo, a file or a Hub data set."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,13 @@ DEFAULT = TargetConfig()
 
 
 def read_dataset(
-    source: str, data: DataConfig, settings: TargetConfig = DEFAULT, *, split: str, target: Target | None = None
+    source: str,
+    data: DataConfig,
+    settings: TargetConfig = DEFAULT,
+    *,
+    split: str,
+    target: Target | None = None,
+    fold: str | None = None,
 ) -> Dataset:
     """Read the labelled rows of a source.
 
@@ -32,11 +40,12 @@ def read_dataset(
         settings: the kind of target, where it is not known yet.
         split: of a Hub data set.
         target: what is predicted; None takes what the labels suggest.
+        fold: the column with folds, of which `read_names` has checked that no row has none; None reads none.
 
     Raises:
         DataError: something cannot be read or used; names the file and line.
     """
-    optional_columns = [column for column in (data.group, data.slice) if column]
+    optional_columns = [column for column in (data.group, data.slice, fold) if column]
     label_columns = data.label_columns
     table = _open_table(source, data.config, split, [data.text, *label_columns, *optional_columns])
     digests = bytearray()
@@ -76,6 +85,7 @@ def read_dataset(
         labels=encoded[cell_of_row],
         groups=columns.pop(0) if data.group else None,
         slices=columns.pop(0) if data.slice else None,
+        folds=columns.pop(0) if fold else None,
     )
 
 
@@ -94,6 +104,32 @@ def read_texts(source: str, text_column: str, *, config: str | None = None, spli
     table = _open_table(source, config, split, [text_column])
     for line, (text,) in table.records():
         yield _require_text(text, table.location(line), text_column)
+
+
+def read_names(source: str, column: str, *, config: str | None = None, split: str = "train") -> set[str]:
+    """Read the different values of a column that says something of each row.
+
+    Raises:
+        DataError: a row has none; names the file and line.
+    """
+    table = _open_table(source, config, split, [column])
+    names = set()
+    for line, (value,) in table.records():
+        if value is None or value != value or not str(value).strip():
+            raise DataError(f"{table.location(line)}: column {column!r} is empty", "a value in each row")
+        names.add(str(value))
+    return names
+
+
+def first_rows(
+    source: str, columns: Sequence[str], rows: int, *, config: str | None = None, split: str = "train"
+) -> list[tuple[Any, ...]]:
+    """Read the first rows of a source, or fewer where one of them cannot be read."""
+    table, records = _open_table(source, config, split, columns), []
+    with suppress(DataError):
+        for _, values in islice(table.records(), rows):
+            records.append(values)
+    return records
 
 
 def is_file(source: str) -> bool:

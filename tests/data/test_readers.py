@@ -89,7 +89,7 @@ BROKEN_TABLES = {
     "empty": ("", "an empty file", "a header line"),
     "header only": ("text,label\n", "no rows below the header", ""),
     "wrong separator": ("text;label\na;b\n", "no column 'text'", "comma"),
-    "misspelt column": ("Text,label\na,b\n", "no column 'text'", "did you mean Text?"),
+    "misspelt column": ("Text,label\na,b\n", "no column 'text'", "--text Text"),
     "empty label": ("text,label\na,\n", "line 2: the label is empty", ""),
 }
 
