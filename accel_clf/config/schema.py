@@ -74,6 +74,8 @@ class DataConfig(Section):
     rows."""
     group: str | None = None
     """Column with the group of each row; a group is never divided between splits or folds."""
+    fold: str | None = None
+    """Column with the fold that holds a row out, for `cv`: as many folds as it has values. `train` ignores it."""
     slice: str | None = None
     """Column to report metrics by, such as a language."""
     separator: Separator | None = None
@@ -255,7 +257,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     folds: Annotated[int, Field(ge=2)] = 5
-    """Number of cross-validation folds; `train` ignores it."""
+    """Number of cross-validation folds; that of data.fold's values, where it is set. `train` ignores it."""
     strategy: Literal["accelerate", "xla"] = "accelerate"
     """What drives the hardware: Hugging Face Accelerate, or raw torch_xla on TPU cores, real or virtual."""
     virtual_cores: Count | None = None

@@ -6,6 +6,7 @@ dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
 near_duplicates texts that are nearly those of other rows
 sources       the demo, a file or a Hub data set, read as a dataset
+likely_columns which columns look like text and label, for the message where these are missing
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed
 splits        the training, validation and test rows of a configuration

@@ -41,7 +41,7 @@ class Dataset:
         digests: uint8 [rows, 16], of the texts.
         target: what is predicted.
         labels: [rows, ...], as the target encodes them.
-        groups, slices: columns, or None where the settings name none.
+        groups, slices, folds: columns, or None where the settings name none.
         notes: what a user should know about the source.
         blanks: digests of those texts of the source that have nothing but spaces.
         left_out: which rows of the source are left out, for messages; empty where none is.
@@ -58,6 +58,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     blanks: frozenset[bytes] = frozenset()
     left_out: str = ""
+    folds: Categorical | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,6 +77,7 @@ class Dataset:
             labels=self.labels[indices],
             groups=select(self.groups),
             slices=select(self.slices),
+            folds=select(self.folds),
         )
 
     def texts(self) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,13 @@ MAX_WHOLE_FLOAT = 2**53  # beyond it, floats skip integers
 
 
 def read_dataset(
-    source: str, data: DataConfig, settings: TargetConfig = DEFAULT, *, split: str, target: Target | None = None
+    source: str,
+    data: DataConfig,
+    settings: TargetConfig = DEFAULT,
+    *,
+    split: str,
+    target: Target | None = None,
+    fold: str | None = None,
 ) -> Dataset:
     """Read the labelled rows of a source.
 
@@ -39,11 +47,12 @@ def read_dataset(
         settings: the kind of target, where it is not known yet.
         split: of a Hub data set.
         target: what is predicted; None takes what the labels suggest.
+        fold: the column with folds, of which `read_names` has checked that no row has none; None reads none.
 
     Raises:
         DataError: something cannot be read or used; names the file and line.
     """
-    optional_columns = [column for column in (data.group, data.slice) if column]
+    optional_columns = [column for column in (data.group, data.slice, fold) if column]
     label_columns = data.label_columns
     table = _open_table(source, data, split, [data.text, *label_columns, *optional_columns])
     digests = bytearray()
@@ -96,6 +105,7 @@ def read_dataset(
         notes=table.notes(),
         blanks=frozenset(blanks),
         left_out=incomplete.note,
+        folds=columns.pop(0) if fold else None,
     )
 
 
@@ -123,6 +133,32 @@ def read_texts(source: str, data: DataConfig, *, split: str = "test") -> Iterato
         yield _require_text(text, table.location(line), data.text)
     for note in table.notes():
         log(note)
+
+
+def read_names(source: str, data: DataConfig, column: str, *, split: str = "train") -> set[str]:
+    """Read the different values of a column that says something of each row.
+
+    Raises:
+        DataError: a row has none; names the file and line.
+    """
+    table = _open_table(source, data, split, [column])
+    names = set()
+    for line, (value,) in table.records():
+        if value is None or value != value or not str(value).strip():
+            raise DataError(f"{table.location(line)}: column {column!r} is empty", "a value in each row")
+        names.add(str(value))
+    return names
+
+
+def first_rows(
+    source: str, data: DataConfig, columns: Sequence[str], rows: int, *, split: str = "train"
+) -> list[tuple[Any, ...]]:
+    """Read the first rows of a source, or fewer where one of them cannot be read."""
+    table, records = _open_table(source, data, split, columns), []
+    with suppress(DataError):
+        for _, values in islice(table.records(), rows):
+            records.append(values)
+    return records
 
 
 def is_file(source: str) -> bool:

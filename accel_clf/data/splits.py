@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from accel_clf.config.schema import DataConfig, TargetConfig
+from accel_clf.core.errors import MissingColumnError
 from accel_clf.data import dataset, near_duplicates, splitting
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.likely_columns import SAMPLE, with_guess
 from accel_clf.data.readers.files import suffix_of
-from accel_clf.data.sources import DEFAULT, is_file, read_dataset
+from accel_clf.data.sources import DEFAULT, first_rows, is_file, read_dataset
 from accel_clf.targets.base import Target
 
 
@@ -24,7 +26,13 @@ class Splits(NamedTuple):
     calibration: Dataset | None = None
 
 
-def load(data: DataConfig, seed: int, settings: TargetConfig = DEFAULT, target: Target | None = None) -> Splits:
+def load(
+    data: DataConfig,
+    seed: int,
+    settings: TargetConfig = DEFAULT,
+    target: Target | None = None,
+    with_folds: bool = False,
+) -> Splits:
     """Read and split the rows as configured.
 
     Args:
@@ -32,11 +40,17 @@ def load(data: DataConfig, seed: int, settings: TargetConfig = DEFAULT, target: 
         seed: of the splits and of the sample.
         settings: the kind of target, where it is not known yet.
         target: what is predicted; None takes what the training rows' labels suggest (see sources.read_dataset).
+        with_folds: whether to read the training rows' folds, too, where the settings name their column.
 
     Raises:
         DataError: some rows cannot be read or used.
     """
-    train = read_dataset(data.train, data, settings, split=data.split, target=target)
+    fold = data.fold if with_folds else None
+    try:
+        train = read_dataset(data.train, data, settings, split=data.split, target=target, fold=fold)
+    except MissingColumnError as error:
+        sample = first_rows(data.train, data, error.names, SAMPLE, split=data.split)
+        raise with_guess(error, data, sample) from None
     train.target.check_labels(train.labels, train.origin)
     if data.limit:
         train = train.take(splitting.sample(train.target.strata(train.labels), data.limit, seed))

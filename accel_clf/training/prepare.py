@@ -69,18 +69,22 @@ class PreparedRun:
         return model
 
 
-def read_splits(config: Config) -> Splits:
+def read_splits(config: Config, with_folds: bool = False) -> Splits:
     """Read the rows, with labels in the order of the model's outputs, if it is a classifier for them already.
+
+    Args:
+        config: the settings.
+        with_folds: whether to read the training rows' folds, too, where the settings name their column.
 
     Raises:
         DataError: any of them cannot be used.
     """
-    rows = splits.load(config.data, config.training.seed, config.target)
+    rows = splits.load(config.data, config.training.seed, config.target, None, with_folds)
     saved = saved_label_names(config.model)
     names = rows.train.target.output_names
     if saved and saved != names and set(saved) == set(names) == set(rows.train.target.names):
         target = replace(rows.train.target, names=saved)
-        return splits.load(config.data, config.training.seed, config.target, target)
+        return splits.load(config.data, config.training.seed, config.target, target, with_folds)
     return rows
 
 

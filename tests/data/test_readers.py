@@ -109,7 +109,7 @@ BROKEN_TABLES = {
     "empty": ("", "an empty file", "a header line"),
     "header only": ("text,label\n", "no rows below the header", ""),
     "wrong separator": ("text;label\na;b\n", "no column 'text'", "looks like ;: --data.separator ';'"),
-    "misspelt column": ("Text,label\na,b\n", "no column 'text'", "did you mean Text?"),
+    "misspelt column": ("Text,label\na,b\n", "no column 'text'", "--text Text"),
     "empty label": ("text,label\na,\n", "1 of 1 rows has no label (line 2)", "--data.incomplete skip"),
 }
 
