@@ -55,14 +55,12 @@ def require_columns(
     for column in columns:
         if column not in names or not column:
             choices = ", ".join(repr(name) for name in names[:20] if name)
-            hint = (
-                hint
-                or closest(column, [name for name in names if name])
-                or "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
-            )
+            got, expected = f"{path}{location}: no column {column!r}", f"one of {choices}" if choices else ""
+            if hint:
+                raise DataError(got, expected, hint)
             readable = [name for name in names if name and names.count(name) == 1]
-            expected = f"one of {choices}" if choices else ""
-            raise MissingColumnError(f"{path}{location}: no column {column!r}", expected, hint, readable)
+            fix = "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
+            raise MissingColumnError(got, expected, closest(column, readable) or fix, readable)
         if names.count(column) > 1:
             raise DataError(f"{path}{location}: column {column!r} appears twice", "each name that is read once")
 
