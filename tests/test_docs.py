@@ -18,7 +18,7 @@ import yaml
 
 import accel_clf
 from accel_clf.cli.main import COMMANDS, main
-from accel_clf.config.flags import settings_table
+from accel_clf.config.flags import SHORT_FLAGS, settings_table
 from accel_clf.config.schema import SECTIONS, Config, ServeConfig, settings
 from accel_clf.models import kernel_selection
 from accel_clf.strategies.xla.detect import CHIPS
@@ -101,6 +101,8 @@ def test_every_setting_is_listed() -> None:
     text = SETTINGS.read_text()
     assert with_tables(text) == text, "run `make settings`"
     assert all(f"| `{name}` |" in text for model in TABLES.values() for name, _ in settings(model))
+    short = re.findall(r"^\| `--(\w+)`.* \| `([\w.]+)` \|$", text, re.MULTILINE)
+    assert dict(short) == {name: setting for name, (setting, _) in SHORT_FLAGS.items()}
 
 
 def test_every_command_is_listed() -> None:

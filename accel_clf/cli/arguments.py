@@ -42,7 +42,8 @@ def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> Non
 
 def source_settings(arguments: argparse.Namespace) -> dict[str, str | None]:
     """Return the settings of `add_source` that replace the run's."""
-    values = {name: getattr(arguments, name, None) for name in ("text", "label", "slice", *FILE_SETTINGS)}
+    names = ("text", "label", "slice", "incomplete", *FILE_SETTINGS)
+    values = {name: getattr(arguments, name, None) for name in names}
     return {
         name: None if value == "null" and name in FILE_SETTINGS else value
         for name, value in values.items()

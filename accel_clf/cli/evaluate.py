@@ -19,6 +19,11 @@ def _evaluate(argv: Sequence[str]) -> int:
     add_source(parser, ("text", "label", "slice"), required=True)
     add_precision(parser)
     add_risk(parser)
+    parser.add_argument(
+        "--incomplete",
+        choices=("refuse", "skip"),
+        help="whether rows without a text or a label end the command, or are left out and counted (default: the run's)",
+    )
     parser.add_argument("--json", action="store_true", help="print all metrics as JSON")
     arguments = parser.parse_args(argv)
 

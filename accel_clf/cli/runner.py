@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from accel_clf.config.flags import with_short_flags
 from accel_clf.config.schema import Config
 from accel_clf.core.command import run_command
 from accel_clf.core.console import log
-from accel_clf.core.errors import Interrupted
+from accel_clf.core.errors import Interrupted, MissingColumnError
 from accel_clf.core.exit_codes import DONE
 from accel_clf.core.process_env import in_xla_worker, is_main_process, is_torchelastic, shared_across_cores
 from accel_clf.core.signals import defer_signals_for_good
@@ -44,6 +45,10 @@ def run_job(read: Callable[[], Job], prog: str, args: Sequence[str]) -> int:
                 words = resume_command(prog, args, config)
                 shared_across_cores(("resume command", config), lambda: log(f"to resume:\n{words}"))
             return interrupted.exit_code
+        except MissingColumnError as error:
+            if error.flags:
+                error.fix = shlex.join(with_short_flags(_command_words(prog, args), error.flags))
+            raise
         if text:
             print(text)
         return DONE
@@ -63,15 +68,21 @@ def resume_command(prog: str, args: Sequence[str], config: Config) -> str:
         args: its arguments.
         config: the settings that they gave.
     """
-    words = [*prog.split(), *args]
-    if is_torchelastic() or in_xla_worker():
-        launcher = _parent()
-        if any("accelerate" in word for word in launcher[:3]):
-            words = ["accelerate", *launcher[2:]] if launcher[1].endswith("accelerate") else launcher
+    words = _command_words(prog, args)
     if config.resume != "auto":  # what was set aside stays there, and the folder has checkpoints of its own now
         words += ["--resume", "auto"]
     cores = os.environ.get(VIRTUAL_CORES_VARIABLE)
     return (f"{VIRTUAL_CORES_VARIABLE}={cores} " if cores else "") + shlex.join(words)
+
+
+def _command_words(prog: str, args: Sequence[str]) -> list[str]:
+    """Return the words of the command that was typed, with its launcher where there is one."""
+    is_script = prog.endswith(".py")
+    if is_torchelastic() or in_xla_worker() or is_script:
+        launcher = _parent()
+        if any("accelerate" in word for word in launcher[:3]):
+            return ["accelerate", *launcher[2:]] if launcher[1].endswith("accelerate") else launcher
+    return ["python", sys.argv[0], *args] if is_script else [*prog.split(), *args]
 
 
 def _parent() -> list[str]:

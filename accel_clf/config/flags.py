@@ -2,7 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 from pydantic import BaseModel
@@ -10,6 +12,18 @@ from pydantic import BaseModel
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config, Section, merge, settings
 from accel_clf.core.errors import ConfigError, closest
+
+# What nearly everybody sets: a short flag, the setting that it is another name of, and what help calls its value.
+SHORT_FLAGS = {
+    "text": ("data.text", "COLUMN"),
+    "label": ("data.label", "COLUMN"),  # may be repeated, as the setting's flag may
+    "model": ("model.name", "NAME"),
+    "epochs": ("training.epochs", "N"),
+    "batch": ("batch.size", "N"),
+    "rate": ("training.learning_rate", "X"),
+    "length": ("data.max_length", "N"),
+}
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 def parse(
     argv: Sequence[str], prog: str, description: str, add: Callable[[Parser], None] | None = None, suffix: str = ""
 ) -> tuple[Config, argparse.Namespace]:
-    """Parse `[CONFIG.yaml] [--section.key value ...] [--debug]` and the command's other arguments.
+    """Parse `[DATA | CONFIG.yaml] [--text COLUMN ...] [--section.key value ...] [--debug]` and the command's others.
 
     Args:
         argv: the arguments.
@@ -41,20 +55,81 @@ def parse(
         The settings, and all arguments.
 
     Raises:
-        ConfigError: an argument or a setting is unknown or invalid.
+        ConfigError: an argument or a setting is unknown or invalid, or set twice.
     """
     parser = Parser(
         prog=prog,
-        usage=f"{prog} [CONFIG.yaml] [--section.key value ...] [--debug]",
+        usage=f"{prog} [DATA | CONFIG.yaml] [--text COLUMN] [--label COLUMN] [--section.key value ...] [--debug]",
         description=description,
     )
-    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings in YAML; flags override them")
+    first = parser.add_argument_group(
+        "what nearly everybody sets", "Short names of settings below. Both names with different values are an error."
+    )
+    parser._action_groups.insert(0, parser._action_groups.pop())  # so that help shows them first
+    first.add_argument(
+        "source",
+        nargs="?",
+        metavar="DATA | CONFIG.yaml",
+        help="the training data (data.train); or settings in YAML, which flags override",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if add:
         add(parser)
     read_flags = add_settings(parser, Config)
+    settings_flags = {action.dest: action for action in parser._actions}
+    for name, (setting, value) in SHORT_FLAGS.items():
+        short = copy(settings_flags[setting])
+        short.option_strings, short.dest, short.metavar = [f"--{name}"], f"short.{name}", value
+        short.help = str(short.help).replace("(default:", f"({setting}, default:")
+        first._add_action(short)
+    output = settings_flags["output"]
+    parser._optionals._group_actions.remove(output)
+    first._group_actions.append(output)
     args = parser.parse_args(argv)
-    return load(args.config, read_flags(args), suffix), args
+    config_file = args.source if args.source and Path(args.source).suffix.lower() in YAML_SUFFIXES else None
+    _take_short_names(args, prog, data=None if config_file else args.source)
+    return load(config_file, read_flags(args), suffix), args
+
+
+def _take_short_names(args: argparse.Namespace, prog: str, data: str | None) -> None:
+    """Take the training data and the short flags for the settings that they are other names of.
+
+    Args:
+        args: the parsed arguments, which are changed.
+        prog: the command, for messages.
+        data: the argument without a flag, where it is no YAML file.
+    """
+    if data and all((Path(data) / name).is_file() for name in ("config.yaml", "metrics.json")):
+        raise ConfigError(
+            f"{data}: the folder of a run", "training data, or settings in YAML", f"{prog} {Path(data) / 'config.yaml'}"
+        )
+    short = {
+        setting: (f"--{name}", vars(args).pop(f"short.{name}", None)) for name, (setting, _) in SHORT_FLAGS.items()
+    }
+    for setting, (name, value) in {**short, "data.train": ("the training data", data)}.items():
+        if value is None:
+            continue
+        if (other := getattr(args, setting, value)) != value:
+            got, others = (" ".join([each] if isinstance(each, str) else each) for each in (value, other))
+            raise ConfigError(f"{name} is {got}, and --{setting} {others}", "one value: these are the same setting")
+        setattr(args, setting, value)
+
+
+def with_short_flags(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """Return a command with other values of some short flags, whatever it had for them.
+
+    Args:
+        words: the command.
+        values: short flag -> value.
+    """
+    replaced = {flag for name in values for flag in (f"--{name}", f"--{SHORT_FLAGS[name][0]}")}
+    kept: list[str] = []
+    is_value = False
+    for word in words:
+        if not is_value and word.split("=")[0] not in replaced:
+            kept.append(word)
+        is_value = word in replaced
+    return kept + [word for name, value in values.items() for word in (f"--{name}", value)]
 
 
 def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Namespace], dict[str, Any]]:
@@ -73,15 +148,18 @@ def add_settings(parser: Parser, model: type[Section]) -> Callable[[argparse.Nam
         parse_args_method=lambda *_: argparse.Namespace(),
     )
     fields = dict(settings(model))
-    for action in parser._actions:
-        if field := fields.get(action.dest):
+    top_level = {name.split(".")[0] for name in fields}
+    for action in list(parser._actions):
+        if action.dest in top_level - set(fields):  # pydantic's hidden flag of a section, such as --model, takes JSON
+            parser._option_string_actions.pop(f"--{action.dest}")
+            action.container._remove_action(action)  # type: ignore[attr-defined]
+        elif field := fields.get(action.dest):
             # pydantic writes types and defaults as Python does: {{float,str},null} and None.
             types = str(action.metavar).translate(str.maketrans("", "", "{}"))
             action.metavar = "{" + types + "}" if "," in types and "[" not in types else types
             if field.annotation is bool:  # `--flag` without a value means true
                 action.nargs, action.const = "?", "true"
             action.help = f"{field.description} (default: {default_text(field)})".replace("%", "%%")
-    top_level = {name.split(".")[0] for name in fields}
 
     columns = [name for name, field in fields.items() if {str, tuple[str, ...]} <= set(get_args(field.annotation))]
 

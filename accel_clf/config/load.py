@@ -112,7 +112,9 @@ def _explain(error: ValidationError, origin: str, names: Mapping[str, Any], comm
     problems: dict[str, list[str]] = {}  # name -> what was got, what was expected
     for item in error.errors():
         parts = [str(part) for part in item["loc"]]
-        name = ".".join(parts[: 2 if parts and parts[0] in SECTIONS else 1])
+        paths = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+        # Behind the setting's name come the branches of a union, and places in a list.
+        name = paths[0] if item["type"] == "extra_forbidden" else next(filter(names.__contains__, paths), paths[-1])
         if item["type"] == "extra_forbidden":
             # A key in the wrong section is the last part of some setting's name; a misspelt key is not.
             in_other_sections = [known for known in names if known.split(".")[-1] == name.split(".")[-1]]

@@ -31,6 +31,18 @@ class ModelConfig(Section):
     """Faster forms of the model's operations where they pay; off: transformers' own code, padded."""
 
 
+class WindowsConfig(Section):
+    """Texts of more than data.max_length tokens."""
+
+    stride: Annotated[int, Field(ge=0)] | None = None
+    """Read long texts in windows of data.max_length tokens, each with the last `stride` of the one before, as
+    transformers' tokenizers count it; null: long texts are cut."""
+    most: Count = 8
+    """Maximum number of windows per text; of more, those in the middle are left out."""
+    pool: Literal["mean", "max"] = "mean"
+    """What a text's outputs are of its windows'."""
+
+
 class DataConfig(Section):
     """The data set."""
 
@@ -54,8 +66,16 @@ class DataConfig(Section):
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
     """Separator of the labels in a cell that may hold several, such as "|"; JSON lists need none."""
+    incomplete: Literal["refuse", "skip"] = "refuse"
+    """Rows without a text or a label: refuse ends the command and counts them; skip leaves them out, and those with an
+    empty text, and says how many. A text that may have several labels may have none."""
+    near_duplicates: bool = True
+    """Warn of validation, test and calibration rows whose text is nearly that of a training row; up to a million
+    rows."""
     group: str | None = None
     """Column with the group of each row; a group is never divided between splits or folds."""
+    fold: str | None = None
+    """Column with the fold that holds a row out, for `cv`: as many folds as it has values. `train` ignores it."""
     slice: str | None = None
     """Column to report metrics by, such as a language."""
     separator: Separator | None = None
@@ -68,7 +88,8 @@ class DataConfig(Section):
     header: bool = True
     """The first row of .csv, .tsv and .xlsx files names the columns; false: they are numbered from 1."""
     max_length: Annotated[int, Field(ge=3)] = 256
-    """Maximum tokens per text; longer texts are truncated."""
+    """Maximum tokens per text, or per window of it; longer texts are truncated, unless data.windows.stride is set."""
+    windows: WindowsConfig = WindowsConfig()
     limit: Annotated[int, Field(ge=2)] | None = None
     """Maximum number of training rows, validation's share included: a random sample, stratified by class."""
 
@@ -236,7 +257,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     folds: Annotated[int, Field(ge=2)] = 5
-    """Number of cross-validation folds; `train` ignores it."""
+    """Number of cross-validation folds; that of data.fold's values, where it is set. `train` ignores it."""
     strategy: Literal["accelerate", "xla"] = "accelerate"
     """What drives the hardware: Hugging Face Accelerate, or raw torch_xla on TPU cores, real or virtual."""
     virtual_cores: Count | None = None
@@ -301,11 +322,11 @@ class ServeConfig(Section):
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two levels of settings; `override` wins."""
+    """Merge settings, section by section; `override` wins."""
     merged = dict(base)
     for key, value in override.items():
         are_sections = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = {**merged[key], **value} if are_sections else value
+        merged[key] = merge(merged[key], value) if are_sections else value
     return merged
 
 

@@ -4,6 +4,7 @@ Exception
 ├── UserError                  1  something the user can fix
 │   ├── ConfigError            2  a setting, a flag or a command that cannot be used
 │   ├── DataError             65  rows that cannot be read or do not fit together
+│   │   └── MissingColumnError    a table has no column of that name
 │   ├── CoreFailedError        1  a process or an XLA core that this process has started has failed
 │   └── DamagedError           1  a damaged checkpoint (training/checkpoint)
 ├── ApiError                      a request answered with an HTTP error status (serving/errors, as all below)
@@ -20,7 +21,7 @@ The errors without an exit code end a request, not a command.
 """
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from accel_clf.core.exit_codes import DATA, FAILED, INTERRUPTED, TERMINATED, USAGE
@@ -60,6 +61,22 @@ class DataError(UserError):
     """Rows that cannot be read or do not fit together."""
 
     exit_code = DATA
+
+
+class MissingColumnError(DataError):
+    """A table has no column of that name.
+
+    Args:
+        got, expected, fix: see UserError.
+        names: the columns that it has.
+        flags: short flag -> column, with which the command would work; empty where that is not known.
+    """
+
+    def __init__(
+        self, got: str, expected: str, fix: str, names: Sequence[str], flags: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(got, expected, fix)
+        self.names, self.flags = tuple(names), dict(flags or {})
 
 
 class CoreFailedError(UserError):

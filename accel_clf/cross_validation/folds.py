@@ -10,7 +10,8 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import is_main_process
-from accel_clf.data import splits, splitting
+from accel_clf.data import near_duplicates, splits, splitting
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.run_folder import layout
 from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
@@ -48,7 +49,8 @@ class Folds:
         self.config = self.all_rows.config
         for fold in range(config.folds):
             self.prepare(fold)  # whose rows may not be enough for a share to validate on
-        _warn_of_duplicates(rows, self.assignment)
+        if is_main_process():
+            _warn_of_duplicates(rows.train, self.assignment, config.data.near_duplicates)
 
     def prepare(self, fold: int) -> PreparedRun:
         """Prepare a fold's run. Its held-out rows do not influence which of its models is the best."""
@@ -125,13 +127,16 @@ def _abbreviate(value: Any) -> str:
     return text if len(text) <= 16 else f"{text[:12]}..."
 
 
-def _warn_of_duplicates(rows: Splits, assignment: np.ndarray) -> None:
-    texts, text_of_row = np.unique(rows.train.digests, axis=0, return_inverse=True)
+def _warn_of_duplicates(rows: Dataset, assignment: np.ndarray, search_near: bool) -> None:
+    texts, text_of_row = np.unique(rows.digests, axis=0, return_inverse=True)
     pairs = np.unique(np.stack([text_of_row.ravel(), assignment], axis=1), axis=0)  # of a text and a fold
     folds_per_text = np.bincount(pairs[:, 0], minlength=len(texts))
     duplicates = int((folds_per_text > 1)[text_of_row.ravel()].sum())
-    if duplicates and is_main_process():
+    if duplicates:
         log(
             f"warning: {duplicates} rows have the text of a row in another fold, which flatters the result; "
             "data.group keeps such rows together"
         )
+    if search_near:
+        for message in near_duplicates.warnings(rows, rows, "rows", "a row in another fold", assignment):
+            log(f"warning: {message}")

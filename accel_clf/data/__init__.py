@@ -3,10 +3,14 @@
 demo_corpus   the built-in corpus, generated from a seed
 readers       strict readers of files and folders, a file a kind
 dataset       labelled rows, whose texts are streamed and never held in memory
+incomplete    rows without a text or a label
+near_duplicates texts that are nearly those of other rows
 sources       the demo, a file or a Hub data set, read as a dataset
+likely_columns which columns look like text and label, for the message where these are missing
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed
 splits        the training, validation and test rows of a configuration
+windows       long texts in windows, as rows of tokens that are divided again where batches are made
 tokenization  texts to token ids, once: on disk, memory-mapped
 sampling      which rows form which batch: a function of seed, epoch and sizes
 collate       rows to tensors: padded, bucketed to a few widths, or packed without padding

@@ -12,6 +12,7 @@ import torch
 
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
+from accel_clf.data.windows import split_windows
 
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 NOT_MODEL_INPUTS = ("labels", "rows")
@@ -157,15 +158,23 @@ def make_inputs(
     """Make the model's inputs in a layout, by `pack`, `pack_varlen` or `pad`.
 
     Args:
-        rows: token ids, int [length] each.
+        rows: token ids, int [length] each; in windows, where they have more than `max_length`.
         layout: "padded", "bucketed", "packed" or "varlen".
         pad_id: the padding token.
-        max_length: tokens of the longest possible row.
+        max_length: tokens of the longest possible row, or window of it.
         width: see `pad`.
     """
+    windows, members = split_windows(rows, max_length, by_length=layout == "packed")
     if layout == "varlen":
-        return pack_varlen(rows, pad_id, max_length)
-    return pack(rows) if layout == "packed" else pad(rows, pad_id, width)
+        inputs = pack_varlen(windows, pad_id, max_length)
+    else:
+        inputs = pack(windows) if layout == "packed" else pad(windows, pad_id, width)
+    if members is not None:
+        if layout == "varlen":  # whose filler is a document of its own; nobody reads its outputs
+            members = np.pad(members, (0, 1))
+            members[-1, -1] = True
+        inputs["members"] = torch.from_numpy(members)
+    return inputs
 
 
 def model_inputs(batch: Batch) -> Batch:
@@ -191,9 +200,12 @@ def collate(
         tokens: of all rows.
         pad_id: the padding token.
         layout: "padded", "bucketed", "packed" or "varlen".
-        max_length: tokens of the longest possible row.
+        max_length: tokens of the longest possible row, or window of it.
         labels: [rows, ...], as the loss takes them; None without labels.
         padding_label: of padding rows.
+
+    Rows of more than `max_length` tokens are divided into windows, and `members` among the inputs says which row each
+    is of, see `windows.split_windows`.
 
     Returns:
         A function from slots to the model's inputs, rows (int64 [rows], PADDING_ROW for padding rows) and, where there

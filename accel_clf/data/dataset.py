@@ -41,8 +41,10 @@ class Dataset:
         digests: uint8 [rows, 16], of the texts.
         target: what is predicted.
         labels: [rows, ...], as the target encodes them.
-        groups, slices: columns, or None where the settings name none.
+        groups, slices, folds: columns, or None where the settings name none.
         notes: what a user should know about the source.
+        blanks: digests of those texts of the source that have nothing but spaces.
+        left_out: which rows of the source are left out, for messages; empty where none is.
     """
 
     origin: str
@@ -54,6 +56,9 @@ class Dataset:
     groups: Categorical | None = None
     slices: Categorical | None = None
     notes: tuple[str, ...] = ()
+    blanks: frozenset[bytes] = frozenset()
+    left_out: str = ""
+    folds: Categorical | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +77,7 @@ class Dataset:
             labels=self.labels[indices],
             groups=select(self.groups),
             slices=select(self.slices),
+            folds=select(self.folds),
         )
 
     def texts(self) -> Iterator[str]:
@@ -107,14 +113,14 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def count_empty_texts(rows: Dataset) -> int:
-    """Count the rows whose text is empty."""
-    return int((rows.digests == np.frombuffer(digest(""), np.uint8)).all(axis=1).sum())
+def count_blank_texts(rows: Dataset) -> int:
+    """Count the rows whose text has nothing but spaces."""
+    return sum(row.tobytes() in rows.blanks for row in rows.digests) if rows.blanks else 0
 
 
-def count_shared_texts(rows: Dataset, others: Dataset) -> int:
-    """Count the rows of `others` whose text occurs in `rows`, too."""
+def shared_texts(rows: Dataset, others: Dataset) -> np.ndarray:
+    """Find the rows of `others` whose text occurs in `rows`, too: bool [others]."""
     other_texts = {row.tobytes() for row in others.digests}
     # `rows`, usually the training rows, are the larger set: they are looked up, not held in a set of their own.
     shared = {text for text in (row.tobytes() for row in rows.digests) if text in other_texts}
-    return sum(row.tobytes() in shared for row in others.digests)
+    return np.array([row.tobytes() in shared for row in others.digests], bool)

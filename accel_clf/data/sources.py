@@ -1,8 +1,11 @@
 """Read labelled rows from the demo, a file or a Hub data set."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
+from accel_clf.data.incomplete import IncompleteRows, is_blank
 from accel_clf.data.readers import files
 from accel_clf.data.readers.records import Record, Request, require_columns
 from accel_clf.targets import label_cells, registry
@@ -23,10 +27,17 @@ from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel
 
 DEFAULT = TargetConfig()
+MAX_WHOLE_FLOAT = 2**53  # beyond it, floats skip integers
 
 
 def read_dataset(
-    source: str, data: DataConfig, settings: TargetConfig = DEFAULT, *, split: str, target: Target | None = None
+    source: str,
+    data: DataConfig,
+    settings: TargetConfig = DEFAULT,
+    *,
+    split: str,
+    target: Target | None = None,
+    fold: str | None = None,
 ) -> Dataset:
     """Read the labelled rows of a source.
 
@@ -36,23 +47,33 @@ def read_dataset(
         settings: the kind of target, where it is not known yet.
         split: of a Hub data set.
         target: what is predicted; None takes what the labels suggest.
+        fold: the column with folds, of which `read_names` has checked that no row has none; None reads none.
 
     Raises:
         DataError: something cannot be read or used; names the file and line.
     """
-    optional_columns = [column for column in (data.group, data.slice) if column]
+    optional_columns = [column for column in (data.group, data.slice, fold) if column]
     label_columns = data.label_columns
     table = _open_table(source, data, split, [data.text, *label_columns, *optional_columns])
     digests = bytearray()
     cells: dict[Cell, int] = {}  # each of the label columns', once
     lines: list[int | str] = []  # where each first occurs
     cell_of_row: list[int] = []
+    ids = array("q")
+    blanks: set[bytes] = set()
+    incomplete = IncompleteRows(table.origin, table.unit, data)
     optional: list[tuple[dict[str, int], list[int]]] = [({}, []) for _ in optional_columns]
     kind: type[Target] | None = type(target) if target else None
-    for line, (text, *others) in table.records():
-        location = table.location(line)
-        digests += digest(_require_text(text, location, data.text))
+    for index, (line, (text, *others)) in enumerate(table.records()):
         labels, others = others[: len(label_columns)], others[len(label_columns) :]
+        if incomplete.leaves_out(line, text, labels):
+            continue
+        location = table.location(line)
+        ids.append(index)
+        text_digest = digest(_require_text(text, location, data.text))
+        digests += text_digest
+        if is_blank(text):
+            blanks.add(text_digest)
         if kind is None:
             kind = registry.kind_of_data(data, settings, labels[0])
             if table.label_order and kind is not Regression and len(label_columns) == 1 and not settings.order:
@@ -65,6 +86,7 @@ def read_dataset(
         cell_of_row.append(cells.setdefault(cell, len(cells)))
         for (codes_by_name, codes), value in zip(optional, others, strict=True):
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
+    incomplete.check()
     if kind is None or not cells:
         raise DataError(f"{table.origin}: no rows below the header", "at least one row", " ".join(table.notes()))
     columns = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
@@ -74,13 +96,16 @@ def read_dataset(
     return Dataset(
         origin=table.origin,
         stream=lambda: (text for _, (text, *_) in table.records()),
-        ids=np.arange(len(cell_of_row)),
+        ids=np.array(ids),
         digests=np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST_BYTES),
         target=target,
         labels=encoded[cell_of_row],
         groups=columns.pop(0) if data.group else None,
         slices=columns.pop(0) if data.slice else None,
         notes=table.notes(),
+        blanks=frozenset(blanks),
+        left_out=incomplete.note,
+        folds=columns.pop(0) if fold else None,
     )
 
 
@@ -108,6 +133,32 @@ def read_texts(source: str, data: DataConfig, *, split: str = "test") -> Iterato
         yield _require_text(text, table.location(line), data.text)
     for note in table.notes():
         log(note)
+
+
+def read_names(source: str, data: DataConfig, column: str, *, split: str = "train") -> set[str]:
+    """Read the different values of a column that says something of each row.
+
+    Raises:
+        DataError: a row has none; names the file and line.
+    """
+    table = _open_table(source, data, split, [column])
+    names = set()
+    for line, (value,) in table.records():
+        if value is None or value != value or not str(value).strip():
+            raise DataError(f"{table.location(line)}: column {column!r} is empty", "a value in each row")
+        names.add(str(value))
+    return names
+
+
+def first_rows(
+    source: str, data: DataConfig, columns: Sequence[str], rows: int, *, split: str = "train"
+) -> list[tuple[Any, ...]]:
+    """Read the first rows of a source, or fewer where one of them cannot be read."""
+    table, records = _open_table(source, data, split, columns), []
+    with suppress(DataError):
+        for _, values in islice(table.records(), rows):
+            records.append(values)
+    return records
 
 
 def is_file(source: str) -> bool:
@@ -198,13 +249,17 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
     def label(value: Any, location: str, is_number: bool) -> str:
         if names is None:
             return _label_text(value, location, is_number)
-        if value is None or value < 0:  # how the Hub marks the hidden labels of a competition's test split
+        if value is None or value < 0:
             raise DataError(f"{location}: no label", "a split whose rows have labels")
         return str(names[value])
 
     def records() -> Iterator[Record]:
         for number, record in enumerate(selected, start=1):
-            yield number, tuple(record[column] for column in columns)
+            values = [record[column] for column in columns]
+            # -1 is how the Hub marks the hidden labels of a competition's test split.
+            if names is not None and isinstance(values[1], int) and values[1] < 0:
+                values[1] = None
+            yield number, tuple(values)
 
     return _Table(origin, "row", records, label, tuple(names) if names else None)
 
@@ -231,15 +286,20 @@ def check_text(text: str, location: str) -> None:
 
 
 def _label_text(value: Any, location: str, is_number: bool) -> str:
-    """Return a label as written. Floats are refused as names: their text may differ from that in the user's file."""
+    """Return a label as written; whole floats as names are integers, which a column with gaps makes floats of.
+
+    Others are refused as names: their text may differ from that in the user's file.
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) or (isinstance(value, float) and is_number):
         return str(value)
     if isinstance(value, float):
+        if value.is_integer() and abs(value) <= MAX_WHOLE_FLOAT:
+            return str(int(value))
         raise DataError(
             f"{location}: the label is {value!r}, a float",
-            "a string or an integer",
+            "a string or a whole number",
             "for a number that is to be predicted, --target.type regression (or ordinal)",
         )
     if not isinstance(value, str):

@@ -1,14 +1,18 @@
 """The training, validation and test rows of a configuration."""
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from accel_clf.config.schema import DataConfig, TargetConfig
-from accel_clf.data import dataset, splitting
+from accel_clf.core.errors import MissingColumnError
+from accel_clf.data import dataset, near_duplicates, splitting
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.sources import DEFAULT, is_file, read_dataset
+from accel_clf.data.likely_columns import SAMPLE, with_guess
+from accel_clf.data.readers.files import suffix_of
+from accel_clf.data.sources import DEFAULT, first_rows, is_file, read_dataset
 from accel_clf.targets.base import Target
 
 
@@ -22,7 +26,13 @@ class Splits(NamedTuple):
     calibration: Dataset | None = None
 
 
-def load(data: DataConfig, seed: int, settings: TargetConfig = DEFAULT, target: Target | None = None) -> Splits:
+def load(
+    data: DataConfig,
+    seed: int,
+    settings: TargetConfig = DEFAULT,
+    target: Target | None = None,
+    with_folds: bool = False,
+) -> Splits:
     """Read and split the rows as configured.
 
     Args:
@@ -30,11 +40,17 @@ def load(data: DataConfig, seed: int, settings: TargetConfig = DEFAULT, target: 
         seed: of the splits and of the sample.
         settings: the kind of target, where it is not known yet.
         target: what is predicted; None takes what the training rows' labels suggest (see sources.read_dataset).
+        with_folds: whether to read the training rows' folds, too, where the settings name their column.
 
     Raises:
         DataError: some rows cannot be read or used.
     """
-    train = read_dataset(data.train, data, settings, split=data.split, target=target)
+    fold = data.fold if with_folds else None
+    try:
+        train = read_dataset(data.train, data, settings, split=data.split, target=target, fold=fold)
+    except MissingColumnError as error:
+        sample = first_rows(data.train, data, error.names, SAMPLE, split=data.split)
+        raise with_guess(error, data, sample) from None
     train.target.check_labels(train.labels, train.origin)
     if data.limit:
         train = train.take(splitting.sample(train.target.strata(train.labels), data.limit, seed))
@@ -70,16 +86,59 @@ def _read_other(source: str | None, data: DataConfig, train: Dataset) -> Dataset
     return read_dataset(source, ungrouped, split="test", target=train.target)
 
 
-def warnings(splits: Splits) -> list[str]:
-    """Describe what is suspicious about the rows, though not an error."""
-    messages = list(dict.fromkeys(note for rows in splits if rows is not None for note in rows.notes))
+def warnings(splits: Splits, data: DataConfig) -> list[str]:
+    """Describe what is suspicious about the rows, though not an error.
+
+    Args:
+        splits: the rows.
+        data: the settings that they were read by.
+    """
+    present = [rows for rows in splits if rows is not None]
+    notes = [note for rows in present for note in (*rows.notes, rows.left_out) if note]
+    messages = list(dict.fromkeys(notes))
     for name, rows in splits._asdict().items():
         if rows is None:
             continue
-        if empty := dataset.count_empty_texts(rows):
-            messages.append(f"{empty} of {len(rows)} {name} rows have an empty text")
-        if rows is not splits.train and (shared := dataset.count_shared_texts(splits.train, rows)):
+        if blank := dataset.count_blank_texts(rows):
+            skip = "--data.incomplete skip leaves such rows out"
+            messages.append(f"{blank} of {len(rows)} {name} rows have an empty text; {skip}")
+        if rows is splits.train:
+            messages += [*_constant_text(rows), *_header_of_data(rows, data)]
+        elif shared := int(dataset.shared_texts(splits.train, rows).sum()):
             messages.append(
                 f"{shared} of {len(rows)} {name} rows have the text of a training row, which flatters the result"
             )
-    return messages
+    return messages + _near_duplicates(splits, data)
+
+
+def _constant_text(rows: Dataset) -> list[str]:
+    if len(rows) > 1 and (rows.digests == rows.digests[0]).all():
+        return [f"all {len(rows)} training rows have the same text: is it in another column? (data.text)"]
+    return []
+
+
+def _header_of_data(rows: Dataset, data: DataConfig) -> list[str]:
+    """Tell of a first line that looks like a row: columns named like a label and a text that rows have."""
+    label = data.label_columns[0]
+    has_header = data.header and suffix_of(Path(data.train)) in (".csv", ".tsv")
+    if not has_header or len(data.label_columns) > 1 or label not in rows.target.names:
+        return []
+    if " " not in data.text and not any(row.tobytes() == dataset.digest(data.text) for row in rows.digests):
+        return []
+    return [
+        f"the first line of {rows.origin} is read as the names of columns, and looks like a row: {label!r} is a label "
+        "of other rows, too. Is a line of names missing?"
+    ]
+
+
+def _near_duplicates(splits: Splits, data: DataConfig) -> list[str]:
+    if not data.near_duplicates:
+        return []
+    others = {name: rows for name, rows in splits._asdict().items() if rows is not None and rows is not splits.train}
+    return list(
+        dict.fromkeys(
+            message
+            for name, rows in others.items()
+            for message in near_duplicates.warnings(splits.train, rows, f"{name} rows", "a training row")
+        )
+    )

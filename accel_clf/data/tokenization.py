@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from accel_clf.config.schema import WindowsConfig
 from accel_clf.core.cache import cache_folder, cache_lock
 from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.windows import check_stride, kept_windows
 
 CHUNK_SIZE = 256  # texts per call: while it works, a tokenizer takes a hundred times the memory of the texts
+NO_WINDOWS = WindowsConfig()
 FORMAT = 2  # to be incremented when the meaning of the cached files changes
 
 
@@ -53,32 +56,42 @@ class TokenizedDataset:
 
 
 def tokenize(
-    rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = None, show_progress: bool = True
+    rows: Dataset,
+    tokenizer: Any,
+    max_length: int,
+    cache: Path | None = None,
+    show_progress: bool = True,
+    windows: WindowsConfig = NO_WINDOWS,
 ) -> TokenizedDataset:
     """Tokenize `rows`, or read their tokens from the cache.
 
     Args:
         rows: the texts.
         tokenizer: a fast tokenizer of transformers.
-        max_length: maximum tokens per row, including special tokens.
+        max_length: maximum tokens per row or window, including special tokens.
         cache: the cache folder; None for cache_folder().
         show_progress: whether to show a progress bar.
+        windows: whether and how longer texts are read in windows.
 
     Raises:
-        ConfigError: the tokenizer is not a fast one.
+        ConfigError: the tokenizer is not a fast one, or windows have no token that is new.
     """
     identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}"
+    if windows.stride is not None:
+        identity += f" windows {windows.stride} {windows.most}"
     folder = (cache or cache_folder()) / "tokens" / hashlib.sha256(identity.encode()).hexdigest()[:32]
     with cache_lock(folder):
         tokens = _load(folder)
         if tokens is None or len(tokens) != len(rows):
-            tokens = _write(folder, rows, tokenizer, max_length, show_progress)
+            tokens = _write(folder, rows, tokenizer, max_length, windows, show_progress)
     return tokens
 
 
-def tokenize_texts(texts: list[str], tokenizer: Any, max_length: int) -> TokenizedDataset:
-    """Tokenize a list of texts in memory."""
-    ids = _encode(texts, tokenizer, max_length)
+def tokenize_texts(
+    texts: list[str], tokenizer: Any, max_length: int, windows: WindowsConfig = NO_WINDOWS
+) -> TokenizedDataset:
+    """Tokenize a list of texts in memory, as `tokenize` does."""
+    ids = _encode(texts, tokenizer, max_length, windows)
     flat = np.fromiter((token for row in ids for token in row), np.int32)
     bounds = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
     return TokenizedDataset(flat, bounds[:-1], bounds[1:], int(flat.max(initial=0)))
@@ -109,22 +122,35 @@ def _remove_key(text: str, name: str) -> str:
     return before + key + after[json.JSONDecoder().raw_decode(after)[1] :] if key else text
 
 
-def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]]:
-    encoded = tokenizer(
-        texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+def _encode(texts: list[str], tokenizer: Any, max_length: int, windows: WindowsConfig) -> list[list[int]]:
+    settings = {
+        "truncation": True, "max_length": max_length, "return_attention_mask": False,
+        "return_token_type_ids": False,
+    }  # fmt: skip
+    if windows.stride is None:
+        ids: list[list[int]] = tokenizer(texts, **settings)["input_ids"]
+        return ids
+    check_stride(windows.stride, max_length, tokenizer.num_special_tokens_to_add())
+    encoded = tokenizer(texts, **settings, stride=windows.stride, return_overflowing_tokens=True)
+    of_texts: list[list[list[int]]] = [[] for _ in texts]
+    for text, window in zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True):
+        of_texts[text].append(window)
+    return [
+        [token for number in kept_windows(len(of_text), windows.most) for token in of_text[number]]
+        for of_text in of_texts
+    ]
 
 
-def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, show_progress: bool) -> TokenizedDataset:
+def _write(
+    folder: Path, rows: Dataset, tokenizer: Any, max_length: int, windows: WindowsConfig, show_progress: bool
+) -> TokenizedDataset:
     dtype = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
     with atomic_dir(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, progress_bar("tokenizing", len(rows), show_progress) as bar:
             for texts in _chunks(rows.texts()):
-                ids = _encode(texts, tokenizer, max_length)
+                ids = _encode(texts, tokenizer, max_length, windows)
                 flat = np.fromiter((token for row in ids for token in row), np.int64)
                 largest = max(largest, int(flat.max(initial=0)))
                 file.write(flat.astype(dtype).tobytes())  # unlike tofile, reports why it fails

@@ -69,9 +69,11 @@ def evaluate_source(
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
-    for note in rows.notes:
-        log(note)
-    tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
+    for note in (*rows.notes, rows.left_out):
+        if note:
+            log(f"warning: {note}")
+    of_run = predictor.config.data
+    tokens = tokenize(rows, predictor.tokenizer, of_run.max_length, windows=of_run.windows)
     per_model = predictor.logits(tokens, show_progress=show_progress)
     target, scores = predictor.target, predictor.ensemble_scores(per_model)
     metrics = evaluate(scores, rows, settings).metrics

@@ -19,6 +19,7 @@ from accel_clf.inference.quantize import quantize
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
 from accel_clf.models.loading import load_trained
 from accel_clf.models.packed import PACKED
+from accel_clf.models.windows import pool_windows
 from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.precision import WITHOUT_BF16, device_type, fast_at_bf16
@@ -76,6 +77,7 @@ class Predictor:
             model, self.tokenizer = load_trained(folder / "model", self.config.model)
             target = of_model(model.config)
             targets.add(target.names)
+            pool_windows(model, self.config.data.windows)
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
             if precision != "fp32":
                 quantize(model.eval(), precision)
@@ -113,7 +115,8 @@ class Predictor:
         """
         count = len(rows)
         if self.layout == PACKED:
-            tokens, longest = sum(map(len, rows)), max(map(len, rows))
+            tokens = sum(map(len, rows))
+            longest = min(max(map(len, rows)), self.config.data.max_length)
             padding = -tokens % shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
             rows = [*rows, *(self._filler(min(longest, padding - start)) for start in range(0, padding, longest))]
         inputs = make_inputs(rows, self.layout, self.pad_id, max_length=self.config.data.max_length)
@@ -150,10 +153,10 @@ class Predictor:
             texts: any number of them.
             show_progress: whether to show a bar.
         """
-        remaining = iter(texts)
+        remaining, data = iter(texts), self.config.data
         with progress_bar("predicting", None, show_progress) as bar:
             while chunk := list(islice(remaining, TEXTS_PER_CHUNK)):
-                tokens = tokenize_texts(chunk, self.tokenizer, self.config.data.max_length)
+                tokens = tokenize_texts(chunk, self.tokenizer, data.max_length, data.windows)
                 scores = self.ensemble_scores(self.logits(tokens, show_progress))
                 yield from zip(chunk, scores, strict=True)
                 bar.advance(len(chunk))

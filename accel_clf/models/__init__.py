@@ -7,6 +7,7 @@ unused            which weights get no gradient
 loading           a Hub encoder with a head; load and save in the Hub's format
 families          how the encoders are built that have kernels here; how to add one
 kernels           faster forms of a model's operations
+windows           outputs of texts from those of their windows
 packed            the padding-free forward of BERT's family
 kernel_selection  which kernels a model gets, when and why: the one place that decides
 """

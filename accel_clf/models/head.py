@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from accel_clf.targets.base import NO_RESCALING, Rescaling
+from accel_clf.targets.objective import NO_RESCALING, Rescaling
 
 KEPT_BESIDE = "rescaling"  # the key, below registry.OPTIONS, of what no linear layer can take
 

@@ -20,7 +20,8 @@ from accel_clf.core.files import disk_errors
 from accel_clf.data.dataset import Dataset
 from accel_clf.models import head
 from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
-from accel_clf.targets.base import NO_RESCALING, Objective, Rescaling, Target
+from accel_clf.targets.base import Target
+from accel_clf.targets.objective import NO_RESCALING, Objective, Rescaling
 from accel_clf.targets.registry import OPTIONS, options_of
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})

@@ -6,12 +6,14 @@ from accel_clf.config.schema import Config, settings
 from accel_clf.targets.registry import KINDS, with_defaults
 from accel_clf.targets.single_label import SingleLabel
 
-# These may change when a run is resumed. How files are read may: their rows are compared. Batch, accumulation and
-# processes may if rows per step stay: see resume.
+# These may change when a run is resumed. How files are read may, and which rows of them: rows are compared. Batch,
+# accumulation and processes may if rows per step stay: see resume. What concerns folds is compared by
+# cross_validation.lock.
 RESUMABLE_CHANGES = {
     "model.allow_code", "model.allow_pickle", "batch.size", "batch.accumulate", "batch.layout", "training.timeout",
     "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy", "virtual_cores", "output", "resume",
-    "allow_changes", "folds", "data.separator", "data.quoting", "data.encoding", "data.header",
+    "allow_changes", "folds", "data.fold", "data.separator", "data.quoting", "data.encoding", "data.header",
+    "data.incomplete", "data.near_duplicates",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from accel_clf.config.schema import ServeConfig
 from accel_clf.data.sources import check_text
+from accel_clf.data.windows import kept_windows
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
 from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
@@ -37,15 +38,13 @@ class TokenizedText:
 
     Attributes:
         ids: int32 [tokens], including special tokens.
-        full_length: number of tokens before truncation.
+        full_length: number of tokens of the whole text.
+        is_truncated: whether the model does not read all of it.
     """
 
     ids: np.ndarray
     full_length: int
-
-    @property
-    def is_truncated(self) -> bool:
-        return self.full_length > len(self.ids)
+    is_truncated: bool
 
 
 class Service:
@@ -79,7 +78,9 @@ class Service:
         self._temperature = model.temperature
         config = model.config
         self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
-        self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side)
+        self._stride = config.data.windows.stride or 0
+        self._max_windows = 1 if config.data.windows.stride is None else config.data.windows.most
+        self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side, self._stride)
         self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch_tokens = max_batch_tokens(settings, self.device)
         self._draining = False
@@ -160,13 +161,14 @@ class Service:
         with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
             encodings = self._tokenizer.encode_batch_fast(list(texts))
         for index, encoding in enumerate(encodings):
-            full_length = len(encoding.ids)
-            if encoding.overflowing:
-                special_tokens = sum(encoding.special_tokens_mask)
-                full_length += sum(len(overflow.ids) - special_tokens for overflow in encoding.overflowing)
-                if not truncate:
-                    raise TooLongError(index, full_length, self.max_length)
-            tokenized.append(TokenizedText(np.array(encoding.ids, np.int32), full_length))
+            windows = [encoding, *encoding.overflowing]
+            repeated = sum(encoding.special_tokens_mask) + self._stride  # in each window after the first
+            full_length = len(encoding.ids) + sum(len(window.ids) - repeated for window in encoding.overflowing)
+            is_truncated = len(windows) > self._max_windows
+            if is_truncated and not truncate:
+                raise TooLongError(index, full_length, self.max_length)
+            kept = [windows[number].ids for number in kept_windows(len(windows), self._max_windows)]
+            tokenized.append(TokenizedText(np.concatenate(kept).astype(np.int32), full_length, is_truncated))
         return tokenized
 
     def find_read_span(self, text: str) -> slice:
@@ -178,8 +180,8 @@ class Service:
         check_text(text, "inputs")
         with self._tokenizer_slots:
             encoding = self._tokenizer.encode(text)
-        if not encoding.overflowing:
-            return slice(0, len(text))
+        if len(encoding.overflowing) < self._max_windows or self._max_windows > 1:
+            return slice(0, len(text))  # of windows that are left out, the words have no weight
         tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
         starts, ends = zip(*(offsets for offsets, is_special in tokens if not is_special), strict=True)
         return slice(min(starts), max(ends))
@@ -244,9 +246,9 @@ class Service:
         return logits
 
 
-def _thread_safe_tokenizer(tokenizer_json: str, max_length: int, truncation_side: str) -> Tokenizer:
+def _thread_safe_tokenizer(tokenizer_json: str, max_length: int, truncation_side: str, stride: int) -> Tokenizer:
     """Return a tokenizer whose state never changes after this, so that threads can share it."""
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length, direction=truncation_side)
+    tokenizer.enable_truncation(max_length, stride=stride, direction=truncation_side)
     return tokenizer

@@ -11,7 +11,7 @@ from torch import nn
 
 from accel_clf.config.schema import Config
 from accel_clf.core import signals
-from accel_clf.core.errors import Interrupted, UserError
+from accel_clf.core.errors import ConfigError, Interrupted, UserError
 from accel_clf.data.collate import Batch, Collate, GlobalBatchSampler
 
 T = TypeVar("T")
@@ -82,10 +82,15 @@ class Strategy(ABC):
 
     def layout_for(self, config: Config) -> str:
         """Return the preferred layout of a run's batches; models.kernel_selection has the last word."""
-        setting = config.batch.layout
-        if setting == "auto":
-            return self.layout
-        return self.packed_layout if setting == "packed" else setting
+        layouts = {"auto": self.layout, "packed": self.packed_layout}
+        layout = layouts.get(config.batch.layout, config.batch.layout)
+        if layout == "bucketed" and config.data.windows.stride is not None:
+            raise ConfigError(
+                "data.windows.stride, and bucketed batches, which have as many rows each",
+                "packed or padded batches, on a CPU or a GPU, or texts that are cut",
+                "--data.windows.stride null",
+            )
+        return layout
 
     @abstractmethod
     def seed(self, seed: int) -> None:

@@ -9,6 +9,7 @@ named_metrics    metrics of classes that a run may ask for by name
 classification   the metrics of classes
 modules          metrics of the `evaluate` library
 settings_checks  settings that a kind has no use for
+objective        what a model is trained towards
 base             what a kind of target must do
 cross_entropy    the losses of one label a text
 binary_losses    the losses of several labels, of an order, and of numbers

@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from accel_clf.config.schema import TargetConfig
-from accel_clf.targets.base import Loss
 from accel_clf.targets.cross_entropy import FOCAL_EXPONENT, with_constant
+from accel_clf.targets.objective import Loss
 
 
 def multi_label_loss(settings: TargetConfig, shares: np.ndarray) -> Loss:

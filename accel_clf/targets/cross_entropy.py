@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from accel_clf.config.schema import TargetConfig
-from accel_clf.targets.base import Loss
+from accel_clf.targets.objective import Loss
 
 PADDING_LABEL = -100  # of rows that do not count: what torch's cross-entropy ignores
 FOCAL_EXPONENT = 2.0  # the paper's

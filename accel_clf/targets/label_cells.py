@@ -23,6 +23,21 @@ def cells_of_columns(values: Sequence[Any], columns: Sequence[str], location: st
     return tuple(labels)
 
 
+def is_null(value: Any) -> bool:
+    """Whether a cell holds nothing: null, or the NaN that a column of floats has in its place."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def is_missing(values: Sequence[Any], separator: str | None) -> bool:
+    """Whether a row has no label: a null, or a cell that is empty. A text that may have several labels may have none.
+
+    Args:
+        values: what the label columns hold.
+        separator: of the labels in a cell, where it may hold several: an empty one is a text without labels.
+    """
+    return any(is_null(value) or (value == "" and separator is None) for value in values)
+
+
 def is_list(value: Any) -> bool:
     """Whether a value of a label column is a list, or the JSON of one."""
     return isinstance(value, list) or (

@@ -1,5 +1,6 @@
 """The labels in a label column: their order, and what is said of one that is not among them."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from accel_clf.core.errors import DataError
 
 MAX_NAMES_IN_MESSAGE = 12
+WHOLE_FLOAT = re.compile(r"(-?\d+)\.0+")
 IMBALANCED = 10  # times as many rows of the commonest label as of the rarest
 
 
@@ -21,18 +23,57 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 def code_of(name: Any, codes: Mapping[str, int], location: str) -> int:
     """Return the code of a label.
 
+    Files write the same value in several ways, as pandas does: a label that is not known is the one of the same whole
+    number or truth value, 1.0 for 1 and True for true, if there is just one.
+
     Raises:
         DataError: there is no such label.
     """
     code = codes.get(name)
+    if code is None and isinstance(name, str):
+        value = _value(name)
+        alike = [other for known, other in codes.items() if _value(known) == value]
+        code = alike[0] if len(alike) == 1 else None
     if code is None:
         raise DataError(f"{location}: label {name!r}", f"one of the training rows' labels: {listed(list(codes))}")
     return code
 
 
+def _value(name: str) -> str:
+    """Write a whole number, or a truth value, always in the same way."""
+    number = WHOLE_FLOAT.fullmatch(name)
+    return number[1] if number else name.lower() if name.lower() in ("true", "false") else name
+
+
 def listed(names: Sequence[str]) -> str:
     """Write the first labels in a line."""
     return ", ".join(map(repr, names[:MAX_NAMES_IN_MESSAGE])) + (" ..." if len(names) > MAX_NAMES_IN_MESSAGE else "")
+
+
+def name_warnings(counts: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Describe labels that may be meant to be the same, and labels of a single row.
+
+    Args:
+        counts: int [labels], the training rows of each.
+        names: of the labels.
+    """
+    alike: dict[str, list[int]] = {}
+    for code, name in enumerate(names):
+        alike.setdefault(name.strip().casefold(), []).append(code)
+    groups = [codes for codes in alike.values() if len(codes) > 1]
+    messages = []
+    if groups:
+        first = "; ".join(
+            " and ".join(f"{names[code]!r} ({counts[code]} rows)" for code in codes) for codes in groups[:3]
+        )
+        others = f"; and {len(groups) - 3} more" if len(groups) > 3 else ""
+        stripped = [{names[code].strip() for code in codes} for codes in groups]
+        difference = "surrounding spaces" if all(len(of) == 1 for of in stripped) else "case or surrounding spaces"
+        messages.append(f"labels that differ only by {difference} are different labels: {first}{others}")
+    if lone := [name for name, count in zip(names, counts, strict=True) if count == 1]:
+        of_lone = f"label {lone[0]!r} has" if len(lone) == 1 else f"{len(lone)} labels ({listed(lone)}) have"
+        messages.append(f"{of_lone} a single training row: hardly learned, and measured on other rows only by chance")
+    return messages
 
 
 def imbalance_warnings(

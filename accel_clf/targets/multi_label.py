@@ -12,9 +12,10 @@ from accel_clf.config.metric_names import LABEL_METRICS, METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
-from accel_clf.targets.base import Cell, Objective, Suspects, Target
-from accel_clf.targets.label_names import code_of, imbalance_warnings, ordered
+from accel_clf.targets.base import Cell, Suspects, Target
+from accel_clf.targets.label_names import code_of, imbalance_warnings, name_warnings, ordered
 from accel_clf.targets.metrics import Averages, LabelMetrics, Metrics
+from accel_clf.targets.objective import Objective
 
 SEPARATOR = "|"  # in tables, where the settings have none
 THRESHOLD = 0.5
@@ -200,13 +201,15 @@ class MultiLabel(Target):
 
     def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
         counts = labels.sum(axis=0, dtype=np.int64)
+        of_names = name_warnings(counts, self.names)
         if missing := [name for name, count in zip(self.names, counts, strict=True) if not count]:
             return [
+                *of_names,
                 f"no training row has the label {missing[0]!r}"
-                + (f", nor {len(missing) - 1} others" * (len(missing) > 1))
+                + (f", nor {len(missing) - 1} others" * (len(missing) > 1)),
             ]
         blind = {"micro_f1": "macro_f1", "subset_accuracy": "macro_f1", "samples_f1": "macro_f1"}
-        return imbalance_warnings(counts, self.names, loss, metric, blind)
+        return of_names + imbalance_warnings(counts, self.names, loss, metric, blind)
 
     def describe(self) -> str:
         return f"{len(self.names)} labels, any number of them a text"

@@ -11,10 +11,11 @@ from accel_clf.config.metric_names import METRICS, NAMED_METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
-from accel_clf.targets.base import Cell, Objective, Suspects
+from accel_clf.targets.base import Cell, Suspects
 from accel_clf.targets.classification import average_metrics
-from accel_clf.targets.label_names import imbalance_warnings, listed
+from accel_clf.targets.label_names import imbalance_warnings, listed, name_warnings
 from accel_clf.targets.metrics import Averages
+from accel_clf.targets.objective import Objective
 from accel_clf.targets.one_label import OneLabel
 
 
@@ -109,9 +110,9 @@ class Ordinal(OneLabel):
     def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
         counts = np.bincount(labels, minlength=len(self.names))
         if missing := [name for name, count in zip(self.names, counts, strict=True) if not count]:
-            return [f"no training row has the label {missing[0]!r}"]
+            return [*name_warnings(counts, self.names), f"no training row has the label {missing[0]!r}"]
         blind = {"accuracy": "quadratic_kappa", "accuracy_within_one": "quadratic_kappa"}
-        return [
+        return name_warnings(counts, self.names) + [
             message.replace("logit_adjusted (or weighted, focal)", "weighted (or focal)")
             for message in imbalance_warnings(counts, self.names, loss, metric, blind)
         ]

@@ -11,8 +11,9 @@ from accel_clf.config.metric_names import METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.targets import settings_checks
-from accel_clf.targets.base import Cell, Objective, Rescaling, Suspects, Target
+from accel_clf.targets.base import Cell, Suspects, Target
 from accel_clf.targets.metrics import Averages, Metrics
+from accel_clf.targets.objective import Objective, Rescaling
 
 ROWS_PER_STRATUM, MAX_STRATA = 20, 10
 

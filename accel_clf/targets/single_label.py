@@ -10,10 +10,11 @@ from accel_clf.config.metric_names import METRICS, NAMED_METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
-from accel_clf.targets.base import Cell, Objective, Suspects
+from accel_clf.targets.base import Cell, Suspects
 from accel_clf.targets.classification import average_metrics
-from accel_clf.targets.label_names import imbalance_warnings, ordered
+from accel_clf.targets.label_names import imbalance_warnings, name_warnings, ordered
 from accel_clf.targets.metrics import Averages
+from accel_clf.targets.objective import Objective
 from accel_clf.targets.one_label import OneLabel
 from accel_clf.targets.scores import probabilities
 
@@ -64,7 +65,10 @@ class SingleLabel(OneLabel):
 
     def warnings(self, labels: np.ndarray, loss: str, metric: str) -> list[str]:
         counts = np.bincount(labels, minlength=len(self.names))
-        return imbalance_warnings(counts, self.names, loss, metric, {"accuracy": "macro_f1"})
+        return [
+            *name_warnings(counts, self.names),
+            *imbalance_warnings(counts, self.names, loss, metric, {"accuracy": "macro_f1"}),
+        ]
 
     def describe(self) -> str:
         return f"{len(self.names)} labels"

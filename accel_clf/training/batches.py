@@ -14,7 +14,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
-from accel_clf.targets.base import Objective
+from accel_clf.targets.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from accel_clf.core.console import progress_bar
 from accel_clf.data.collate import Batch, model_inputs
 from accel_clf.data.sampling import count_steps, step_seed
 from accel_clf.strategies.base import Strategy
-from accel_clf.targets.base import Loss
+from accel_clf.targets.objective import Loss
 from accel_clf.training.batches import TrainingRows, optimizer_steps
 from accel_clf.training.between_steps import Checkpointer, EarlyStopping, Evaluator, Schedule, StepLogger
 from accel_clf.training.optim import lr_at, set_lr

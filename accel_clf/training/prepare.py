@@ -15,11 +15,14 @@ from accel_clf.data import splits
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
+from accel_clf.data.windows import describe_cut
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
+from accel_clf.models.windows import pool_windows
 from accel_clf.targets import registry
-from accel_clf.targets.base import Objective, Target
+from accel_clf.targets.base import Target
 from accel_clf.targets.modules import module_metrics
+from accel_clf.targets.objective import Objective
 from accel_clf.training.batches import TrainingRows
 
 
@@ -61,21 +64,27 @@ class PreparedRun:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
         config = self.config
         target, length = self.splits.train.target, config.data.max_length
-        return load_model(config.model, target, self.tokenizer, length, config.training.seed, self.objective)
+        model = load_model(config.model, target, self.tokenizer, length, config.training.seed, self.objective)
+        pool_windows(model, config.data.windows)
+        return model
 
 
-def read_splits(config: Config) -> Splits:
+def read_splits(config: Config, with_folds: bool = False) -> Splits:
     """Read the rows, with labels in the order of the model's outputs, if it is a classifier for them already.
+
+    Args:
+        config: the settings.
+        with_folds: whether to read the training rows' folds, too, where the settings name their column.
 
     Raises:
         DataError: any of them cannot be used.
     """
-    rows = splits.load(config.data, config.training.seed, config.target)
+    rows = splits.load(config.data, config.training.seed, config.target, None, with_folds)
     saved = saved_label_names(config.model)
     names = rows.train.target.output_names
     if saved and saved != names and set(saved) == set(names) == set(rows.train.target.names):
         target = replace(rows.train.target, names=saved)
-        return splits.load(config.data, config.training.seed, config.target, target)
+        return splits.load(config.data, config.training.seed, config.target, target, with_folds)
     return rows
 
 
@@ -116,9 +125,10 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     config = registry.with_defaults(config, type(target))
     _check_settings(config, target)
     counts = {split: len(part) if part else 0 for split, part in rows._asdict().items()}
-    of_labels = target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
-    for warning in (*splits.warnings(rows), *of_labels):
-        log_line(f"warning: {warning}")
+    if logs:
+        of_labels = target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
+        for warning in (*splits.warnings(rows, config.data), *of_labels):
+            log_line(f"warning: {warning}")
     calibration = f", {counts['calibration']} kept for calibration" if counts["calibration"] else ""
     log_line(
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "
@@ -132,15 +142,11 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         module_metrics(modules, labels, labels, target.scores(np.zeros((len(labels), len(target.output_names)))))
 
     def tokens_of(part: Dataset) -> TokenizedDataset:
-        tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs)
+        tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs, windows=config.data.windows)
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
 
     prepared = replace(prepared, tokens={split: tokens_of(part) for split, part in rows._asdict().items() if part})
-    truncated = int((prepared.tokens["train"].lengths == length).sum())
-    if truncated:
-        log_line(
-            f"{truncated} of {counts['train']} training rows reach {length} tokens, where they are cut "
-            "(data.max_length)"
-        )
+    if cut := describe_cut(prepared.tokens["train"].lengths, config.data, "training rows"):
+        log_line(cut)
     return prepared, model

@@ -14,10 +14,12 @@ from accel_clf.inference.forward import compute_logits
 from accel_clf.models.head import KEPT_BESIDE, last_linear, rescaled
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_trained, save
+from accel_clf.models.windows import pool_windows
 from accel_clf.run_folder.predictions import PREDICTION_FILES, write_predictions
 from accel_clf.strategies.base import Strategy
-from accel_clf.targets.base import NO_RESCALING, Rescaling, Target
+from accel_clf.targets.base import Target
 from accel_clf.targets.fitting import cross_fit, random_parts
+from accel_clf.targets.objective import NO_RESCALING, Rescaling
 from accel_clf.targets.registry import of_model, options_of
 from accel_clf.training.prepare import PreparedRun
 
@@ -136,5 +138,6 @@ class SavedModel:
         """Read the model back; return it in a layout, and its weights."""
         saved = load_trained(self.folder, self.config.model)[0]
         weights = saved.state_dict()
+        pool_windows(saved, self.config.data.windows)
         apply_layout(saved, layout, is_requested=True, kernels=self.config.model.kernels)
         return saved, weights

@@ -98,6 +98,21 @@ def test_evaluate_refuses_an_unknown_label(run: Path, tmp_path: Path, refused: R
     assert "line 3: label 'neutral'" in refused(DATA, "evaluate", run, "--data", path)
 
 
+def test_evaluate_leaves_incomplete_rows_out_on_request(run: Path, tmp_path: Path, refused: Refused, cli: Cli) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na,positive\nb,\nc,negative\n")
+    assert "--incomplete skip" in refused(DATA, "evaluate", run, "--data", path)
+    process = cli("evaluate", run, "--data", path, "--incomplete", "skip", "--json")
+    assert json.loads(process.stdout)["rows"] == 2
+    assert f"{path}: 1 of 3 rows left out" in process.stderr
+
+
+def test_predict_never_leaves_a_row_out(run: Path, tmp_path: Path, refused: Refused) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a"}\n{"text": null}\n')
+    assert f"{path}, line 2: column 'text' is null" in refused(DATA, "predict", run, "--data", path)
+
+
 def test_doctor_prints_versions_and_hardware(cli: Cli) -> None:
     report = json.loads(cli("doctor", "--json").stdout)
     assert report["versions"]["accel_clf"]

@@ -35,9 +35,9 @@ def test_unknown_label_in_validation_is_refused(tmp_path: Path, refused: Callabl
 def test_empty_and_shared_texts_are_counted(tmp_path: Path) -> None:
     train = write_csv(tmp_path / "train.csv", [*rows(10), ("", "a"), ("", "b")])
     dev = write_csv(tmp_path / "dev.csv", [*rows(3), *rows(4, "new")])
-    loaded = splits.load(DataConfig(train=str(train), validation=str(dev)), seed=0)
-    assert splits.warnings(loaded) == [
-        "2 of 12 train rows have an empty text",
+    data = DataConfig(train=str(train), validation=str(dev))
+    assert splits.warnings(splits.load(data, seed=0), data) == [
+        "2 of 12 train rows have an empty text; --data.incomplete skip leaves such rows out",
         "3 of 7 validation rows have the text of a training row, which flatters the result",
     ]
 

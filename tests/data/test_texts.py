@@ -43,7 +43,7 @@ def test_folders_are_labels(tmp_path: Path) -> None:
     assert list(rows.texts()) == [f"{name}\n\nand so on\r\n" for name in names]
     assert [rows.target.names[code] for code in rows.labels] == ["neg", "neg", "pos", "pos"]
     assert read_records(tmp_path, ["file"]) == [(name,) for name in names]
-    [note] = splits.warnings(splits.Splits(rows, rows.take(rows.ids[:1]), None))[:1]
+    [note] = splits.warnings(splits.Splits(rows, rows.take(rows.ids[:1]), None), DataConfig())[:1]
     assert note.startswith(f"{tmp_path}: ")
     for part in (
         "2 hidden",

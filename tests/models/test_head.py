@@ -9,7 +9,7 @@ import transformers
 from torch import nn
 
 from accel_clf.models.head import last_linear, rescale_outputs, rescaled, start_bias
-from accel_clf.targets.base import NO_RESCALING, Rescaling
+from accel_clf.targets.objective import NO_RESCALING, Rescaling
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 BART = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}

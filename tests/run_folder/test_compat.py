@@ -1,5 +1,6 @@
 """Which settings may change when a run is resumed."""
 
+from accel_clf.config.load import from_mapping
 from accel_clf.config.schema import Config, settings
 from accel_clf.run_folder.compat import RESUMABLE_CHANGES, differences
 
@@ -18,3 +19,8 @@ def test_how_files_are_read_may_change() -> None:
     assert not differences(before, before.model_copy(update={"data": read_otherwise}))
     other_column = before.data.model_copy(update={"text": "body"})
     assert differences(before, before.model_copy(update={"data": other_column})) == ["data.text text -> body"]
+
+
+def test_which_rows_are_used_their_digests_say() -> None:
+    before, after = (from_mapping({"data": {"incomplete": value}}) for value in ("refuse", "skip"))
+    assert not differences(before, after)

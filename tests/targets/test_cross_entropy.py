@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import TargetConfig
-from accel_clf.targets.base import Loss
 from accel_clf.targets.cross_entropy import PADDING_LABEL
+from accel_clf.targets.objective import Loss
 from accel_clf.targets.single_label import SingleLabel
 from accel_clf.training.trainer import train
 from tests.conftest import write_csv

@@ -13,9 +13,10 @@ from sklearn.metrics import mean_absolute_error as sklearn_mae
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.targets import registry
-from accel_clf.targets.base import Objective, Rescaling, Target
+from accel_clf.targets.base import Target
 from accel_clf.targets.fitting import cross_fit
 from accel_clf.targets.multi_label import MultiLabel, best_cut
+from accel_clf.targets.objective import Objective, Rescaling
 from accel_clf.targets.ordinal import Ordinal
 from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel
@@ -234,3 +235,20 @@ def test_numbers_taken_for_names_are_asked_about() -> None:
     assert registry.question(SingleLabel(("a", *map(str, range(50))))) is None
     for names in (tuple(map(str, range(21))), ("0.5", "1.5")):
         assert "--target.type regression" in str(registry.question(SingleLabel(names)))
+
+
+@pytest.mark.parametrize("kind", [SingleLabel, Ordinal, MultiLabel])
+def test_labels_that_may_be_the_same_and_lone_ones_are_told(kind: type[SingleLabel | Ordinal | MultiLabel]) -> None:
+    def messages(names: tuple[str, ...], counts: list[int]) -> list[str]:
+        labels = np.repeat(np.arange(len(names)), counts)
+        target = kind(names)
+        labels = np.eye(len(names), dtype=np.int8)[labels] if kind is MultiLabel else labels
+        return [message for message in target.warnings(labels, "plain", "macro_f1") if "rare labels" not in message]
+
+    assert not messages(("a", "b"), [5, 5])
+    [spaces] = messages(("neg", "pos", "pos "), [5, 3, 2])
+    assert "only by surrounding spaces are different labels: 'pos' (3 rows) and 'pos ' (2 rows)" in spaces
+    [several] = messages(tuple("aAbBcCdD"), [2] * 8)
+    assert "case" in several and "'c' (2 rows) and 'C' (2 rows); and 1 more" in several
+    assert "label 'b' has a single training row" in messages(("a", "b"), [5, 1])[0]
+    assert "2 labels ('b', 'c') have a single training row" in messages(("a", "b", "c"), [5, 1, 1])[0]

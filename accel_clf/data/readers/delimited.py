@@ -13,7 +13,7 @@ from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any, cast
 
-from accel_clf.core.errors import DataError, closest
+from accel_clf.core.errors import DataError
 from accel_clf.data.readers.containers import open_text
 from accel_clf.data.readers.guesses import looks_like
 from accel_clf.data.readers.records import Record, Request, refuse_nul, require_columns
@@ -40,8 +40,11 @@ def records(request: Request) -> Iterator[Record]:
         rows = _rows(request, lines)
         _, names = next(rows)
         hint = looks_like(request, separator(request)) if not set(request.columns) <= set(names) else ""
-        if not hint and request.data.header and not any(closest(column, names) for column in request.columns):
-            hint = _hint_of_header(names)
+        if not hint and request.data.header and any(_is_no_name(name) for name in names):
+            hint = (
+                "if line 1 is a row already, --data.header false, which numbers the columns from 1; otherwise name the "
+                "right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
+            )
         require_columns(request.path, names, request.columns, ", line 1", hint)
         indices = [names.index(column) for column in request.columns]
         pick = cast(Any, itemgetter(*indices) if len(indices) > 1 else lambda row: (row[indices[0]],))
@@ -63,11 +66,9 @@ def rows(request: Request) -> Iterator[list[str]]:
             yield row
 
 
-def _hint_of_header(names: list[str]) -> str:
-    return (
-        "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label); or, if line 1 is "
-        f"a row, --data.header false, which numbers the columns from 1 to {len(names)}"
-    )
+def _is_no_name(name: str) -> bool:
+    """Return whether a column's name looks like a label or a text, as in the first row of a file without a header."""
+    return name.strip().lstrip("-").isdigit() or len(name.split()) > 3
 
 
 class _Lines:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accel_clf.config.schema import DataConfig
-from accel_clf.core.errors import DataError, closest
+from accel_clf.core.errors import DataError, MissingColumnError, closest
 
 Record = tuple[int | str, tuple[Any, ...]]  # the line, row or file, and the values of the requested columns
 
@@ -49,19 +49,20 @@ def require_columns(
         hint: what to do, where that is known.
 
     Raises:
-        DataError: a column is missing, or there twice.
+        MissingColumnError: a column is missing.
+        DataError: one is there twice.
     """
     for column in columns:
         if column not in names or not column:
             if padded := next((name for name in names if name.strip() == column), ""):
                 hint = f"remove the blanks from its name, {padded!r}"
             choices = ", ".join(repr(name) for name in names[:20] if name)
-            hint = (
-                hint
-                or closest(column, [name for name in names if name])
-                or "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
-            )
-            raise DataError(f"{path}{location}: no column {column!r}", f"one of {choices}" if choices else "", hint)
+            got, expected = f"{path}{location}: no column {column!r}", f"one of {choices}" if choices else ""
+            if hint:
+                raise DataError(got, expected, hint)
+            readable = [name for name in names if name and names.count(name) == 1]
+            fix = "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
+            raise MissingColumnError(got, expected, closest(column, readable) or fix, readable)
         if names.count(column) > 1:
             raise DataError(f"{path}{location}: column {column!r} appears twice", "each name that is read once")
 
