@@ -40,9 +40,10 @@ def records(request: Request) -> Iterator[Record]:
         rows = _rows(request, lines)
         _, names = next(rows)
         hint = looks_like(request, separator(request)) if not set(request.columns) <= set(names) else ""
+        note = ""
         if not hint and request.data.header and not any(closest(column, names) for column in request.columns):
-            hint = _hint_of_header(names)
-        require_columns(request.path, names, request.columns, ", line 1", hint)
+            note = f" (or, if line 1 is a row, 1 to {len(names)} by --data.header false)"
+        require_columns(request.path, names, request.columns, ", line 1", hint, note)
         indices = [names.index(column) for column in request.columns]
         pick = cast(Any, itemgetter(*indices) if len(indices) > 1 else lambda row: (row[indices[0]],))
         for line, row in rows:
@@ -61,13 +62,6 @@ def rows(request: Request) -> Iterator[list[str]]:
     with open_text(request.path, request.data.encoding) as file:
         for _, row in _rows(request, _Lines(file)):
             yield row
-
-
-def _hint_of_header(names: list[str]) -> str:
-    return (
-        "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label); or, if line 1 is "
-        f"a row, --data.header false, which numbers the columns from 1 to {len(names)}"
-    )
 
 
 class _Lines:
