@@ -1,6 +1,6 @@
 """The folder of a cross-validation: whose it is, and which folds are finished."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,11 @@ from accel_clf.cross_validation.folds import fold_config
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.compat import differences
 from accel_clf.run_folder.lock import RunLock, lock_folder, set_aside
+
+_OF_FOLDS: dict[str, Callable[[Config], int | str | None]] = {
+    "folds": lambda config: config.folds,
+    "data.fold": lambda config: config.data.fold,
+}
 
 
 class CrossValidationLock:
@@ -70,12 +75,18 @@ def check_folder(config: Config) -> None:
             "choose another --output",
         )
     written = output / "config.yaml"
-    if written.is_file() and (changes := differences(load(written, {}), config)):
+    if written.is_file() and (changes := _differences(load(written, {}), config)):
         raise ConfigError(
             f"output {output} holds a cross-validation with other settings: " + "; ".join(changes),
             "a folder of its own for each cross-validation",
             "undo the change, or choose another --output",
         )
+
+
+def _differences(before: Config, after: Config) -> list[str]:
+    """Describe how settings differ, those of folds included, which are no matter to a run."""
+    folds = {name: (read(before), read(after)) for name, read in _OF_FOLDS.items()}
+    return differences(before, after) + [f"{name} {old} -> {new}" for name, (old, new) in folds.items() if old != new]
 
 
 def unfinished_folds(config: Config) -> list[int]:

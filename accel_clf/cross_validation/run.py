@@ -14,7 +14,8 @@ from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
 from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.cross_validation.aggregate import aggregate
-from accel_clf.cross_validation.folds import Folds, assign_folds, fold_config
+from accel_clf.cross_validation.assignment import assign_folds, with_given_folds
+from accel_clf.cross_validation.folds import Folds, fold_config
 from accel_clf.cross_validation.lock import CrossValidationLock, check_folder, folds_are, unfinished_folds
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
@@ -39,6 +40,7 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
         UserError: whatever the user can fix.
         Interrupted: a signal has asked to stop; the state is saved.
     """
+    config = with_given_folds(config)
     _check_flags(config, only)
     launch.join_hosts(config)
     folds = range(config.folds) if only is None else [only]
@@ -56,6 +58,7 @@ def collect(config: Config) -> dict[str, Any]:
     Raises:
         UserError: a fold is not finished, or not one of these rows and settings.
     """
+    config = with_given_folds(config)
     check_folder(config)
     if unfinished := unfinished_folds(config):
         raise UserError(
@@ -96,7 +99,7 @@ def _train(folds: Folds, remaining: Mapping[int, str], strategy: Strategy) -> No
         graphs = set().union(*(precompile.graphs_of_run(folds.prepare(fold), strategy.processes) for fold in remaining))
     for fold, folder_state in remaining.items():
         if strategy.is_main:
-            log(f"fold {fold}, of {folds.config.folds} from 0")
+            log(f"{folds.describe(fold)}, of {folds.config.folds} from 0")
         load = partial(_load, folds, fold, folder_state)
         initial = compiler.make_once(load) if compiler else load()
         trainer = Trainer(initial, strategy, graphs)

@@ -68,18 +68,14 @@ def _select_groups(
 
 
 def folds(
-    labels: np.ndarray,
-    slices: np.ndarray | None,
-    groups: np.ndarray | None,
-    count: int,
-    seed: int,
-    names: Sequence[str] | None,
+    labels: np.ndarray, slices: np.ndarray | None, groups: np.ndarray | None, count: int, seed: int
 ) -> np.ndarray:
     """Deal rows out to folds, stratified by label and by label within each slice; no group is in two folds.
 
     Without groups, fold sizes differ by at most one row, in total and within each label and each label of a slice. With
     groups they are as even as whole groups allow; a label of a slice is stratified if it has a row for each fold.
-    Indicators are stratified by label and by slice; a label with fewer rows than folds is spread as far as it goes.
+    Indicators are stratified by label and by slice. A label with fewer rows, or groups, than folds is spread over as
+    many folds as it has rows, or as whole groups allow; see `folds_per_label`.
 
     Args:
         labels: int [rows], from 0; or indicators.
@@ -87,29 +83,25 @@ def folds(
         groups: int [rows]; None for no groups.
         count: the number of folds.
         seed: of the random choice of rows.
-        names: of the labels, for messages; None where a fold need not have each of them.
 
     Returns:
         int64 [rows]: the fold that holds the row out.
 
     Raises:
-        DataError: there are too few rows or groups for each fold to have one, or (not of indicators) a label has.
+        DataError: there are too few rows or groups for each fold to have one.
     """
+    if groups is not None:
+        _check_enough_groups(groups, count)
+    if len(labels) < count:
+        raise DataError(f"{len(labels)} rows for {count} folds", "a row for each fold", "fewer --folds, or more rows")
     if labels.ndim == 2:
         return _fold_indicators(labels, slices, groups, count, seed)
     random = np.random.default_rng(seed)
     slices = np.zeros_like(labels) if slices is None else slices
     if groups is not None:
-        _check_enough_groups(groups, count)
-    if names is not None:
-        _check_enough(labels, groups, count, names)
+        return _deal_groups(_strata(labels, slices, count), groups, count, random)
     fold = np.empty(len(labels), np.int64)
-    if groups is None:
-        fold[np.lexsort((random.permutation(len(labels)), slices, labels))] = np.arange(len(labels)) % count
-    else:
-        fold = _deal_groups(_strata(labels, slices, count), groups, count, random)
-    if names is not None:
-        _check_complete(labels, fold, count, names)
+    fold[np.lexsort((random.permutation(len(labels)), slices, labels))] = np.arange(len(labels)) % count
     return fold
 
 
@@ -117,12 +109,6 @@ def _fold_indicators(
     indicators: np.ndarray, slices: np.ndarray | None, groups: np.ndarray | None, count: int, seed: int
 ) -> np.ndarray:
     """Deal rows out to folds by their labels, by having none, and by slice."""
-    if groups is not None:
-        _check_enough_groups(groups, count)
-    if len(indicators) < count:
-        raise DataError(
-            f"{len(indicators)} rows for {count} folds", "a row for each fold", "fewer --folds, or more rows"
-        )
     columns = [indicators.astype(bool), ~indicators.any(axis=1)]
     if slices is not None:
         columns.append(slices[:, None] == np.unique(slices))
@@ -140,14 +126,43 @@ def check_apart(groups: np.ndarray, fold: np.ndarray, names: Sequence[str]) -> N
     Raises:
         DataError: a group is.
     """
-    pairs = np.unique(np.stack([groups, fold], axis=1), axis=0)
-    group_ids, fold_counts = np.unique(pairs[:, 0], return_counts=True)
-    if len(divided := group_ids[fold_counts > 1]):
+    if len(divided := divided_groups(groups, fold)):
         raise DataError(
-            f"{len(divided)} of {len(group_ids)} groups are in two folds or more, {names[divided[0]]!r} first",
+            f"{len(divided)} of {len(np.unique(groups))} groups are in two folds or more, {names[divided[0]]!r} first",
             "each group in one fold",
             "please report this, with the command",
         )
+
+
+def divided_groups(groups: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Return the groups that are in two folds or more, each once.
+
+    Args:
+        groups: int [rows].
+        fold: int [rows].
+    """
+    pairs = np.unique(np.stack([groups, fold], axis=1), axis=0)
+    group_ids, fold_counts = np.unique(pairs[:, 0], return_counts=True)
+    divided: np.ndarray = group_ids[fold_counts > 1]
+    return divided
+
+
+def folds_per_label(labels: np.ndarray, fold: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Count the rows of each label, and the folds that hold some of them out.
+
+    Args:
+        labels: int [rows], from 0; or indicators.
+        fold: int [rows].
+        count: the number of folds.
+
+    Returns:
+        int64 [labels], both.
+    """
+    is_indicators = labels.ndim == 2
+    rows, codes = np.nonzero(labels) if is_indicators else (np.arange(len(labels)), labels)
+    table = np.zeros((labels.shape[1] if is_indicators else int(labels.max()) + 1, count), np.int64)
+    np.add.at(table, (codes, fold[rows]), 1)
+    return table.sum(axis=1), (table > 0).sum(axis=1)
 
 
 def _check_enough_groups(groups: np.ndarray, count: int) -> None:
@@ -155,27 +170,6 @@ def _check_enough_groups(groups: np.ndarray, count: int) -> None:
         raise DataError(
             f"{available} groups (data.group) for {count} folds", "a group for each fold", f"--folds {available}"
         )
-
-
-def _check_enough(labels: np.ndarray, groups: np.ndarray | None, count: int, names: Sequence[str]) -> None:
-    units, unit = (np.arange(len(labels)), "row") if groups is None else (groups, "group")
-    for code in np.unique(labels):
-        if (available := len(np.unique(units[labels == code]))) < count:
-            raise DataError(
-                f"label {names[code]!r} has {available} {unit}{'s' if available > 1 else ''} for {count} folds",
-                f"a {unit} of every label for each fold",
-                "fewer --folds, more rows of that label, or none of it",
-            )
-
-
-def _check_complete(labels: np.ndarray, fold: np.ndarray, count: int, names: Sequence[str]) -> None:
-    for code in np.unique(labels):
-        if missing := sorted(set(range(count)) - set(fold[labels == code].tolist())):
-            raise DataError(
-                f"label {names[code]!r} is missing in fold {missing[0]}: its rows are spread too unevenly over groups",
-                f"rows of every label in each of {count} folds",
-                "fewer --folds, or more rows of that label",
-            )
 
 
 def _strata(labels: np.ndarray, slices: np.ndarray, count: int) -> np.ndarray:

@@ -253,7 +253,7 @@ class Target(ABC):
 
     @property
     def strata_names(self) -> tuple[str, ...] | None:
-        """The names of the strata; None where these need not be in every fold."""
+        """The names of the strata, which are labels; None where they are not."""
         return self.names
 
     @abstractmethod

@@ -1,7 +1,9 @@
 """The labels in a label column: their order, and what is said of one that is not among them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,18 @@ def name_warnings(counts: np.ndarray, names: Sequence[str]) -> list[str]:
         of_lone = f"label {lone[0]!r} has" if len(lone) == 1 else f"{len(lone)} labels ({listed(lone)}) have"
         messages.append(f"{of_lone} a single training row: hardly learned, and measured on other rows only by chance")
     return messages
+
+
+@contextmanager
+def rare_labels_expected() -> Iterator[None]:
+    """Silence the warnings of libraries that a label has few rows or none here: a run has named such labels itself."""
+    with warnings.catch_warnings():
+        for start in (
+            "May not flag all label issues in class",
+            r"Label (not )?\S+ is present in all training examples",
+        ):
+            warnings.filterwarnings("ignore", start, UserWarning)
+        yield
 
 
 def imbalance_warnings(

@@ -115,7 +115,7 @@ class MeanAndSpread:
     """Averages of several models.
 
     Attributes:
-        mean: metric name -> mean over the models.
+        mean: metric name -> mean over the models for whose rows it is defined; NaN where there is none.
         spread: metric name -> standard deviation of the sample; 0 for one model.
     """
 
@@ -126,8 +126,9 @@ class MeanAndSpread:
     def of(cls, models: Sequence[Averages]) -> "MeanAndSpread":
         """Compute both for every metric of the first model."""
         values = {name: np.array([averages[name] for averages in models]) for name in models[0].values}
+        values = {name: column[~np.isnan(column)] for name, column in values.items()}
         return cls(
-            {name: float(column.mean()) for name, column in values.items()},
+            {name: float(column.mean()) if len(column) else float("nan") for name, column in values.items()},
             {name: float(column.std(ddof=1)) if len(column) > 1 else 0.0 for name, column in values.items()},
         )
 

@@ -13,7 +13,7 @@ from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
 from accel_clf.targets.base import Cell, Suspects, Target
-from accel_clf.targets.label_names import code_of, imbalance_warnings, name_warnings, ordered
+from accel_clf.targets.label_names import code_of, imbalance_warnings, name_warnings, ordered, rare_labels_expected
 from accel_clf.targets.metrics import Averages, LabelMetrics, Metrics
 from accel_clf.targets.objective import Objective
 
@@ -245,7 +245,8 @@ class MultiLabel(Target):
         from cleanlab.multilabel_classification.filter import find_label_issues
 
         as_lists = [np.flatnonzero(row).tolist() for row in labels]
-        is_issue = find_label_issues(as_lists, scores, n_jobs=1)  # it would fork a process that has threads
+        with rare_labels_expected():
+            is_issue = find_label_issues(as_lists, scores, n_jobs=1)  # it would fork a process that has threads
         quality = get_label_quality_scores(as_lists, scores)
         doubted = np.flatnonzero((self.decide(scores) != labels).any(axis=1))
         return Suspects(doubted[np.argsort(quality[doubted], kind="stable")], quality, is_issue)

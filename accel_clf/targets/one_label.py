@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration
 from accel_clf.targets.base import Cell, Suspects, Target
 from accel_clf.targets.classification import confusion, label_metrics
-from accel_clf.targets.label_names import code_of
+from accel_clf.targets.label_names import code_of, rare_labels_expected
 from accel_clf.targets.metrics import Averages, Metrics
 from accel_clf.targets.named_metrics import brier
 
@@ -43,6 +44,12 @@ class OneLabel(Target):
         label: str = answer["label"]
         return label
 
+    def check_labels(self, labels: np.ndarray, origin: str) -> None:
+        if len(present := np.unique(labels)) < 2:
+            raise DataError(
+                f"{origin}: all {len(labels)} rows have the label {self.names[present[0]]!r}", "two labels or more"
+            )
+
     def strata(self, labels: np.ndarray) -> np.ndarray:
         return labels
 
@@ -69,7 +76,8 @@ class OneLabel(Target):
         """List doubted rows, bool [rows]; `is_issue` is confident learning's verdict (Northcutt et al., 2021)."""
         from cleanlab.filter import find_label_issues  # takes seconds
 
-        is_issue = find_label_issues(labels, scores, n_jobs=1)
+        with rare_labels_expected():
+            is_issue = find_label_issues(labels, scores, n_jobs=1)
         label_scores = scores[np.arange(len(labels)), labels]
         doubted = np.flatnonzero(is_doubted)
         return Suspects(doubted[np.argsort(label_scores[doubted], kind="stable")], label_scores, is_issue)

@@ -58,12 +58,6 @@ class Ordinal(OneLabel):
     def output_names(self) -> tuple[str, ...]:
         return tuple(f"above {name}" for name in self.names[:-1])
 
-    def check_labels(self, labels: np.ndarray, origin: str) -> None:
-        if len(present := np.unique(labels)) < 2:
-            raise DataError(
-                f"{origin}: all {len(labels)} rows have the label {self.names[present[0]]!r}", "two or more"
-            )
-
     def check_settings(self, settings: TargetConfig, metrics: Sequence[str]) -> None:
         settings_checks.no_thresholds(settings, self.kind)
         settings_checks.loss_is(settings, ("auto", "plain", "weighted", "focal"), self.kind)

@@ -8,7 +8,6 @@ import numpy as np
 
 from accel_clf.config.metric_names import METRICS, NAMED_METRICS
 from accel_clf.config.schema import DataConfig, TargetConfig
-from accel_clf.core.errors import DataError
 from accel_clf.targets import calibration, settings_checks
 from accel_clf.targets.base import Cell, Suspects
 from accel_clf.targets.classification import average_metrics
@@ -33,10 +32,6 @@ class SingleLabel(OneLabel):
     @classmethod
     def of_cells(cls, cells: Mapping[Cell, str], data: DataConfig, settings: TargetConfig) -> Self:
         return cls(ordered(map(str, cells)))
-
-    def check_labels(self, labels: np.ndarray, origin: str) -> None:
-        if len(self.names) < 2:
-            raise DataError(f"{origin}: all {len(labels)} rows have the label {self.names[0]!r}", "two labels or more")
 
     def check_settings(self, settings: TargetConfig, metrics: Sequence[str]) -> None:
         settings_checks.no_thresholds(settings, self.kind)

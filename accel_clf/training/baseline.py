@@ -4,6 +4,7 @@ import numpy as np
 
 from accel_clf.core.console import log
 from accel_clf.data.dataset import Dataset
+from accel_clf.targets.label_names import rare_labels_expected
 
 MAX_WEIGHTS = 50_000_000  # L-BFGS keeps 20 copies of them: 8 GB
 
@@ -27,7 +28,8 @@ def tfidf_scores(train: Dataset, rows: Dataset) -> np.ndarray | None:
         features = words.fit_transform(train.texts())
         if (weights := features.shape[1] * len(train.target.names)) > MAX_WEIGHTS:
             raise ValueError(f"{len(train.target.names)} labels and {features.shape[1]} words have {weights:,} weights")
-        estimator.fit(features, train.labels)
+        with rare_labels_expected():
+            estimator.fit(features, train.labels)
     except ValueError as error:
         log(f"warning: no baseline: {str(error).splitlines()[0]}")
         return None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Set
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,8 @@ class Trainer:
             return False
         result = evaluate(rows.target.scores(logits), rows, self.config.evaluation)
         values = result.metrics.values
-        self._log_metrics({"event": "validation", "step": step, **values})
+        defined = {name: value for name, value in values.items() if not isnan(value)}  # NaN is no JSON
+        self._log_metrics({"event": "validation", "step": step, **defined})
         self._log(f"step {step}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
         improved = self.best is None or result.score > self.best.score
         if improved:

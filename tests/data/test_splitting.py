@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from accel_clf.core.errors import DataError
-from accel_clf.data.splitting import folds, holdout, quotas, sample
+from accel_clf.data.splitting import divided_groups, folds, folds_per_label, holdout, quotas, sample
 
 LABELS = st.lists(st.integers(0, 4), min_size=20, max_size=300).map(lambda codes: np.array(codes, np.int32))
 
@@ -82,50 +82,57 @@ def test_sample_takes_all_rows_if_there_are_no_more() -> None:
 
 @given(LABELS, st.integers(2, 5), st.integers(0, 3), st.integers(0, 100))
 def test_folds_are_even(labels: np.ndarray, count: int, slices: int, seed: int) -> None:
-    names = "abcde"
+    """Also those of labels with fewer rows than there are folds: each of their rows is in a fold of its own."""
     languages = np.arange(len(labels)) % slices if slices else None
-    if min(np.bincount(labels)[np.unique(labels)]) < count:
-        with pytest.raises(DataError, match=r"label '[a-e]' has \d rows? for \d folds"):
-            folds(labels, languages, None, count, seed, names)
-        return
-    fold = folds(labels, languages, None, count, seed, names)
+    fold = folds(labels, languages, None, count, seed)
     assert np.ptp(np.bincount(fold, minlength=count)) <= 1
     for code in np.unique(labels):
         assert np.ptp(np.bincount(fold[labels == code], minlength=count)) <= 1
         for language in np.unique(languages) if languages is not None else ():
             cell = (labels == code) & (languages == language)
             assert np.ptp(np.bincount(fold[cell], minlength=count)) <= 1
-    assert np.array_equal(fold, folds(labels, languages, None, count, seed, names))
+    assert np.array_equal(fold, folds(labels, languages, None, count, seed))
 
 
 @given(LABELS, st.integers(2, 5), st.data())
 def test_folds_do_not_divide_groups(labels: np.ndarray, count: int, data: st.DataObject) -> None:
     groups = np.array(data.draw(st.lists(st.integers(0, 30), min_size=len(labels), max_size=len(labels))))
-    try:
-        fold = folds(labels, None, groups, count, 0, "abcde")
-    except DataError:
-        return
-    for group in np.unique(groups):
-        assert len(set(fold[groups == group])) == 1
-    for code in np.unique(labels):
-        assert set(fold[labels == code]) == set(range(count))
+    assume(len(np.unique(groups)) >= count)
+    fold = folds(labels, None, groups, count, 0)
+    assert not len(divided_groups(groups, fold))
+    assert set(fold) == set(range(count))
+
+
+@given(LABELS, st.integers(2, 5), st.integers(0, 100))
+def test_rows_and_folds_of_labels_are_counted(labels: np.ndarray, count: int, seed: int) -> None:
+    fold = np.random.default_rng(seed).integers(count, size=len(labels))
+    rows, spread = folds_per_label(labels, fold, count)
+    assert rows.tolist() == [int((labels == code).sum()) for code in range(labels.max() + 1)]
+    assert spread.tolist() == [len(set(fold[labels == code])) for code in range(labels.max() + 1)]
+    indicators = (labels[:, None] == np.arange(labels.max() + 1)).astype(np.int8)
+    assert np.array_equal(folds_per_label(indicators, fold, count), (rows, spread))
+
+
+def test_divided_groups_are_found() -> None:
+    groups, fold = np.array([3, 3, 1, 1, 2, 2, 2]), np.array([0, 1, 2, 2, 0, 0, 1])
+    assert divided_groups(groups, fold).tolist() == [2, 3]
 
 
 def test_folds_of_small_groups_are_nearly_even() -> None:
     """Translations: each group has a row in each of four languages, and a single label."""
     groups = np.arange(2000) // 4
     labels, slices = groups % 3, np.arange(2000) % 4
-    fold = folds(labels, slices, groups, 5, 1, "abc")
+    fold = folds(labels, slices, groups, 5, 1)
     assert np.bincount(fold).tolist() == [400] * 5
     for code in range(3):
         assert np.ptp(np.bincount(fold[labels == code])) <= 4
         assert np.ptp(np.bincount(fold[(labels == code) & (slices == 2)])) <= 1
-    assert not np.array_equal(fold, folds(labels, slices, groups, 5, 2, "abc"))
+    assert not np.array_equal(fold, folds(labels, slices, groups, 5, 2))
 
 
-def test_too_few_groups_for_the_folds_are_refused() -> None:
+def test_too_few_rows_and_groups_for_the_folds_are_refused() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1])
     with pytest.raises(DataError, match="3 groups"):
-        folds(labels, None, np.array([0, 0, 1, 1, 2, 2]), 4, 0, "ab")
-    with pytest.raises(DataError, match="label 'b' has 2 groups for 3 folds"):
-        folds(labels, None, np.array([0, 1, 2, 3, 3, 4]), 3, 0, "ab")
+        folds(labels, None, np.array([0, 0, 1, 1, 2, 2]), 4, 0)
+    with pytest.raises(DataError, match="6 rows for 7 folds"):
+        folds(labels, None, None, 7, 0)

@@ -100,7 +100,7 @@ def test_rows_without_a_label_are_spread_as_those_of_a_label(seed: int) -> None:
     indicators = dense_rows(400, 4, seed)
     unlabelled = ~indicators.any(axis=1)
     assert np.ptp(np.bincount(deal(indicators, None, FIFTHS, seed)[unlabelled])) <= 1
-    fold = folds(indicators, np.arange(400) % 3, None, 5, seed, None)
+    fold = folds(indicators, np.arange(400) % 3, None, 5, seed)
     assert np.ptp(np.bincount(fold[unlabelled])) <= 1, "slices are no labels"
 
 
@@ -158,7 +158,7 @@ def test_seeds_deal_equal_rows_differently() -> None:
 def test_many_rows_are_spread_to_the_row(grouped: bool) -> None:
     """20,000 rows of 100 labels: each label's count in each fold is within two rows of its share."""
     indicators = zipf_rows(20_000, 100, 5, seed=0)
-    fold = folds(indicators, None, small_groups(20_000, seed=0) if grouped else None, 5, 0, None)
+    fold = folds(indicators, None, small_groups(20_000, seed=0) if grouped else None, 5, 0)
     counts = np.array([indicators[fold == index].sum(axis=0) for index in range(5)])
     assert abs(counts - indicators.sum(axis=0) / 5).max() < 2
     assert np.bincount(fold).tolist() == [4000] * 5
@@ -188,10 +188,10 @@ def test_folds_are_as_even_as_iterative_stratification(data: str, seed: int) -> 
     for index, (_, held_out) in enumerate(split):
         reference_fold[held_out] = index
     limit = 1.1 * unevenness(indicators, reference_fold)
-    grouped = folds(indicators, None, groups, 5, seed, None)
+    grouped = folds(indicators, None, groups, 5, seed)
     assert_groups_whole(groups, grouped)
     assert unevenness(indicators, grouped) <= limit
-    assert unevenness(indicators, folds(indicators, None, None, 5, seed, None)) <= limit
+    assert unevenness(indicators, folds(indicators, None, None, 5, seed)) <= limit
 
 
 @given(grouped_rows(), st.integers(2, 5), st.integers(0, 3), st.integers(0, 9))
@@ -204,9 +204,9 @@ def test_folds_of_indicators_are_even(
     if unit_count < count:
         unit = "rows" if groups is None else r"groups \(data.group\)"
         with pytest.raises(DataError, match=rf"error: {unit_count} {unit} for {count} folds"):
-            folds(indicators, languages, groups, count, seed, None)
+            folds(indicators, languages, groups, count, seed)
         return
-    fold = folds(indicators, languages, groups, count, seed, None)
+    fold = folds(indicators, languages, groups, count, seed)
     assert set(fold.tolist()) == set(range(count))
     if groups is None:
         assert np.ptp(np.bincount(fold)) <= 1
@@ -218,13 +218,13 @@ def test_rare_labels_are_spread_as_far_as_they_go() -> None:
     indicators = np.zeros((100, 2), np.int8)
     indicators[[3, 50, 97], 0] = 1
     indicators[::2, 1] = 1
-    fold = folds(indicators, None, None, 5, 0, None)
+    fold = folds(indicators, None, None, 5, 0)
     assert len(set(fold[indicators[:, 0] == 1].tolist())) == 3
 
 
 def test_folds_of_indicators_have_even_slices() -> None:
     slices = np.repeat([0, 1, 2], [100, 300, 600])
-    fold = folds(zipf_rows(1000, 8, 3, seed=2), slices, None, 5, 0, None)
+    fold = folds(zipf_rows(1000, 8, 3, seed=2), slices, None, 5, 0)
     for code in range(3):
         assert np.ptp(np.bincount(fold[slices == code], minlength=5)) <= 1
 

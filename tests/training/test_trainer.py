@@ -220,3 +220,18 @@ def test_folder_of_a_run_killed_at_its_start_is_used_again(reviews: Path, tiny_b
     output.mkdir()
     (output / ".config.yaml-77").write_text("model:\n  na")
     assert "validation" in train(config(reviews, tiny_bert, output))
+
+
+def test_metric_that_is_not_defined_is_left_out_of_the_log(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """As the area under a curve, where all validation rows have one label."""
+    validation = write_csv(tmp_path / "validation.csv", [(f"film {number}", "positive") for number in range(8)])
+    train(
+        config(
+            reviews, tiny_bert, tmp_path / "run",
+            data={"validation": str(validation), "limit": 40}, evaluation={"metrics": ["roc_auc"]},
+        )
+    )  # fmt: skip
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    [validated] = [event for event in events if event["event"] == "validation"]
+    assert "accuracy" in validated
+    assert "roc_auc" not in validated

@@ -40,12 +40,10 @@ def records(request: Request) -> Iterator[Record]:
         rows = _rows(request, lines)
         _, names = next(rows)
         hint = looks_like(request, separator(request)) if not set(request.columns) <= set(names) else ""
+        note = ""
         if not hint and request.data.header and any(_is_no_name(name) for name in names):
-            hint = (
-                "if line 1 is a row already, --data.header false, which numbers the columns from 1; otherwise name the "
-                "right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
-            )
-        require_columns(request.path, names, request.columns, ", line 1", hint)
+            note = f" (or, if line 1 is a row, 1 to {len(names)} by --data.header false)"
+        require_columns(request.path, names, request.columns, ", line 1", hint, note)
         indices = [names.index(column) for column in request.columns]
         pick = cast(Any, itemgetter(*indices) if len(indices) > 1 else lambda row: (row[indices[0]],))
         for line, row in rows:

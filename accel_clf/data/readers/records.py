@@ -37,7 +37,7 @@ class Request:
 
 
 def require_columns(
-    path: Path | str, names: Sequence[str], columns: Sequence[str], location: str = "", hint: str = ""
+    path: Path | str, names: Sequence[str], columns: Sequence[str], location: str = "", hint: str = "", note: str = ""
 ) -> None:
     """Check that a table has the requested columns, each once.
 
@@ -47,6 +47,7 @@ def require_columns(
         columns: those that were requested.
         location: of the header, for messages.
         hint: what to do, where that is known.
+        note: what else could be right.
 
     Raises:
         MissingColumnError: a column is missing.
@@ -62,7 +63,7 @@ def require_columns(
                 raise DataError(got, expected, hint)
             readable = [name for name in names if name and names.count(name) == 1]
             fix = "name the right one by --data.text or --data.label (`predict`, `evaluate`: --text, --label)"
-            raise MissingColumnError(got, expected, closest(column, readable) or fix, readable)
+            raise MissingColumnError(got, expected + note, closest(column, readable) or fix, readable)
         if names.count(column) > 1:
             raise DataError(f"{path}{location}: column {column!r} appears twice", "each name that is read once")
 
