@@ -1,6 +1,7 @@
 """Rows: read, split, tokenized, batched.
 
 demo_corpus   the built-in corpus, generated from a seed
+rows          rows with their other columns, which predictions keep
 readers       strict readers of CSV, TSV, JSON Lines and Parquet
 dataset       labelled rows, whose texts are streamed and never held in memory
 sources       the demo, a file or a Hub data set, read as a dataset

@@ -12,10 +12,15 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from accel_clf.core.errors import DataError, closest
+from accel_clf.data.rows import ArrowRow, text_schema
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Record = tuple[int, tuple[Any, ...]]  # the line number, and the values of the requested columns
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -30,13 +35,18 @@ def format_suffix(path: Path) -> str:
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else ""
 
 
-def read(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def read(path: Path, columns: Sequence[str], whole: bool = False) -> Iterator[Record]:
     """Read the records of a file in order, reduced to `columns`.
+
+    Args:
+        path: the file.
+        columns: whose values are returned.
+        whole: whether these are followed by the whole row: column -> value, or an ArrowRow.
 
     Raises:
         DataError: the file is not as it should be; names the file and, where there is one, the line.
     """
-    readers: dict[str, Callable[[Path, Sequence[str]], Iterator[Record]]] = {
+    readers: dict[str, Callable[[Path, Sequence[str], bool], Iterator[Record]]] = {
         ".csv": _read_csv,
         ".tsv": _read_csv,
         ".jsonl": _read_jsonl,
@@ -44,8 +54,46 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[Record]:
     }
     if format_suffix(path) not in readers:
         raise DataError(f"{path}: unknown file type", f"one of {' '.join(SUFFIXES)}, optionally followed by .gz")
+    with _explained(path):
+        yield from readers[format_suffix(path)](path, columns, whole)
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """Return the names of a file's columns in order; those of JSON Lines are the keys of all its lines.
+
+    Raises:
+        DataError: see `read`.
+    """
+    if format_suffix(path) == ".parquet":
+        return tuple(arrow_schema(path).names)  # type: ignore[union-attr]
+    if format_suffix(path) in (".csv", ".tsv"):
+        with _explained(path), _open_text(path) as file, suppress(csv.Error):  # which `read` explains
+            return tuple(next(_csv_reader(file, path), ()))
+        return ()
+    return tuple(dict.fromkeys(name for _, (row,) in read(path, (), whole=True) for name in row))
+
+
+def arrow_schema(path: Path) -> "pyarrow.Schema | None":
+    """Return the Arrow schema of a file; None for JSON Lines, each value of which has a type of its own.
+
+    Raises:
+        DataError: see `read`.
+    """
+    import pyarrow.parquet
+
+    if format_suffix(path) == ".jsonl":
+        return None
+    if format_suffix(path) != ".parquet":
+        return text_schema(column_names(path))
+    with _explained(path), _parquet_errors(path), _open_binary(path) as source:
+        return pyarrow.parquet.read_schema(source)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what reading a file raises into a DataError."""
     try:
-        yield from readers[format_suffix(path)](path, columns)
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file", fix="check the path") from None
     except IsADirectoryError:
@@ -118,10 +166,9 @@ def _encoding_error(path: Path) -> DataError:
     return DataError(f"{path}: not UTF-8", "UTF-8")
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def _read_csv(path: Path, columns: Sequence[str], whole: bool) -> Iterator[Record]:
     with _open_text(path) as file:
-        # strict: a file that ends inside quotes would otherwise be read as one long last field.
-        rows = csv.reader(file, dialect="excel-tab" if format_suffix(path) == ".tsv" else "excel", strict=True)
+        rows = _csv_reader(file, path)
         line = 1  # where the current record starts
         try:
             header = next(rows, None)
@@ -142,13 +189,19 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Iterator[Record]:
                             "put quotes around a text that contains the separator, and double quotes inside it",
                         )
                 else:
-                    yield line, tuple(row[index] for index in indices)
+                    values = tuple(row[index] for index in indices)
+                    yield line, (*values, dict(zip(header, row, strict=True))) if whole else values
                 line = rows.line_num + 1
         except csv.Error as error:
             problem = "a quoted field that is never closed" if "unexpected end" in str(error) else str(error)
             raise DataError(
                 f"{path}, line {line}: {problem}", fix='a quote inside a quoted field is written twice: ""'
             ) from None
+
+
+def _csv_reader(file: IO[str], path: Path) -> Any:
+    # strict: a file that ends inside quotes would otherwise be read as one long last field.
+    return csv.reader(file, dialect="excel-tab" if format_suffix(path) == ".tsv" else "excel", strict=True)
 
 
 def parse_json(text: str) -> Any:
@@ -179,7 +232,7 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Record]:
+def _read_jsonl(path: Path, columns: Sequence[str], whole: bool) -> Iterator[Record]:
     with _open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -191,25 +244,33 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Iterator[Record]:
             if not isinstance(record, dict):
                 raise DataError(f"{path}, line {number}: {type(record).__name__}", "an object: {...}")
             require_columns(path, list(record), columns, f", line {number}")
-            yield number, tuple(record[column] for column in columns)
+            values = tuple(record[column] for column in columns)
+            yield number, (*values, record) if whole else values
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Record]:
-    import pyarrow
+def _read_parquet(path: Path, columns: Sequence[str], whole: bool) -> Iterator[Record]:
     import pyarrow.parquet
 
+    with _parquet_errors(path), _open_binary(path) as source, pyarrow.parquet.ParquetFile(source) as file:
+        names = file.schema_arrow.names
+        require_columns(path, names, columns)
+        duplicates = [name for name in (names if whole else columns) if names.count(name) > 1]
+        if duplicates:
+            raise DataError(f"{path}: column {duplicates[0]!r} appears twice", "each name once")
+        number = 0
+        for batch in file.iter_batches(columns=None if whole else list(columns), batch_size=1024):
+            for index, values in enumerate(zip(*(batch.column(name).to_pylist() for name in columns), strict=True)):
+                number += 1
+                yield number, (*values, ArrowRow(batch, index)) if whole else values
+
+
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """Turn what Arrow raises of a damaged file into a DataError."""
+    import pyarrow
+
     try:
-        with _open_binary(path) as source, pyarrow.parquet.ParquetFile(source) as file:
-            names = file.schema_arrow.names
-            require_columns(path, names, columns)
-            duplicates = [name for name in columns if names.count(name) > 1]
-            if duplicates:
-                raise DataError(f"{path}: column {duplicates[0]!r} appears twice", "each name once")
-            number = 0
-            for batch in file.iter_batches(columns=list(columns), batch_size=1024):
-                for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
-                    number += 1
-                    yield number, values
+        yield
     except FileNotFoundError:
         raise
     except (pyarrow.ArrowException, OSError) as error:

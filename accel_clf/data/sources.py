@@ -3,20 +3,24 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from accel_clf.config.schema import DataConfig, TargetConfig
 from accel_clf.core import hub_errors
-from accel_clf.core.errors import DataError
+from accel_clf.core.errors import DataError, closest
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
+from accel_clf.data.rows import CHUNK_ROWS, ArrowRow, Row, TextRows, infer_schema, text_schema
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel
+
+if TYPE_CHECKING:
+    import pyarrow
 
 DEFAULT = TargetConfig()
 
@@ -96,6 +100,46 @@ def read_texts(source: str, text_column: str, *, config: str | None = None, spli
         yield _require_text(text, table.location(line), text_column)
 
 
+def read_rows(
+    source: str, text_column: str, keep: Sequence[str] | None, *, config: str | None = None, split: str = "test"
+) -> TextRows:
+    """Stream the texts of a source, which needs no labels, with its other columns.
+
+    Args:
+        source: see `read_dataset`.
+        text_column: the name of the column with the texts.
+        keep: the columns that are kept beside it; None for all.
+        config, split: of a Hub data set.
+
+    Raises:
+        DataError: there is no such source or column; while rows are read, one of them is not as it should be.
+    """
+    text_alone = keep is not None and not keep
+    table = _open_table(source, config, split, [text_column], whole=not text_alone)
+    names = (text_column,) if text_alone else table.names()
+    for column in keep or ():
+        if column not in names and names:  # where there are none, reading says why
+            choices = ", ".join(repr(name) for name in names[:20])
+            raise DataError(
+                f"{table.origin}: no column {column!r} to keep", f"one of {choices}", closest(column, names)
+            )
+    columns = names if keep is None else tuple(name for name in names if name in {text_column, *keep})
+
+    def stream() -> Iterator[Row]:
+        for line, (text, *cells) in table.records():
+            location = table.location(line)
+            yield Row(location, _require_text(text, location, text_column), cells[0] if cells else {text_column: text})
+
+    def schema() -> "pyarrow.Schema":
+        if (known := table.schema()) is None:
+            return infer_schema(stream(), columns)
+        import pyarrow
+
+        return pyarrow.schema([known.field(name) for name in columns])
+
+    return TextRows(table.origin, columns, text_column, stream, schema)
+
+
 def is_file(source: str) -> bool:
     """Return whether a source is a file, existing or not, rather than a Hub data set or one of its splits."""
     return bool(readers.format_suffix(Path(source))) or Path(source).is_file()
@@ -111,6 +155,8 @@ class _Table:
         records: iterates over the records; may be called repeatedly.
         label: turns a label's value into text; its other arguments are the location, for messages, and whether it
             may be any number.
+        names: reads the names of all columns.
+        schema: reads their Arrow schema; None where each value has a type of its own.
         label_order: the labels in the source's own order, if it has one.
     """
 
@@ -118,6 +164,8 @@ class _Table:
     unit: str
     records: Callable[[], Iterator[readers.Record]]
     label: Callable[[Any, str, bool], str]
+    names: Callable[[], tuple[str, ...]]
+    schema: Callable[[], "pyarrow.Schema | None"]
     label_order: tuple[str, ...] | None = None
 
     def location(self, line: int) -> str:
@@ -125,28 +173,40 @@ class _Table:
         return f"{self.origin}, {self.unit} {line}"
 
 
-def _open_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
+def _open_table(source: str, config: str | None, split: str, columns: Sequence[str], whole: bool = False) -> _Table:
+    """Open a source; with `whole`, the values of its records are followed by the whole row, see `readers.read`."""
     path = Path(source)
     if source == "demo":
-        readers.require_columns("the demo", ("text", "label"), columns)
-        indices = [("text", "label").index(column) for column in columns]
+        names = ("text", "label")
+        readers.require_columns("the demo", names, columns)
+        indices = [names.index(column) for column in columns]
         rows = demo_corpus.rows(split)
 
         def records() -> Iterator[readers.Record]:
             for number, row in enumerate(rows, start=1):
-                yield number, tuple(row[index] for index in indices)
+                values = tuple(row[index] for index in indices)
+                yield number, (*values, dict(zip(names, row, strict=True))) if whole else values
 
-        return _Table("the demo", "row", records, _label_text, demo_corpus.LABELS)
+        return _Table(
+            "the demo", "row", records, _label_text, lambda: names, lambda: text_schema(names), demo_corpus.LABELS
+        )
     if is_file(source):
         unit = "row" if readers.format_suffix(path) == ".parquet" else "line"
-        return _Table(str(path), unit, lambda: readers.read(path, columns), _label_text)
+        return _Table(
+            str(path),
+            unit,
+            lambda: readers.read(path, columns, whole),
+            _label_text,
+            lambda: readers.column_names(path),
+            lambda: readers.arrow_schema(path),
+        )
     for name in (f"{split}{suffix}{gz}" for suffix in readers.SUFFIXES for gz in ("", ".gz")):
         if (path / name).is_file():  # datasets would read a CSV by pandas, which takes "01" for a number
-            return _open_table(str(path / name), config, split, columns)
-    return _open_hub_table(source, config, split, columns)
+            return _open_table(str(path / name), config, split, columns, whole)
+    return _open_hub_table(source, config, split, columns, whole)
 
 
-def _open_hub_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
+def _open_hub_table(source: str, config: str | None, split: str, columns: Sequence[str], whole: bool) -> _Table:
     import datasets
 
     datasets.disable_progress_bars()
@@ -182,7 +242,23 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
         for number, record in enumerate(selected, start=1):
             yield number, tuple(record[column] for column in columns)
 
-    return _Table(origin, "row", records, label, tuple(names) if names else None)
+    def whole_records() -> Iterator[readers.Record]:
+        tables = loaded.with_format("arrow").iter(batch_size=CHUNK_ROWS)
+        rows = (
+            ArrowRow(batch, index) for table in tables for batch in table.to_batches() for index in range(len(batch))
+        )
+        for number, row in enumerate(rows, start=1):
+            yield number, (*(row.batch.column(column)[row.position].as_py() for column in columns), row)
+
+    return _Table(
+        origin,
+        "row",
+        whole_records if whole else records,
+        label,
+        lambda: tuple(loaded.column_names),
+        lambda: loaded.features.arrow_schema,
+        tuple(names) if names else None,
+    )
 
 
 def _require_text(value: Any, location: str, column: str) -> str:

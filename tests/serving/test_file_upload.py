@@ -29,6 +29,9 @@ def test_csv_is_returned_with_predictions(server: Server, reviews: Path) -> None
     assert [row["predicted"] for row in labelled[:40]] == predict_labels(server, [row["text"] for row in rows[:40]])
     again = server.upload("again.csv", response.body)
     assert again.body == response.body, "existing prediction columns are replaced, not duplicated"
+    names = "predicted, score, score:negative, score:positive"
+    assert again.headers["X-Warning"] == f"columns of these names are replaced: {names}"
+    assert response.headers["X-Warning"] is None
 
 
 def test_jsonl_is_returned_with_predictions(server: Server) -> None:
