@@ -36,7 +36,19 @@ def _one_or_several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return value[0] if len(value) == 1 and not isinstance(value, str) else value
 
 
+def _normalize_origin(value: str) -> str:
+    """Return an origin as browsers send it: in lower case, without the port that its scheme implies."""
+    match = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^\s/?#@,:*]+|\[[0-9a-f:.]+\])(:\d+)?/?", value.lower())
+    if value != "*" and not match:
+        raise ValueError("a scheme and a host, such as https://example.org or http://localhost:3000; or *")
+    if not match:
+        return value
+    scheme, host, port = match.groups(default="")
+    return f"{scheme}://{host}{'' if (scheme, port) in (('http', ':80'), ('https', ':443')) else port}"
+
+
 Count = Annotated[int, Field(ge=1)]
 ShareOrSource = Annotated[float | str, BeforeValidator(_parse_float), AfterValidator(_check_share)]
+Origin = Annotated[str, AfterValidator(_normalize_origin)]
 StepsOrMinutes = Annotated[int | str, BeforeValidator(_parse_steps_or_minutes)]
 Columns = Annotated[str | tuple[str, ...], AfterValidator(_one_or_several)]
