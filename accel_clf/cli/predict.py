@@ -72,10 +72,9 @@ def _predict(argv: Sequence[str]) -> int:
     output: Path | None = arguments.output
     predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
     target = predictor.target
-    if output is not None:
-        check_columns(rows, added_columns(target, output.suffix))
     answered = predict_rows(predictor, rows, show_progress=output is not None)
     if output is not None:
+        check_columns(rows, added_columns(target, output.suffix))
         write_answers(output, rows, answered, target)
     elif arguments.json:
         if arguments.keep:
