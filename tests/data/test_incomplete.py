@@ -51,9 +51,9 @@ def test_all_are_counted_in_one_error(tmp_path: Path, refused: Callable[..., str
 def test_nulls_and_empty_labels_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, row: tuple[object, object], problem: str
 ) -> None:
-    from accel_clf.data import readers
+    from accel_clf.data.readers import files
 
-    monkeypatch.setattr(readers, "read", lambda path, columns: iter([(1, ("fine", "y")), (2, row)]))
+    monkeypatch.setattr(files, "read", lambda request: iter([(1, ("fine", "y")), (2, row)]))
     with pytest.raises(DataError, match=rf"1 of 2 rows has {problem} \(line 2\)"):
         read(tmp_path / "rows.jsonl")
 
