@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from accel_clf.inference.predictor import Predictor
-    from accel_clf.run_folder.predictions import Prediction
+    from accel_clf.run_folder.answer_tables import Prediction
     from accel_clf.targets.metrics import Metrics
 
 POLL_SECONDS = 0.2  # between two looks for what rank 0 writes
@@ -145,7 +145,7 @@ class Run:
         texts = [texts] if isinstance(texts, str) else list(texts)
         for number, text in enumerate(texts, start=1):
             check_text(text, f"text {number}")
-        return [prediction for _, prediction in predict_texts(self._predictor, texts)]
+        return list(predict_texts(self._predictor, texts))
 
     def evaluate(
         self,

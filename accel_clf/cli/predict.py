@@ -9,6 +9,9 @@ from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source
 from accel_clf.core.command import run_command
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.core.exit_codes import DONE
+from accel_clf.data.rows import TABLE_SUFFIXES, TextRows
+
+ALL, NONE = "all", "none"  # of the columns
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,53 +26,85 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_source(parser, ("text",), required=False)
     add_precision(parser)
     add_risk(parser)
-    parser.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help=f"a new file to write: {', '.join(TABLE_SUFFIXES)}, by its name"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument(
+        "--keep",
+        metavar="COLUMN",
+        action="append",
+        help="a column of --data to write beside the answer, and the text; repeat it for several. `all` of them, or "
+        "`none` but the text (default: all to --output, none where answers are printed)",
+    )
     arguments = parser.parse_intermixed_args(argv)  # flags may come between RUN and the texts
     output: Path | None = arguments.output
-    if output is not None and output.suffix not in (".csv", ".jsonl"):
-        raise ConfigError(f"--output {output}", "a name that ends in .csv or .jsonl")
+    if output is not None and output.suffix not in TABLE_SUFFIXES:
+        raise ConfigError(f"--output {output}", f"a name that ends in one of {' '.join(TABLE_SUFFIXES)}")
     if output is not None and output.exists():
         raise ConfigError(f"--output {output} exists", "a new file", "choose another name, or remove it first")
     if arguments.texts and arguments.data:
         raise ConfigError("texts and --data", "one of them", "leave one out")
+    keep: list[str] = arguments.keep or []
+    if keep and not arguments.data:
+        raise ConfigError("--keep without --data", "rows that have columns", "name their file by --data")
+    if keep and output is None and not arguments.json:
+        raise ConfigError("--keep", "a table to keep columns in", "--output FILE, or --json")
+    if len(keep) > 1 and (special := next((word for word in (ALL, NONE) if word in keep), None)):
+        raise ConfigError(f"--keep {special} and other columns", "one of them", f"leave out --keep {special}")
     return arguments
 
 
 def _predict(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
 
-    from accel_clf.core.files import atomic_write
-    from accel_clf.data.sources import check_text, read_texts
-    from accel_clf.inference.bulk import columns_of, predict_texts
+    from accel_clf.inference.bulk import predict_rows
     from accel_clf.inference.predictor import Predictor
-    from accel_clf.run_folder.layout import read_config
-    from accel_clf.run_folder.predictions import write_table
+    from accel_clf.run_folder.answer_tables import (
+        added_columns,
+        answer_keys,
+        check_columns,
+        json_line,
+        write_answers,
+    )
 
-    data = read_config(arguments.run).data
-    texts: Iterator[str]
-    if arguments.data:
-        data = columns_of(data, arguments.data, source_settings(arguments), arguments.config)
-        texts = read_texts(arguments.data, data, split=arguments.split)
-    else:
-        texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
-        for number, text in enumerate(arguments.texts, start=1):
-            check_text(text, f"text {number}")
+    rows = _rows(arguments)
     output: Path | None = arguments.output
     predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
-    answers = predict_texts(predictor, texts, show_progress=output is not None)
     target = predictor.target
+    answered = predict_rows(predictor, rows, show_progress=output is not None)
     if output is not None:
-        with atomic_write(output) as file:
-            write_table(file, answers, target, as_csv=output.suffix == ".csv")
+        check_columns(rows, added_columns(target, output.suffix))
+        write_answers(output, rows, answered, target)
     elif arguments.json:
-        write_table(sys.stdout, answers, target, as_csv=False)
+        if arguments.keep:
+            check_columns(rows, answer_keys(target))
+        for row, answer in answered:
+            kept = row.values(rows.columns) if arguments.keep else {"text": row.text}
+            sys.stdout.write(json_line({**kept, **answer}))
     else:
-        for text, answer in answers:
+        for row, answer in answered:
             score = f"  {answer['score']:.4f}" if target.has_score else ""
             members = f"  one of {', '.join(answer['set'])}:" if "set" in answer else ""
-            print(f"{target.answer_text(answer)}{score}{members}  {text}")
+            print(f"{target.answer_text(answer)}{score}{members}  {row.text}")
     return DONE
+
+
+def _rows(arguments: argparse.Namespace) -> TextRows:
+    """Return what is to be labelled, with the columns that are kept."""
+    from accel_clf.data.sources import check_text, read_rows
+    from accel_clf.inference.bulk import columns_of
+    from accel_clf.run_folder.layout import read_config
+
+    data = read_config(arguments.run).data
+    if arguments.data:
+        data = columns_of(data, arguments.data, source_settings(arguments), arguments.config)
+        keep: list[str] = arguments.keep or [ALL if arguments.output else NONE]
+        kept = None if keep == [ALL] else [name for name in keep if name != NONE]
+        return read_rows(arguments.data, data, kept, split=arguments.split)
+    for number, text in enumerate(arguments.texts, start=1):
+        check_text(text, f"text {number}")
+    return TextRows.of_texts(lambda: arguments.texts or _lines_of_standard_input())
 
 
 def _lines_of_standard_input() -> Iterator[str]:

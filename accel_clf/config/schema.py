@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from accel_clf.config.metric_names import LABEL_METRICS, METRICS, NAMED_METRICS, is_named_metric
-from accel_clf.config.values import Column, Columns, Count, Encoding, Separator, ShareOrSource, StepsOrMinutes
+from accel_clf.config.values import Column, Columns, Count, Encoding, Origin, Separator, ShareOrSource, StepsOrMinutes
 
 
 class Section(BaseModel):
@@ -292,6 +292,8 @@ class ServeConfig(Section):
     """Port to listen on; 0 for any free one."""
     names: tuple[str, ...] = ()
     """Host headers to accept; by default the loopback names when listening on loopback, otherwise any."""
+    origins: tuple[Origin, ...] = ()
+    """Sites whose pages may use the server from a browser (CORS), such as https://example.org; `*`: any site's."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """Precision of matrix products; auto: bf16 where the hardware is fast at it. int8 needs `check`."""
     check: str | None = None

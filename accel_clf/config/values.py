@@ -59,8 +59,20 @@ def _check_encoding(value: str) -> str:
         raise ValueError("an encoding of Python, such as utf-8, cp1252 or utf-16") from None
 
 
+def _normalize_origin(value: str) -> str:
+    """Return an origin as browsers send it: in lower case, without the port that its scheme implies."""
+    match = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^\s/?#@,:*]+|\[[0-9a-f:.]+\])(:\d+)?/?", value.lower())
+    if value != "*" and not match:
+        raise ValueError("a scheme and a host, such as https://example.org or http://localhost:3000; or *")
+    if not match:
+        return value
+    scheme, host, port = match.groups(default="")
+    return f"{scheme}://{host}{'' if (scheme, port) in (('http', ':80'), ('https', ':443')) else port}"
+
+
 Count = Annotated[int, Field(ge=1)]
 ShareOrSource = Annotated[float | str, BeforeValidator(_parse_float), AfterValidator(_check_share)]
+Origin = Annotated[str, AfterValidator(_normalize_origin)]
 StepsOrMinutes = Annotated[int | str, BeforeValidator(_parse_steps_or_minutes)]
 Column = Annotated[str, BeforeValidator(_number_as_name)]
 Columns = Annotated[str | tuple[str, ...], BeforeValidator(_number_as_name), AfterValidator(_one_or_several)]

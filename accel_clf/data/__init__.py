@@ -1,11 +1,13 @@
 """Rows: read, split, tokenized, batched.
 
 demo_corpus   the built-in corpus, generated from a seed
+rows          rows with their other columns, which predictions keep
 readers       strict readers of files and folders, a file a kind
 dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
 near_duplicates texts that are nearly those of other rows
-sources       the demo, a file or a Hub data set, read as a dataset
+tables        the records of the demo, a file or a Hub data set
+sources       these read as a dataset, or as rows to predict
 likely_columns which columns look like text and label, for the message where these are missing
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed

@@ -1,33 +1,30 @@
 """Read labelled rows from the demo, a file or a Hub data set."""
 
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from accel_clf.config.schema import DataConfig, TargetConfig
-from accel_clf.core import hub_errors
-from accel_clf.core.console import log
-from accel_clf.core.errors import DataError
-from accel_clf.data import demo_corpus
+from accel_clf.core.errors import DataError, closest
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
 from accel_clf.data.incomplete import IncompleteRows, is_blank
 from accel_clf.data.readers import files
-from accel_clf.data.readers.records import Record, Request, require_columns
+from accel_clf.data.rows import Row, TextRows, infer_schema
+from accel_clf.data.tables import Table, open_table
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel
 
+if TYPE_CHECKING:
+    import pyarrow
+
 DEFAULT = TargetConfig()
-MAX_WHOLE_FLOAT = 2**53  # beyond it, floats skip integers
 
 
 def read_dataset(
@@ -54,7 +51,7 @@ def read_dataset(
     """
     optional_columns = [column for column in (data.group, data.slice, fold) if column]
     label_columns = data.label_columns
-    table = _open_table(source, data, split, [data.text, *label_columns, *optional_columns])
+    table = open_table(source, data, split, [data.text, *label_columns, *optional_columns])
     digests = bytearray()
     cells: dict[Cell, int] = {}  # each of the label columns', once
     lines: list[int | str] = []  # where each first occurs
@@ -109,7 +106,7 @@ def read_dataset(
     )
 
 
-def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: "_Table", location: str) -> Cell:
+def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: Table, location: str) -> Cell:
     """Return what a row's label columns hold, as text."""
     if kind is not MultiLabel:
         value = label_cells.only_item_of(values[0], location) if isinstance(values[0], list) else values[0]
@@ -120,28 +117,13 @@ def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table:
     return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
 
 
-def read_texts(source: str, data: DataConfig, *, split: str = "test") -> Iterator[str]:
-    """Stream the texts of a source, which needs no labels.
-
-    Args:
-        source: see `read_dataset`.
-        data: the name of the text column, and how files are to be read.
-        split: of a Hub data set.
-    """
-    table = _open_table(source, data, split, [data.text])
-    for line, (text,) in table.records():
-        yield _require_text(text, table.location(line), data.text)
-    for note in table.notes():
-        log(note)
-
-
 def read_names(source: str, data: DataConfig, column: str, *, split: str = "train") -> set[str]:
     """Read the different values of a column that says something of each row.
 
     Raises:
         DataError: a row has none; names the file and line.
     """
-    table = _open_table(source, data, split, [column])
+    table = open_table(source, data, split, [column])
     names = set()
     for line, (value,) in table.records():
         if value is None or value != value or not str(value).strip():
@@ -154,114 +136,64 @@ def first_rows(
     source: str, data: DataConfig, columns: Sequence[str], rows: int, *, split: str = "train"
 ) -> list[tuple[Any, ...]]:
     """Read the first rows of a source, or fewer where one of them cannot be read."""
-    table, records = _open_table(source, data, split, columns), []
+    table, records = open_table(source, data, split, columns), []
     with suppress(DataError):
         for _, values in islice(table.records(), rows):
             records.append(values)
     return records
 
 
+def read_rows(source: str, data: DataConfig, keep: Sequence[str] | None, *, split: str = "test") -> TextRows:
+    """Stream the texts of a source, which needs no labels, with its other columns.
+
+    Args:
+        source: see `read_dataset`.
+        data: the name of the text column, and how files are to be read.
+        keep: the columns that are kept beside it; None for all.
+        split: of a Hub data set.
+
+    Raises:
+        DataError: there is no such source or column; while rows are read, one of them is not as it should be.
+    """
+    table, text_column = open_table(source, data, split, [data.text]), data.text
+    text_alone = keep is not None and not keep
+    names = (text_column,) if text_alone else table.names()
+    for column in keep or ():
+        if column not in (*names, text_column):
+            choices = ", ".join(repr(name) for name in names[:20])
+            raise DataError(
+                f"{table.origin}: no column {column!r} to keep", f"one of {choices}", closest(column, names)
+            )
+    columns = names
+    if keep is not None:  # a text inside of another column's values is kept alone
+        columns = tuple(name for name in dict.fromkeys((*names, text_column)) if name in {text_column, *keep})
+    if repeated := [column for column in columns if names.count(column) > 1]:
+        raise DataError(
+            f"{table.origin}: column {repeated[0]!r} appears twice",
+            "each name that is kept once",
+            "name others by --keep",
+        )
+
+    def stream() -> Iterator[Row]:
+        records = table.records() if text_alone else table.rows(columns)
+        for line, (text, *cells) in records:
+            location = table.location(line)
+            yield Row(location, _require_text(text, location, text_column), cells[0] if cells else {text_column: text})
+
+    def schema() -> "pyarrow.Schema":
+        import pyarrow
+
+        if (known := table.schema()) is None:
+            return infer_schema(stream(), columns)
+        text = pyarrow.field(text_column, pyarrow.string())
+        return pyarrow.schema([known.field(name) if name in known.names else text for name in columns])
+
+    return TextRows(table.origin, columns, text_column, stream, schema, table.notes)
+
+
 def is_file(source: str) -> bool:
     """Return whether a source is a file, existing or not, or a folder of class folders, rather than a Hub data set."""
     return files.is_local(source)
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The records of a source.
-
-    Attributes:
-        origin: the name of the source, for messages.
-        unit: what records are counted in: "line", "row" or "file".
-        records: iterates over the records; may be called repeatedly.
-        label: turns a label's value into text; its other arguments are the location, for messages, and whether it
-            may be any number.
-        label_order: the labels in the source's own order, if it has one.
-        remarks: what a user should know about the records that were read last, with counts.
-    """
-
-    origin: str
-    unit: str
-    records: Callable[[], Iterator[Record]]
-    label: Callable[[Any, str, bool], str]
-    label_order: tuple[str, ...] | None = None
-    remarks: Counter[str] = field(default_factory=Counter)
-
-    def location(self, line: int | str) -> str:
-        """Name a record's place, for messages."""
-        return f"{self.origin}, {self.unit} {line}"
-
-    def notes(self) -> tuple[str, ...]:
-        """Say what a user should know, after all records have been read."""
-        remarks = ", ".join(f"{count} {remark}" for remark, count in self.remarks.items())
-        return (f"{self.origin}: {remarks}",) if remarks else ()
-
-
-def _open_table(source: str, data: DataConfig, split: str, columns: Sequence[str]) -> _Table:
-    path = Path(source)
-    if source == "demo":
-        require_columns("the demo", ("text", "label"), columns)
-        indices = [("text", "label").index(column) for column in columns]
-        rows = demo_corpus.rows(split)
-
-        def records() -> Iterator[Record]:
-            for number, row in enumerate(rows, start=1):
-                yield number, tuple(row[index] for index in indices)
-
-        return _Table("the demo", "row", records, _label_text, demo_corpus.LABELS)
-    if is_file(source):
-        request = files.located(Request(path, "", columns, data))
-        unit = files.unit(request)
-        return _Table(str(path), unit, lambda: files.read(request), _label_text, remarks=request.remarks)
-    for name in (f"{split}{suffix}{compressed}" for suffix in files.SUFFIXES for compressed in ("", ".gz", ".zip")):
-        if (path / name).is_file():  # datasets would read a CSV by pandas, which takes "01" for a number
-            return _open_table(str(path / name), data, split, columns)
-    if is_file(str(path / split)):
-        return _open_table(str(path / split), data, split, columns)
-    return _open_hub_table(source, data.config, split, columns)
-
-
-def _open_hub_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        loaded = datasets.load_dataset(source, config, split=split)
-    except ValueError as error:
-        # A wrong name of the configuration or the split is a ValueError that lists the right ones.
-        raise DataError(
-            f"data set {source}: {str(error).splitlines()[0]}", fix="set --data.config, --data.split or --data.test"
-        ) from None
-    except Exception as error:
-        if Path(source).exists() or source.startswith(("/", ".", "~")):
-            raise DataError(
-                f"{source}: {str(error).splitlines()[0]}",
-                f"a file ({files.KINDS_OF_FILES}) or a data set's folder",
-            ) from None
-        raise hub_errors.explain(error, "data set", source, DataError) from None
-    origin = f"data set {source} ({split})"
-    require_columns(origin, loaded.column_names, columns)
-    selected = loaded.select_columns(list(columns))
-    features = [loaded.features[column] for column in columns]
-    of_labels = getattr(features[1], "feature", features[1]) if len(columns) > 1 else None  # a list's is inside
-    names = of_labels.names if isinstance(of_labels, datasets.ClassLabel) else None
-
-    def label(value: Any, location: str, is_number: bool) -> str:
-        if names is None:
-            return _label_text(value, location, is_number)
-        if value is None or value < 0:
-            raise DataError(f"{location}: no label", "a split whose rows have labels")
-        return str(names[value])
-
-    def records() -> Iterator[Record]:
-        for number, record in enumerate(selected, start=1):
-            values = [record[column] for column in columns]
-            # -1 is how the Hub marks the hidden labels of a competition's test split.
-            if names is not None and isinstance(values[1], int) and values[1] < 0:
-                values[1] = None
-            yield number, tuple(values)
-
-    return _Table(origin, "row", records, label, tuple(names) if names else None)
 
 
 def _require_text(value: Any, location: str, column: str) -> str:
@@ -283,28 +215,3 @@ def check_text(text: str, location: str) -> None:
         raise DataError(
             f"{location}: a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}", "Unicode text"
         ) from None
-
-
-def _label_text(value: Any, location: str, is_number: bool) -> str:
-    """Return a label as written; whole floats as names are integers, which a column with gaps makes floats of.
-
-    Others are refused as names: their text may differ from that in the user's file.
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int) or (isinstance(value, float) and is_number):
-        return str(value)
-    if isinstance(value, float):
-        if value.is_integer() and abs(value) <= MAX_WHOLE_FLOAT:
-            return str(int(value))
-        raise DataError(
-            f"{location}: the label is {value!r}, a float",
-            "a string or a whole number",
-            "for a number that is to be predicted, --target.type regression (or ordinal)",
-        )
-    if not isinstance(value, str):
-        got = "null" if value is None else f"{value!r}, a {type(value).__name__}"
-        raise DataError(f"{location}: the label is {got}", "a string or an integer")
-    if not value:
-        raise DataError(f"{location}: the label is empty", "a string or an integer", "fill it in or drop the row")
-    return value

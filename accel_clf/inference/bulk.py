@@ -1,5 +1,6 @@
 """Whole files and data sets by a trained run: evaluated, predicted."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,11 +9,12 @@ from accel_clf.config.load import changed
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
+from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
-from accel_clf.run_folder.predictions import Prediction
+from accel_clf.run_folder.answer_tables import Prediction
 from accel_clf.targets.abstaining import Abstaining
 from accel_clf.targets.metrics import FoldsSummary, Metrics
 
@@ -84,18 +86,38 @@ def evaluate_source(
     return RunEvaluation(metrics, FoldsSummary.of(alone), abstention)
 
 
-def predict_texts(
-    predictor: Predictor, texts: Iterable[str], *, show_progress: bool = False
-) -> Iterator[tuple[str, Prediction]]:
-    """Yield each text with its label and scores, in the texts' order.
+def predict_texts(predictor: Predictor, texts: Iterable[str]) -> Iterator[Prediction]:
+    """Yield each text's label and scores, in the texts' order.
 
     Args:
         predictor: the run.
         texts: any number of them.
+    """
+    for _, scores in predictor.predict(texts):
+        yield predictor.target.answer(scores)
+
+
+def predict_rows(
+    predictor: Predictor, rows: TextRows, *, show_progress: bool = False
+) -> Iterator[tuple[Row, Prediction]]:
+    """Yield each row with its text's label and scores, in the rows' order.
+
+    Args:
+        predictor: the run.
+        rows: any number of them; as many are held as the predictor takes at once.
         show_progress: whether to show a bar.
     """
-    for text, scores in predictor.predict(texts, show_progress):
-        yield text, predictor.target.answer(scores)
+    unanswered: deque[Row] = deque()
+
+    def texts() -> Iterator[str]:
+        for row in rows.stream():
+            unanswered.append(row)
+            yield row.text
+
+    for _, scores in predictor.predict(texts(), show_progress):
+        yield unanswered.popleft(), predictor.target.answer(scores)
+    for note in rows.notes():
+        log(note)
 
 
 def check_int8(run: Path, check: str, max_loss: float) -> None:

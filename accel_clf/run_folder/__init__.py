@@ -4,5 +4,6 @@ layout       the names of its files, and how settings are read back
 compat       which settings may change when a run is resumed
 environment  what a run runs on: command, device, versions
 lock         one run per folder
-predictions  predictions as tables, which are read back bit for bit
+predictions  the predictions for labelled rows that a run keeps, which are read back bit for bit
+answer_tables tables of other texts' answers, with the columns that the texts came with
 """

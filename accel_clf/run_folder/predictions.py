@@ -1,11 +1,10 @@
-"""Predictions as tables with a row per text: CSV or JSON Lines."""
+"""The predictions for labelled rows that a run keeps, as CSV that is read back bit for bit."""
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,38 +15,6 @@ from accel_clf.targets.base import Target
 
 # The files with the predictions for those rows that are evaluated once, at the end of a run.
 PREDICTION_FILES = {"test": "predictions.csv", "held_out": "held_out.csv", "calibration": "calibration.csv"}
-
-
-Prediction = dict[str, Any]  # a text's answer, see targets.base.Target.answer
-
-
-def table_columns(target: Target) -> list[str]:
-    """Return the columns that a table of answers has: what is predicted, its score if it has one, and all scores."""
-    answer = ["label", "score"] if target.has_score else ["predicted"]
-    return [*answer, *target.extra_columns, *(f"score:{name}" for name in target.score_names)]
-
-
-def table_row(target: Target, answer: Prediction) -> list[Any]:
-    """Return an answer as `table_columns` has it."""
-    score = [answer["score"]] if target.has_score else []
-    return [target.answer_text(answer), *score, *target.extra_values(answer), *answer.get("scores", {}).values()]
-
-
-def write_table(file: IO[str], answers: Iterable[tuple[str, Prediction]], target: Target, as_csv: bool) -> None:
-    """Write texts and answers as CSV, with a column `score:NAME` per label, or as JSON Lines.
-
-    Args:
-        file: to write to.
-        answers: each text and its answer.
-        target: what is predicted.
-        as_csv: whether to write CSV rather than JSON Lines.
-    """
-    if not as_csv:
-        file.writelines(json.dumps({"text": text, **answer}, ensure_ascii=False) + "\n" for text, answer in answers)
-        return
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["text", *table_columns(target)])
-    writer.writerows([text, *table_row(target, answer)] for text, answer in answers)
 
 
 def write_predictions(

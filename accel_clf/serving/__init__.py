@@ -7,6 +7,7 @@ worker       the model in a separate process
 service      admission, tokenization and scores for concurrent requests
 prometheus   Prometheus metrics
 occlusion    word importance
+cors         headers for pages of other sites
 file_upload  uploaded files, returned with labels
 middleware   request ids, authentication, response headers, errors as JSON
 routes       the endpoints

@@ -1,24 +1,19 @@
 """Uploaded files of texts, returned with labels: every column unchanged, followed by the predictions."""
 
-import csv
-import io
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from flask import request
 
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
-from accel_clf.data.readers import delimited
-from accel_clf.data.readers.records import Request, value_at
-from accel_clf.data.sources import read_texts
-from accel_clf.run_folder.predictions import Prediction, table_row
+from accel_clf.data.rows import Row, TextRows
+from accel_clf.data.sources import read_rows
+from accel_clf.run_folder.answer_tables import Prediction, added_columns, table_lines
 from accel_clf.serving.errors import ApiError
 from accel_clf.targets.base import Target
 
@@ -61,8 +56,8 @@ def save_upload(folder: Path) -> tuple[Path, str]:
     return path, path.name
 
 
-def validate_file(path: Path, column: str) -> int:
-    """Read a whole file strictly, before the response starts, and return its number of rows.
+def read_file(path: Path, column: str) -> tuple[TextRows, int]:
+    """Read a whole file strictly, before the response starts, and return its rows and their number.
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
@@ -71,72 +66,55 @@ def validate_file(path: Path, column: str) -> int:
     Raises:
         DataError: with file and line, for any malformed row.
     """
-    return sum(1 for _ in read_texts(str(path), DataConfig(text=column)))
+    column = "text" if path.suffix == ".txt" else column  # whose only column has no name
+    rows = read_rows(str(path), DataConfig(text=column), None)
+    return rows, sum(1 for _ in rows.stream())
 
 
-def response_media_type(path: Path) -> str:
-    """Return the media type of what `label_file` makes of a file."""
-    return MEDIA_TYPES[".csv" if path.suffix == ".txt" else path.suffix][0]
+def response_suffix(path: Path) -> str:
+    """Return the kind of file that `label_file` makes of one."""
+    return ".csv" if path.suffix == ".txt" else path.suffix
 
 
-def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts) -> Iterator[bytes]:
-    """Yield the lines of a valid file with columns `predicted`, `score` and, per label, `score:LABEL` added.
-
-    Columns that have these names already are replaced. In JSON lines the scores of all labels are under one key,
-    `scores`; of several labels a text `predicted` is a list there.
+def replaced_columns(rows: TextRows, target: Target, suffix: str) -> list[str]:
+    """Return the columns that the predictions replace: those of the same names.
 
     Args:
-        path: the file; its suffix is one of MEDIA_TYPES.
-        column: the name of the text column.
+        rows: of the file.
         target: what is predicted.
-        score_texts: function that maps texts to scores, float64 [texts, scores].
+        suffix: by `response_suffix`.
 
     Raises:
-        DataError: the predictions would replace the texts.
+        DataError: the texts are in one of them.
     """
-    if path.suffix == ".jsonl":
-        added = ["predicted", "score", *target.extra_columns, "scores"]
-    else:
-        scores = [f"score:{name}" for name in target.score_names]
-        added = ["predicted", *(["score"] if target.has_score else []), *target.extra_columns, *scores]
-    if column in added:
+    added = added_columns(target, suffix)
+    if rows.text in added:
         raise DataError(
-            f"the texts are in column {column!r}, which the predictions would replace", "a column of another name"
+            f"the texts are in column {rows.text!r}, which the predictions would replace", "a column of another name"
         )
-
-    def answer_records(records: Iterator[dict[str, Any]], column: str) -> Iterator[tuple[dict[str, Any], Prediction]]:
-        while chunk := list(islice(records, CHUNK_ROWS)):
-            texts = [value_at(record, column) for record in chunk]
-            yield from zip(chunk, map(target.answer, score_texts(texts)), strict=True)
-
-    if path.suffix == ".jsonl":
-        with path.open(encoding="utf-8-sig") as lines:
-            for record, answer in answer_records((json.loads(line) for line in lines if line.strip()), column):
-                predicted = next(answer[key] for key in ("label", "labels", "value") if key in answer)
-                row = {**record, "predicted": predicted}
-                row |= {key: answer[key] for key in ("score", "set", "scores") if key in answer}
-                try:
-                    yield json.dumps(row, ensure_ascii=False).encode() + b"\n"
-                except UnicodeEncodeError:  # a lone surrogate in another column: escaped, as it was in the upload
-                    yield json.dumps(row).encode() + b"\n"
-        return
-    if path.suffix == ".txt":
-        yield _format_row("excel", ["text", *added])
-        texts = read_texts(str(path), DataConfig())
-        for record, answer in answer_records(({"text": text} for text in texts), "text"):
-            yield _format_row("excel", [record["text"], *table_row(target, answer)])
-        return
-    dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
-    rows = delimited.rows(Request(path, path.suffix, [column], DataConfig(text=column)))
-    names = next(rows)
-    kept = [index for index, name in enumerate(names) if name not in added]
-    yield _format_row(dialect, [*(names[index] for index in kept), *added])
-    records = ({"row": row, "text": row[names.index(column)]} for row in rows)
-    for record, answer in answer_records(records, "text"):
-        yield _format_row(dialect, [*(record["row"][index] for index in kept), *table_row(target, answer)])
+    return [name for name in rows.columns if name in added]
 
 
-def _format_row(dialect: str, values: Sequence[Any]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, dialect=dialect, lineterminator="\n").writerow(values)
-    return line.getvalue().encode()
+def label_rows(
+    rows: TextRows, replaced: Sequence[str], target: Target, suffix: str, score_texts: ScoreTexts
+) -> Iterator[bytes]:
+    """Yield the lines of a valid file with columns `predicted`, `score` and, per label, `score:LABEL` added.
+
+    In JSON lines the scores of all labels are under one key, `scores`; of several labels a text `predicted` is a list
+    there.
+
+    Args:
+        rows: of the file.
+        replaced: by `replaced_columns`.
+        target: what is predicted.
+        suffix: by `response_suffix`.
+        score_texts: function that maps texts to scores, float64 [texts, scores].
+    """
+
+    def answered() -> Iterator[tuple[Row, Prediction]]:
+        remaining = rows.stream()
+        while chunk := list(islice(remaining, CHUNK_ROWS)):
+            yield from zip(chunk, map(target.answer, score_texts([row.text for row in chunk])), strict=True)
+
+    kept = [name for name in rows.columns if name not in replaced]
+    return (line.encode() for line in table_lines(suffix, kept, answered(), target))

@@ -11,6 +11,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from accel_clf.core.errors import DataError
+from accel_clf.serving import cors
 from accel_clf.serving.errors import (
     CLIENT_CLOSED_REQUEST,
     ApiError,
@@ -48,12 +49,16 @@ def register_middleware(app: Flask, service: Service, metrics: ServerMetrics, ap
     settings = service.settings
 
     @app.before_request
-    def check_request() -> None:
+    def check_request() -> Response | None:
         g.began = time.perf_counter()
         client_id = request.headers.get("X-Request-ID", "")
         g.id = client_id if re.fullmatch(r"[\w.:-]{1,128}", client_id) else uuid.uuid4().hex
+        if settings.origins and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            if not cors.is_allowed(request.headers.get("Origin", ""), settings.origins):
+                raise ApiError(400, f"Origin {request.headers.get('Origin', '')!r} is not one of this server's origins")
+            return Response(status=204, headers=cors.preflight_headers())  # browsers ask without the key
         if request.path.startswith("/health/"):
-            return
+            return None
         if settings.names and not _is_host_in(settings.names):
             raise ApiError(400, f"Host {request.headers.get('Host', '')!r} is not one of this server's names")
         if api_key and not _has_key(api_key):
@@ -64,6 +69,7 @@ def register_middleware(app: Flask, service: Service, metrics: ServerMetrics, ap
             raise OverloadedError  # before the body is parsed: rejecting load must not cost what predictions need
         if request.path == "/predict/file":
             request.max_content_length = int(settings.max_file_megabytes * MEGABYTE)
+        return None
 
     @app.after_request
     def complete_response(response: Response) -> Response:
@@ -83,6 +89,7 @@ def register_middleware(app: Flask, service: Service, metrics: ServerMetrics, ap
                 "Content-Security-Policy": CONTENT_SECURITY_POLICY,
                 "Cache-Control": "no-cache" if response.mimetype in ("text/css", "text/javascript") else "no-store",
                 "Server-Timing": f"total;dur={1000 * seconds:.1f}",
+                **cors.response_headers(request.headers.get("Origin", ""), settings.origins),
             }
         )
         return response

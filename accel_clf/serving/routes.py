@@ -15,6 +15,7 @@ import numpy as np
 from flask import Flask, Response, g, render_template, request, send_from_directory
 from spectree import Response as ResponseSpec
 from spectree import SpecTree
+from werkzeug.sansio.response import Response as SansioResponse
 
 from accel_clf import __version__
 from accel_clf.core.errors import DataError
@@ -34,11 +35,12 @@ from accel_clf.serving.schema import (
     SentenceQuery,
     SentenceResponse,
 )
-from accel_clf.serving.service import Service, TokenizedText
+from accel_clf.serving.service import Service, TokenizedText, ranked_outputs
 from accel_clf.targets.abstaining import Abstaining
 from accel_clf.targets.label_names import listed
 
 MAX_CONCURRENT_FILES = 4
+MAX_WARNING_LENGTH = 1000  # proxies limit headers
 
 
 def register_health_routes(app: Flask, api: SpecTree, service: Service, metrics: ServerMetrics) -> None:
@@ -99,8 +101,8 @@ def register_prediction_routes(
     }  # fmt: skip
     file_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FILES)
 
-    def tokenize(texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
-        tokenized = service.tokenize(texts, truncate)
+    def tokenize(texts: Sequence[str], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
+        tokenized = service.tokenize(texts, truncate, side)
         metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
         return tokenized
 
@@ -119,11 +121,20 @@ def register_prediction_routes(
         texts = [json.inputs] if isinstance(json.inputs, str) else json.inputs
         if len(texts) > service.settings.max_texts:
             raise ApiError(413, f"{len(texts)} texts; at most {service.settings.max_texts} per request")
-        parameters = json.parameters or Parameters()
+        top_k = (json.parameters or Parameters()).top_k
+        side, function = json.truncation_direction, json.function()
+        if function not in (None, service.target.function) and isinstance(service.target, Abstaining):
+            raise ApiError(422, f"function_to_apply {function}: this server's answers, at a risk, go by probabilities")
         with service.admit():
-            tokenized = tokenize(texts, parameters.truncate)
-            scores = service.predict_scores(tokenized, _disconnect_check(), parameters.function_to_apply)
-        response = app.json.response(service.target.ranked(count_abstained(scores), parameters.top_k))
+            tokenized = tokenize(texts, json.should_truncate(), side and side.lower())
+            scores, outputs = service.predict_outputs(tokenized, _disconnect_check(), function)
+        if outputs is None:
+            ranking = service.target.ranked(count_abstained(scores), top_k)
+        else:
+            ranking = ranked_outputs(service.target, scores, outputs, top_k)
+        response = app.json.response(ranking)
+        if ignored := json.ignored():
+            _warn(response, f"unknown keys are ignored: {', '.join(ignored)}")
         if truncated := [str(index) for index, text in enumerate(tokenized) if text.is_truncated]:
             response.headers["X-Truncated"] = ",".join(truncated)
         return response
@@ -197,28 +208,35 @@ def register_prediction_routes(
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="accel_clf-")))
             (path, name), column = file_upload.save_upload(folder), query.text or service.text_column
             try:
-                rows = file_upload.validate_file(path, column)
+                rows, count = file_upload.read_file(path, column)
             except DataError as error:  # names the temporary file; the client knows its own name only
                 raise ApiError(422, format_data_error(error).replace(str(path), name)) from None
+            notes = [note.replace(str(path), name) for note in rows.notes()]
 
             is_disconnected = _disconnect_check()
 
             def score_texts(texts: Sequence[str]) -> np.ndarray:
                 return count_abstained(service.predict_scores_with_retries(tokenize(texts), is_disconnected))
 
-            lines = file_upload.label_file(path, column, service.target, score_texts)
+            suffix = file_upload.response_suffix(path)
+            replaced = file_upload.replaced_columns(rows, service.target, suffix)
+            lines = file_upload.label_rows(rows, replaced, service.target, suffix, score_texts)
             first = next(lines, b"")  # what fails before the response has started gets an error status
-            media_type = file_upload.response_media_type(path)
+            media_type = file_upload.MEDIA_TYPES[suffix][0]
             response = Response(chain([first], _until_disconnected(lines)), mimetype=media_type)
         except BaseException:
             cleanup.close()
             raise
         response.call_on_close(cleanup.close)
-        download_name = f"{name.rpartition('.')[0]}-labelled{'.csv' if path.suffix == '.txt' else path.suffix}"
+        download_name = f"{name.rpartition('.')[0]}-labelled{suffix}"
         ascii_name = download_name.encode("ascii", "ignore").decode()
         encoded_name = {} if ascii_name == download_name else {"filename*": f"UTF-8''{quote(download_name, safe='')}"}
         response.headers.set("Content-Disposition", "attachment", filename=ascii_name, **encoded_name)
-        response.headers["X-Rows"] = str(rows)
+        response.headers["X-Rows"] = str(count)
+        if replaced:
+            notes = [*notes, f"columns of these names are replaced: {', '.join(replaced)}"]
+        if notes:
+            _warn(response, "; ".join(notes))
         return response
 
 
@@ -244,6 +262,11 @@ def register_page_routes(app: Flask, api: SpecTree, service: Service) -> None:
     @app.get("/openapi.json")
     def openapi() -> Any:
         return app.json.response(api.spec)
+
+
+def _warn(response: SansioResponse, message: str) -> None:
+    """Tell the client what it might not expect, in a header: one line of ASCII, whatever the client has sent."""
+    response.headers["X-Warning"] = message.encode("unicode_escape").decode()[:MAX_WARNING_LENGTH]
 
 
 def _disconnect_check() -> Callable[[], bool]:

@@ -1,31 +1,80 @@
 """Models of requests and responses: they validate requests, and the OpenAPI description is generated from them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 
 class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class Parameters(StrictModel):
+class LenientModel(StrictModel):
+    """What clients of other servers send, too: keys that are not known are ignored, and named by X-Warning."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def ignored(self) -> list[str]:
+        """Return the paths of the keys that are not known."""
+        names = list(self.model_extra or ())
+        for name in type(self).model_fields:
+            if isinstance(value := getattr(self, name), LenientModel):
+                names += [f"{name}.{key}" for key in value.ignored()]
+        return names
+
+
+class Parameters(LenientModel):
     """Options of a prediction."""
 
     top_k: Annotated[int, Field(ge=1)] | None = 20
     """Labels to return per text, the most likely first, beside those that are predicted; null returns all."""
-    truncate: bool = True
-    """Truncate texts that are too long for the model (header X-Truncated lists them); if false, they are refused."""
+    truncate: bool | None = None
+    """Truncate texts that are too long for the model (header X-Truncated lists them), as by default; if false, they
+    are refused."""
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
     """Function that turns the model's logits into scores; null means the one that it was trained for."""
 
 
-class PredictRequest(StrictModel):
+class Options(LenientModel):
+    """Options of the Hub's inference API; there is nothing here to wait for, and no cache."""
+
+    wait_for_model: bool | None = None
+    use_cache: bool | None = None
+    use_gpu: bool | None = None
+
+
+class PredictRequest(LenientModel):
     """Texts to classify."""
 
     inputs: str | Annotated[list[str], Field(min_length=1)]
     """One text, or a list of texts."""
     parameters: Parameters | None = None
+    options: Options | None = None
+    truncate: bool | None = None
+    """The parameter, as text-embeddings-inference has it."""
+    truncation_direction: Literal["left", "right", "Left", "Right"] | None = None
+    """The end that truncation removes from a text; null means the one of the model's tokenizer."""
+    raw_scores: bool | None = None
+    """Return the model's logits: the parameter `"function_to_apply": "none"`."""
+
+    def should_truncate(self) -> bool:
+        """Return whether texts that are too long are truncated."""
+        parameter = self.parameters.truncate if self.parameters else None
+        return next((value for value in (parameter, self.truncate) if value is not None), True)
+
+    def function(self) -> str | None:
+        """Return the function that is applied to logits; None for the one that the model was trained for."""
+        return "none" if self.raw_scores else self.parameters.function_to_apply if self.parameters else None
+
+    @model_validator(mode="after")
+    def _check_contradictions(self) -> Self:
+        parameters = self.parameters or Parameters()
+        if None not in (self.truncate, parameters.truncate) and self.truncate != parameters.truncate:
+            raise ValueError("truncate and parameters.truncate contradict each other")
+        function = parameters.function_to_apply
+        if None not in (self.raw_scores, function) and self.raw_scores != (function == "none"):
+            raise ValueError("raw_scores and parameters.function_to_apply contradict each other")
+        return self
 
 
 class LabelScore(BaseModel):

@@ -21,6 +21,7 @@ from accel_clf.config.schema import ServeConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import UserError
 from accel_clf.core.exit_codes import DONE, FAILED
+from accel_clf.serving import cors
 from accel_clf.serving.app import create_app
 from accel_clf.serving.middleware import MEGABYTE
 from accel_clf.serving.service import Service
@@ -199,7 +200,7 @@ class _MalformedRequestTask(ErrorTask):  # type: ignore[misc]
     """A request that waitress itself refuses: the error is JSON and is counted, as the application's errors are."""
 
     def execute(self) -> None:
-        error = self.request.error
+        error, service = self.request.error, self.channel.server.service
         body = {"error": f"{error.reason}: {error.body}", "error_type": "Validation", "request_id": uuid.uuid4().hex}
         content = json.dumps(body).encode()
         self.status = f"{error.code} {error.reason}"
@@ -207,6 +208,7 @@ class _MalformedRequestTask(ErrorTask):  # type: ignore[misc]
             ("Content-Type", "application/json"),
             ("X-Content-Type-Options", "nosniff"),
             ("X-Request-ID", body["request_id"]),
+            *cors.response_headers(self.request.headers.get("ORIGIN", ""), service.settings.origins).items(),
         ]
         self.set_close_on_finish()
         self.content_length = len(content)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
 from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
 from accel_clf.serving.worker import Worker, load_predictor, max_batch_tokens
+from accel_clf.targets.base import Target
 
 MAX_QUEUED_BATCHES = 16
 INITIAL_TOKENS_PER_SECOND = 1000.0  # assumed until a batch has been measured
@@ -81,6 +83,7 @@ class Service:
         self._stride = config.data.windows.stride or 0
         self._max_windows = 1 if config.data.windows.stride is None else config.data.windows.most
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side, self._stride)
+        self._truncation_side, self._serialized_tokenizer = model.truncation_side, model.tokenizer
         self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch_tokens = max_batch_tokens(settings, self.device)
         self._draining = False
@@ -148,8 +151,13 @@ class Service:
             with self._lock:
                 self.in_flight -= 1
 
-    def tokenize(self, texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
         """Tokenize texts exactly as evaluation does.
+
+        Args:
+            texts: to tokenize.
+            truncate: whether to truncate those that are too long, rather than to refuse them.
+            side: of a text that truncation removes, "left" or "right"; None for the tokenizer's own.
 
         Raises:
             TooLongError: a text is too long, and `truncate` is false.
@@ -158,8 +166,10 @@ class Service:
         for index, text in enumerate(texts):
             check_text(text, f"inputs[{index}]")
         tokenized = []
+        is_own = side in (None, self._truncation_side)
+        tokenizer = self._tokenizer if is_own else self._tokenizer_of_other_side
         with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
-            encodings = self._tokenizer.encode_batch_fast(list(texts))
+            encodings = tokenizer.encode_batch_fast(list(texts))
         for index, encoding in enumerate(encodings):
             windows = [encoding, *encoding.overflowing]
             repeated = sum(encoding.special_tokens_mask) + self._stride  # in each window after the first
@@ -170,6 +180,12 @@ class Service:
             kept = [windows[number].ids for number in kept_windows(len(windows), self._max_windows)]
             tokenized.append(TokenizedText(np.concatenate(kept).astype(np.int32), full_length, is_truncated))
         return tokenized
+
+    @cached_property
+    def _tokenizer_of_other_side(self) -> Tokenizer:
+        """The tokenizer that truncates at the other side than the run's; few clients ask for it."""
+        side = "left" if self._truncation_side == "right" else "right"
+        return _thread_safe_tokenizer(self._serialized_tokenizer, self.max_length, side, self._stride)
 
     def find_read_span(self, text: str) -> slice:
         """Return the span of characters that the model reads of a text.
@@ -187,31 +203,41 @@ class Service:
         return slice(min(starts), max(ends))
 
     def predict_scores(
-        self,
-        texts: Sequence[TokenizedText],
-        is_disconnected: Callable[[], bool] = lambda: False,
-        function: str | None = None,
+        self, texts: Sequence[TokenizedText], is_disconnected: Callable[[], bool] = lambda: False
     ) -> np.ndarray:
         """Return the scores of texts, averaged over an ensemble's models: float64 [texts, scores].
+
+        Args, Raises: see `predict_outputs`.
+        """
+        return self.predict_outputs(texts, is_disconnected, None)[0]
+
+    def predict_outputs(
+        self, texts: Sequence[TokenizedText], is_disconnected: Callable[[], bool], function: str | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the scores of texts, float64 [texts, scores], and what a function makes of the logits.
 
         Args:
             texts: as `tokenize` returns them.
             is_disconnected: returns whether the client has disconnected.
-            function: applied to the logits: softmax, sigmoid, or none; None for the target's own.
+            function: applied to the logits: softmax, sigmoid, or none.
+
+        Returns:
+            Averages over an ensemble's models. The second is None for the target's own function, by default.
 
         Raises:
             OverloadedError, RequestTimeoutError, ClientDisconnectedError, ShuttingDownError: see Batcher.infer.
             NotFiniteError: a score is NaN or infinite.
         """
         if not texts:
-            return np.empty((0, len(self.target.names)))
+            return np.empty((0, len(self.target.names))), None
         logits = self.batcher.infer([text.ids for text in texts], self.settings.timeout, is_disconnected)
         per_model = np.stack(logits).astype(np.float64) / self._temperature
-        to_scores = FUNCTIONS.get(function or self.target.function, self.target.scores)
-        scores: np.ndarray = to_scores(per_model).mean(axis=1)
+        scores: np.ndarray = FUNCTIONS.get(self.target.function, self.target.scores)(per_model).mean(axis=1)
         if not np.isfinite(scores).all():
             raise NotFiniteError
-        return scores
+        if function is None or function == self.target.function:
+            return scores, None
+        return scores, FUNCTIONS[function](per_model).mean(axis=1)
 
     def predict_scores_with_retries(
         self, texts: Sequence[TokenizedText], is_disconnected: Callable[[], bool]
@@ -244,6 +270,28 @@ class Service:
         self._busy_seconds += time.perf_counter() - began
         self._processed_tokens += sum(map(len, rows))
         return logits
+
+
+def ranked_outputs(
+    target: Target, scores: np.ndarray, outputs: np.ndarray, count: int | None
+) -> list[list[dict[str, Any]]]:
+    """Return what a function makes of each text's logits, the highest first, as `Target.ranked` returns scores.
+
+    Args:
+        target: what is predicted.
+        scores: float64 [texts, scores], by which labels are predicted of texts that may have several.
+        outputs: float64 [texts, outputs].
+        count: how many, beside those that are predicted; None for all.
+    """
+    names, texts = target.output_names, []
+    for ranking, values in zip(target.ranked(scores, None), outputs.tolist(), strict=True):
+        predicted = {item["label"]: item["predicted"] for item in ranking if "predicted" in item}
+        items = [
+            {"label": name, "score": value, **({"predicted": predicted[name]} if predicted else {})}
+            for value, name in sorted(zip(values, names, strict=True), key=lambda pair: -pair[0])
+        ]
+        texts.append(items if count is None else items[:count] + [i for i in items[count:] if i.get("predicted")])
+    return texts
 
 
 def _thread_safe_tokenizer(tokenizer_json: str, max_length: int, truncation_side: str, stride: int) -> Tokenizer:

@@ -44,7 +44,7 @@ def test_predict_writes_files(run: Path, reviews: Path, cli: Cli, tmp_path: Path
     objects = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["text"] for row in table] == [row["text"] for row in objects] == texts
     for row, record in zip(table, objects, strict=True):
-        assert row["label"] == record["label"]
+        assert row["predicted"] == record["predicted"]
         assert float(row["score:negative"]) == record["scores"]["negative"]
     assert "exists" in refused(USAGE, "predict", run, "--data", reviews, "--output", tmp_path / "out.csv")
 
@@ -76,7 +76,7 @@ def test_invalid_arguments_are_refused(run: Path, tmp_path: Path, refused: Refus
     assert "no such folder" in refused(USAGE, "predict", tmp_path / "none", "text")
     assert "no trained run" in refused(USAGE, "predict", tmp_path, "text")
     assert "one of them" in refused(USAGE, "predict", run, "text", "--data", "x.csv")
-    assert ".csv or .jsonl" in refused(USAGE, "predict", run, "text", "--output", "x.txt")
+    assert ".csv .tsv .jsonl .parquet" in refused(USAGE, "predict", run, "text", "--output", "x.txt")
     assert "did you mean --split?" in refused(USAGE, "evaluate", run, "--data", "x.csv", "--splt", "dev")
     assert "required: RUN" in refused(USAGE, "predict")
     assert "unrecognized arguments: --verison" in refused(USAGE, "--verison")

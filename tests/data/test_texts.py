@@ -10,7 +10,7 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.core.exit_codes import DATA
 from accel_clf.data import splits
-from accel_clf.data.sources import is_file, read_dataset, read_texts
+from accel_clf.data.sources import is_file, read_dataset, read_rows
 from tests.conftest import read_records
 
 Refused = Callable[..., str]
@@ -27,10 +27,11 @@ def test_text_in_each_line(tmp_path: Path, refused: Refused) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes('\ufeffone, "two"\r\n\n ü\u2028\t\rx\nlast'.encode())
     expected = ['one, "two"', "", " ü\u2028\t\rx", "last"]
-    assert list(read_texts(str(path), DataConfig(text="whatever"))) == expected
+    rows = read_rows(str(path), DataConfig(text="whatever"), None)
+    assert [(row.text, row.cells) for row in rows.stream()] == [(text, {"whatever": text}) for text in expected]
     compressed = tmp_path / "TEXTS.TXT.GZ"
     compressed.write_bytes(gzip.compress(path.read_bytes()))
-    assert list(read_texts(str(compressed), DataConfig())) == expected
+    assert [row.text for row in read_rows(str(compressed), DataConfig(), []).stream()] == expected
     assert "a text in each line, without a column 'label'" in refused(DATA, "train", "--data.train", path)
 
 

@@ -67,7 +67,7 @@ def test_commands_abstain(cli: Cli, calibrated: Path, reviews: Path, tmp_path: P
     output = tmp_path / "answers.csv"
     assert cli("predict", calibrated, "--risk", 0.05, "--data", reviews, "--output", output).returncode == 0
     rows = read_csv(output)
-    assert {row["label"] for row in rows} == {"abstain"}
+    assert {row["predicted"] for row in rows} == {"abstain"}
     assert {row["set"] for row in rows} <= {"negative|positive", "positive|negative", "negative", "positive"}
     process = cli("evaluate", calibrated, "--risk", 0.05, "--data", reviews, "--json")
     measured = json.loads(process.stdout)["abstention"]

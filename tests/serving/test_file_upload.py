@@ -29,6 +29,9 @@ def test_csv_is_returned_with_predictions(server: Server, reviews: Path) -> None
     assert [row["predicted"] for row in labelled[:40]] == predict_labels(server, [row["text"] for row in rows[:40]])
     again = server.upload("again.csv", response.body)
     assert again.body == response.body, "existing prediction columns are replaced, not duplicated"
+    names = "predicted, score, score:negative, score:positive"
+    assert again.headers["X-Warning"] == f"columns of these names are replaced: {names}"
+    assert response.headers["X-Warning"] is None
 
 
 def test_jsonl_is_returned_with_predictions(server: Server) -> None:
@@ -62,6 +65,14 @@ def test_quotes_that_are_letters_and_columns_without_a_name(server: Server) -> N
     rows = [line.split("\t") for line in response.body.decode().splitlines()]
     assert rows[0][:4] == ["text", "id", "", "predicted"]
     assert [row[:3] for row in rows[1:]] == [['"""a film"', "1", ""], ['"a film"""', "2", "x"]]
+    assert "x.tsv: 1 fields that a quote opens and none closes" in (response.headers["X-Warning"] or "")
+    response = server.upload("x.csv", b"score,text,,,\n1,a film,2,,3\n")
+    [row] = read_table(response.body)
+    assert list(row)[:5] == ["text", "(column 3)", "(column 4)", "(column 5)", "predicted"]
+    assert list(row.values())[:4] == ["a film", "2", "", "3"]
+    warnings = response.headers["X-Warning"] or ""
+    assert warnings.startswith("x.csv: 3 columns whose name another has, too")
+    assert warnings.endswith("; columns of these names are replaced: score")
 
 
 def test_odd_file_names_and_column_contents(server: Server) -> None:

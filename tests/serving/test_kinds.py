@@ -164,9 +164,12 @@ def test_server_with_a_risk_abstains(run: Path, tmp_path: Path) -> None:
         assert 0 < len(abstained) < len(texts)
         assert all({item["label"] for item in answer[1:]} <= {"negative", "positive"} for answer in abstained)
         assert all(len(answer) > 1 for answer in abstained)
+        assert server.predict(texts, function_to_apply="softmax").json == answers
+        refused = server.predict(texts, function_to_apply="none")
+        assert (refused.status, "go by probabilities" in refused.json["error"]) == (422, True)
         metrics = server.request("GET", "/metrics").body.decode()
         [count] = re.findall(r"^accel_clf_abstained_total (\S+)$", metrics, re.MULTILINE)
-        assert float(count) == len(abstained)
+        assert float(count) == 2 * len(abstained)
         lines = "".join(f"{text}\n" for text in texts).encode()
         table_of_file = list(csv.DictReader(io.StringIO(server.upload("texts.txt", lines).body.decode())))
         assert [row["predicted"] for row in table_of_file] == [answer[0]["label"] for answer in answers]

@@ -16,7 +16,7 @@ from typing import Any, cast
 from accel_clf.core.errors import DataError
 from accel_clf.data.readers.containers import open_text
 from accel_clf.data.readers.guesses import looks_like
-from accel_clf.data.readers.records import Record, Request, refuse_nul, require_columns
+from accel_clf.data.readers.records import Record, Request, distinct, refuse_nul, require_columns
 
 csv.field_size_limit(2**31 - 1)  # the default limit refuses texts over 128 KiB
 BLOCK = 1 << 16  # characters of lines that are read at a time
@@ -38,14 +38,15 @@ def records(request: Request) -> Iterator[Record]:
     with open_text(request.path, request.data.encoding) as file:
         lines = _Lines(file)
         rows = _rows(request, lines)
-        _, names = next(rows)
-        hint = looks_like(request, separator(request)) if not set(request.columns) <= set(names) else ""
+        _, header = next(rows)
+        hint = looks_like(request, separator(request)) if not set(request.columns) <= set(header) else ""
         note = ""
-        if not hint and request.data.header and any(_is_no_name(name) for name in names):
-            note = f" (or, if line 1 is a row, 1 to {len(names)} by --data.header false)"
-        require_columns(request.path, names, request.columns, ", line 1", hint, note)
-        indices = [names.index(column) for column in request.columns]
+        if not hint and request.data.header and any(_is_no_name(name) for name in header):
+            note = f" (or, if line 1 is a row, 1 to {len(header)} by --data.header false)"
+        require_columns(request.path, header, request.columns, ", line 1", hint, note)
+        indices = [header.index(column) for column in request.columns]
         pick = cast(Any, itemgetter(*indices) if len(indices) > 1 else lambda row: (row[indices[0]],))
+        all_names = [] if request.kept is None else distinct(header, request)
         for line, row in rows:
             values = pick(row)
             for value in values:
@@ -54,14 +55,18 @@ def records(request: Request) -> Iterator[Record]:
                     raise refuse_nul(request.path, f"line {line}", column)
                 if value[:1] == " " and value.lstrip(" ")[:1] == '"':
                     _check_blanks(request, lines.text(line), row, line)
-            yield line, values
+            yield line, (*values, dict(zip(all_names, row, strict=True))) if all_names else values
 
 
-def rows(request: Request) -> Iterator[list[str]]:
-    """Read a file's header, or the numbers of its columns where it has none, and then its rows, whole."""
+def names(request: Request) -> list[str]:
+    """Return the names of a file's columns: its header's, or their numbers where it has none.
+
+    Raises:
+        DataError: the first line is malformed.
+    """
     with open_text(request.path, request.data.encoding) as file:
-        for _, row in _rows(request, _Lines(file)):
-            yield row
+        _, header = next(_rows(request, _Lines(file)))
+    return distinct(header, request)
 
 
 def _is_no_name(name: str) -> bool:

@@ -3,28 +3,50 @@
 import gzip
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
 
 from accel_clf.core.errors import DataError
 from accel_clf.data.readers import delimited, json_files, parquet, sheets, texts
 from accel_clf.data.readers.containers import last_suffix, member_name
 from accel_clf.data.readers.guesses import looks_utf8, undecodable
 from accel_clf.data.readers.records import Record, Request
+from accel_clf.data.rows import text_schema
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Reader(NamedTuple):
+    """What reads a kind of file.
+
+    Attributes:
+        unit: what its records are counted in.
+        records: reads them.
+        names: returns the names of all columns.
+        are_texts: whether all values are text.
+    """
+
+    unit: str
+    records: Callable[[Request], Iterator[Record]]
+    names: Callable[[Request], Sequence[str]]
+    are_texts: bool
+
 
 ARRAY, FOLDER = "a JSON array", "a folder of class folders"  # the kinds that no suffix names
-READERS: dict[str, tuple[str, Callable[[Request], Iterator[Record]]]] = {  # what their records are counted in
-    ".csv": ("line", delimited.records),
-    ".tsv": ("line", delimited.records),
-    ".jsonl": ("line", json_files.line_records),
-    ".json": ("line", json_files.line_records),
-    ARRAY: ("row", json_files.array_records),
-    ".parquet": ("row", parquet.records),
-    ".xlsx": ("row", sheets.records),
-    ".txt": ("line", texts.line_records),
-    FOLDER: ("file", texts.folder_records),
+READERS = {
+    ".csv": Reader("line", delimited.records, delimited.names, are_texts=True),
+    ".tsv": Reader("line", delimited.records, delimited.names, are_texts=True),
+    ".jsonl": Reader("line", json_files.line_records, json_files.line_names, are_texts=False),
+    ".json": Reader("line", json_files.line_records, json_files.line_names, are_texts=False),
+    ARRAY: Reader("row", json_files.array_records, json_files.array_names, are_texts=False),
+    ".parquet": Reader("row", parquet.records, parquet.names, are_texts=False),
+    ".xlsx": Reader("row", sheets.records, sheets.names, are_texts=False),
+    ".txt": Reader("line", texts.line_records, texts.line_names, are_texts=True),
+    FOLDER: Reader("file", texts.folder_records, lambda _: texts.FOLDER_COLUMNS, are_texts=True),
 }
 ENCODED = (".csv", ".tsv", ".jsonl", ".json", ARRAY, ".txt")  # files of characters
 SUFFIXES = tuple(kind for kind in READERS if kind.startswith("."))
@@ -74,7 +96,7 @@ def located(request: Request) -> Request:
 
 def unit(request: Request) -> str:
     """Return what a file's records are counted in: "line", "row" or "file"."""
-    return READERS[request.kind][0]
+    return READERS[request.kind].unit
 
 
 def read(request: Request) -> Iterator[Record]:
@@ -87,7 +109,31 @@ def read(request: Request) -> Iterator[Record]:
     if request.kind in ENCODED and looks_utf8(request):
         request.remarks[f"block read as {request.data.encoding} looks like utf-8: --data.encoding utf-8"] += 1
     with _explained(request, request.kind):
-        yield from READERS[request.kind][1](request)
+        yield from READERS[request.kind].records(request)
+
+
+def names(request: Request) -> tuple[str, ...]:
+    """Return the names of a located file's columns in order; those of JSON are the keys of all its objects.
+
+    Raises:
+        DataError: see `read`.
+    """
+    with _explained(request, request.kind):
+        return tuple(READERS[request.kind].names(request))
+
+
+def schema(request: Request) -> "pyarrow.Schema | None":
+    """Return the Arrow schema of a located file; None where each value has a type of its own.
+
+    Raises:
+        DataError: see `read`.
+    """
+    if READERS[request.kind].are_texts:
+        return text_schema(names(request))
+    if request.kind != ".parquet":
+        return None
+    with _explained(request, request.kind):
+        return parquet.schema(request)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from accel_clf.core.errors import DataError
@@ -97,6 +98,20 @@ def array_records(request: Request) -> Iterator[Record]:
             yield number, values
 
 
+def line_names(request: Request) -> tuple[str, ...]:
+    """Return the keys of all objects of a file with one in each line, see `line_records`."""
+    return _keys(line_records(replace(request, columns=(), kept=())))
+
+
+def array_names(request: Request) -> tuple[str, ...]:
+    """Return the keys of all objects of an array, see `array_records`."""
+    return _keys(array_records(replace(request, columns=(), kept=())))
+
+
+def _keys(records: Iterator[Record]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for _, (row,) in records for name in row))
+
+
 def _items(request: Request) -> Iterator[tuple[Any, int]]:
     """Iterate over the items of an array, and the lines where they start. Holds one item, and a block of the file."""
     with open_text(request.path, request.data.encoding) as file:
@@ -181,7 +196,10 @@ def _picker(request: Request) -> Callable[[Any, str], tuple[Any, ...] | None]:
         for column, value in zip(columns, values, strict=True):
             if isinstance(value, str) and "\0" in value:
                 raise refuse_nul(path, location, column)
-        return values
+        if request.kept is None:
+            return values
+        inner = {column: value for column, value in zip(columns, values, strict=True) if column not in parsed}
+        return (*values, {**parsed, **inner} if inner else parsed)
 
     return pick
 

@@ -9,7 +9,8 @@ from typing import Any
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError, MissingColumnError, closest
 
-Record = tuple[int | str, tuple[Any, ...]]  # the line, row or file, and the values of the requested columns
+# The line, row or file, and the values of the requested columns; then, where columns are kept, these: see Request.
+Record = tuple[int | str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Request:
         columns: names of columns.
         data: says how the file is to be read.
         remarks: what a user should know about what was read, once each, with its count.
+        kept: the columns of what follows the values of each record, column -> value or an ArrowRow, which may have
+            others, too; None where nothing does.
     """
 
     path: Path
@@ -29,6 +32,7 @@ class Request:
     columns: Sequence[str]
     data: DataConfig
     remarks: Counter[str] = field(default_factory=Counter)
+    kept: tuple[str, ...] | None = None
 
     @property
     def is_labelled(self) -> bool:
@@ -66,6 +70,23 @@ def require_columns(
             raise MissingColumnError(got, expected + note, closest(column, readable) or fix, readable)
         if names.count(column) > 1:
             raise DataError(f"{path}{location}: column {column!r} appears twice", "each name that is read once")
+
+
+def distinct(names: Sequence[str], request: Request) -> list[str]:
+    """Return the names by which columns are kept: where some have one name, or none, with their numbers.
+
+    Args:
+        names: the columns', as the file has them.
+        request: the file's; how many of those are kept is remarked.
+    """
+    counts = Counter(names)
+    own = [
+        name if counts[name] == 1 else f"{name} (column {number})".strip() for number, name in enumerate(names, start=1)
+    ]
+    kept = request.kept or ()
+    if repeated := [name for name, original in zip(own, names, strict=True) if name != original and name in kept]:
+        request.remarks[f"columns whose name another has, too, kept as {repeated[0]!r} ..."] += len(repeated)
+    return own
 
 
 def value_at(value: Any, name: str) -> Any:

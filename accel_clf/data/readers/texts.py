@@ -1,6 +1,6 @@
 """Files of texts: one in each line, or one in each file of folders that are named after their labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from accel_clf.core.errors import DataError
@@ -10,6 +10,7 @@ from accel_clf.data.readers.records import Record, Request, refuse_nul, require_
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx", ".gz", ".zip")
 UNLABELLED = "unsup"  # IMDB's folder of texts without labels
+FOLDER_COLUMNS = ("text", "label", "file")
 SPLITS = ("train", "test", "validation", "valid", "val", "dev")
 
 
@@ -28,7 +29,13 @@ def line_records(request: Request) -> Iterator[Record]:
         for number, line in enumerate(file, start=1):
             if "\0" in line:
                 raise refuse_nul(request.path, f"line {number}", request.columns[0])
-            yield number, (line.removesuffix("\n").removesuffix("\r"),)
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield number, (text,) if request.kept is None else (text, {request.columns[0]: text})
+
+
+def line_names(request: Request) -> Sequence[str]:
+    """Return the name of the only column, which is what is requested."""
+    return request.columns
 
 
 def is_class_folder(path: Path) -> bool:
@@ -49,7 +56,7 @@ def folder_records(request: Request) -> Iterator[Record]:
         DataError: a file is not text.
     """
     path = request.path
-    require_columns(path, ("text", "label", "file"), request.columns)
+    require_columns(path, FOLDER_COLUMNS, request.columns)
     remarks = request.remarks
     for folder in sorted(path.iterdir()):
         if folder.name.startswith("."):
@@ -69,8 +76,9 @@ def folder_records(request: Request) -> Iterator[Record]:
                 remarks["folders without text files left out"] += 1
             for file in kept:
                 name = f"{folder.name}/{file.name}"
-                values = {"text": _text(request, file), "label": folder.name, "file": name}
-                yield name, tuple(values[column] for column in request.columns)
+                row = dict(zip(FOLDER_COLUMNS, (_text(request, file), folder.name, name), strict=True))
+                values = tuple(row[column] for column in request.columns)
+                yield name, values if request.kept is None else (*values, row)
 
 
 def _text(request: Request, file: Path) -> str:
