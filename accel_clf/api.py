@@ -1,7 +1,7 @@
 """Training, cross-validation and prediction from Python: what `import accel_clf` gives."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -139,7 +139,7 @@ class Run:
         Raises:
             DataError: a text is not Unicode.
         """
-        from accel_clf.data.sources import check_text
+        from accel_clf.data.texts import check_text
         from accel_clf.inference.bulk import predict_texts
 
         texts = [texts] if isinstance(texts, str) else list(texts)
@@ -151,7 +151,7 @@ class Run:
         self,
         source: str | PathLike[str],
         *,
-        text: str | None = None,
+        text: str | Sequence[str] | None = None,
         label: str | None = None,
         slice: str | None = None,
         split: str = "test",
@@ -160,7 +160,7 @@ class Run:
 
         Args:
             source: a file, or a Hub data set's id or folder.
-            text, label, slice: columns, where they are not the run's own.
+            text, label, slice: columns, where they are not the run's own; of `text` one or several.
             split: of a Hub data set.
 
         Returns:

@@ -40,8 +40,9 @@ def _predict(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
 
     from accel_clf.core.files import atomic_write
-    from accel_clf.data.sources import check_text, read_texts
-    from accel_clf.inference.bulk import predict_texts
+    from accel_clf.data.sources import read_texts
+    from accel_clf.data.texts import TextColumns, check_text
+    from accel_clf.inference.bulk import columns_of, predict_texts
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.layout import read_config
     from accel_clf.run_folder.predictions import write_table
@@ -49,8 +50,8 @@ def _predict(argv: Sequence[str]) -> int:
     data = read_config(arguments.run).data
     texts: Iterator[str]
     if arguments.data:
-        column = arguments.text or data.text
-        texts = read_texts(arguments.data, column, config=arguments.config, split=arguments.split)
+        data = columns_of(data, arguments.data, {"text": arguments.text}, arguments.config)
+        texts = read_texts(arguments.data, TextColumns.of(data), config=data.config, split=arguments.split)
     else:
         texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
         for number, text in enumerate(arguments.texts, start=1):

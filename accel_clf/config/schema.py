@@ -47,8 +47,8 @@ class DataConfig(Section):
     """Configuration of the Hub data set, where it has several."""
     split: str = "train"
     """Split of the Hub data set to train on."""
-    text: str = "text"
-    """Column with the text."""
+    text: Columns = "text"
+    """Column with the text; or several columns, whose values are joined by spaces, in this order."""
     label: Columns = "label"
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
@@ -61,6 +61,11 @@ class DataConfig(Section):
     """Maximum tokens per text; longer texts are truncated."""
     limit: Annotated[int, Field(ge=2)] | None = None
     """Maximum number of training rows, validation's share included: a random sample, stratified by class."""
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns that a text is in."""
+        return (self.text,) if isinstance(self.text, str) else self.text
 
     @property
     def label_columns(self) -> tuple[str, ...]:

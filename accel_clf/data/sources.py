@@ -12,6 +12,7 @@ from accel_clf.core import hub_errors
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
+from accel_clf.data.texts import TextColumns
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -37,18 +38,20 @@ def read_dataset(
         DataError: something cannot be read or used; names the file and line.
     """
     optional_columns = [column for column in (data.group, data.slice) if column]
-    label_columns = data.label_columns
-    table = _open_table(source, data.config, split, [data.text, *label_columns, *optional_columns])
+    text_columns, label_columns = TextColumns.of(data), data.label_columns
+    columns = [*text_columns.names, *label_columns, *optional_columns]
+    table = _open_table(source, data.config, split, columns, label_columns[0])
+    texts = len(text_columns.names)
     digests = bytearray()
     cells: dict[Cell, int] = {}  # each of the label columns', once
     lines: list[int] = []  # where each first occurs
     cell_of_row: list[int] = []
     optional: list[tuple[dict[str, int], list[int]]] = [({}, []) for _ in optional_columns]
     kind: type[Target] | None = type(target) if target else None
-    for line, (text, *others) in table.records():
+    for line, values in table.records():
         location = table.location(line)
-        digests += digest(_require_text(text, location, data.text))
-        labels, others = others[: len(label_columns)], others[len(label_columns) :]
+        digests += digest(text_columns.text_of(values[:texts], location))
+        labels, others = values[texts : texts + len(label_columns)], values[texts + len(label_columns) :]
         if kind is None:
             kind = registry.kind_of_data(data, settings, labels[0])
             if table.label_order and kind is not Regression and len(label_columns) == 1 and not settings.order:
@@ -63,19 +66,19 @@ def read_dataset(
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
     if kind is None or not cells:
         raise DataError(f"{table.origin}: no rows below the header", "at least one row")
-    columns = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
+    categoricals = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
     locations = {cell: table.location(line) for cell, line in zip(cells, lines, strict=True)}
     target = target or kind.of_cells(locations, data, settings)
     encoded = np.array([target.encode(cell, location) for cell, location in locations.items()], target.label_type)
     return Dataset(
         origin=table.origin,
-        stream=lambda: (text for _, (text, *_) in table.records()),
+        stream=lambda: (text_columns.text_of(values[:texts], table.location(line)) for line, values in table.records()),
         ids=np.arange(len(cell_of_row)),
         digests=np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST_BYTES),
         target=target,
         labels=encoded[cell_of_row],
-        groups=columns.pop(0) if data.group else None,
-        slices=columns.pop(0) if data.slice else None,
+        groups=categoricals.pop(0) if data.group else None,
+        slices=categoricals.pop(0) if data.slice else None,
     )
 
 
@@ -89,11 +92,11 @@ def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table:
     return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
 
 
-def read_texts(source: str, text_column: str, *, config: str | None = None, split: str = "test") -> Iterator[str]:
+def read_texts(source: str, columns: TextColumns, *, config: str | None = None, split: str = "test") -> Iterator[str]:
     """Stream the texts of a source, which needs no labels."""
-    table = _open_table(source, config, split, [text_column])
-    for line, (text,) in table.records():
-        yield _require_text(text, table.location(line), text_column)
+    table = _open_table(source, config, split, columns.names)
+    for line, values in table.records():
+        yield columns.text_of(values, table.location(line))
 
 
 def is_file(source: str) -> bool:
@@ -125,7 +128,9 @@ class _Table:
         return f"{self.origin}, {self.unit} {line}"
 
 
-def _open_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
+def _open_table(
+    source: str, config: str | None, split: str, columns: Sequence[str], label_column: str | None = None
+) -> _Table:
     path = Path(source)
     if source == "demo":
         readers.require_columns("the demo", ("text", "label"), columns)
@@ -142,11 +147,13 @@ def _open_table(source: str, config: str | None, split: str, columns: Sequence[s
         return _Table(str(path), unit, lambda: readers.read(path, columns), _label_text)
     for name in (f"{split}{suffix}{gz}" for suffix in readers.SUFFIXES for gz in ("", ".gz")):
         if (path / name).is_file():  # datasets would read a CSV by pandas, which takes "01" for a number
-            return _open_table(str(path / name), config, split, columns)
-    return _open_hub_table(source, config, split, columns)
+            return _open_table(str(path / name), config, split, columns, label_column)
+    return _open_hub_table(source, config, split, columns, label_column)
 
 
-def _open_hub_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
+def _open_hub_table(
+    source: str, config: str | None, split: str, columns: Sequence[str], label_column: str | None
+) -> _Table:
     import datasets
 
     datasets.disable_progress_bars()
@@ -167,8 +174,8 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
     origin = f"data set {source} ({split})"
     readers.require_columns(origin, loaded.column_names, columns)
     selected = loaded.select_columns(list(columns))
-    features = [loaded.features[column] for column in columns]
-    of_labels = getattr(features[1], "feature", features[1]) if len(columns) > 1 else None  # a list's is inside
+    of_labels = loaded.features[label_column] if label_column else None
+    of_labels = getattr(of_labels, "feature", of_labels)  # a list's is inside
     names = of_labels.names if isinstance(of_labels, datasets.ClassLabel) else None
 
     def label(value: Any, location: str, is_number: bool) -> str:
@@ -183,27 +190,6 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
             yield number, tuple(record[column] for column in columns)
 
     return _Table(origin, "row", records, label, tuple(names) if names else None)
-
-
-def _require_text(value: Any, location: str, column: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{location}: column {column!r} is {'null' if value is None else type(value).__name__}", "text")
-    check_text(value, location)
-    return value
-
-
-def check_text(text: str, location: str) -> None:
-    """Check that a string is valid Unicode, which tokenizers need.
-
-    Raises:
-        DataError: it has a lone surrogate, as JSON escapes and undecodable arguments may leave behind.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{location}: a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}", "Unicode text"
-        ) from None
 
 
 def _label_text(value: Any, location: str, is_number: bool) -> str:

@@ -1,6 +1,6 @@
 """Whole files and data sets by a trained run: evaluated, predicted."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,17 +36,19 @@ class RunEvaluation(NamedTuple):
 
 
 def columns_of(
-    data: DataConfig, source: str, columns: Mapping[str, str | None], config: str | None = None
+    data: DataConfig, source: str, columns: Mapping[str, str | Sequence[str] | None], config: str | None = None
 ) -> DataConfig:
     """Return the settings to read other labelled rows by.
 
     Args:
         data: the run's.
         source: where the rows are.
-        columns: setting ("text", "label", "slice") -> another column than the run's; None keeps the run's.
+        columns: setting ("text", "label", "slice") -> another column than the run's, or several; None keeps the run's.
         config: the Hub data set's configuration; None takes the run's for the run's own data set.
     """
-    renamed = {setting: column for setting, column in columns.items() if column}
+    renamed = {
+        setting: column if isinstance(column, str) else tuple(column) for setting, column in columns.items() if column
+    }
     config = config or (data.config if source == data.train else None)
     return data.model_copy(update={**renamed, "group": None, "config": config})
 

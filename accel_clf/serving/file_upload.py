@@ -15,6 +15,7 @@ from flask import request
 
 from accel_clf.core.errors import DataError
 from accel_clf.data.sources import read_texts
+from accel_clf.data.texts import TextColumns
 from accel_clf.run_folder.predictions import Prediction, table_row
 from accel_clf.serving.errors import ApiError
 from accel_clf.targets.base import Target
@@ -58,19 +59,19 @@ def save_upload(folder: Path) -> tuple[Path, str]:
     return path, path.name
 
 
-def validate_file(path: Path, column: str) -> int:
+def validate_file(path: Path, columns: TextColumns) -> int:
     """Read a whole file strictly, before the response starts, and return its number of rows.
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
-        column: the name of the text column.
+        columns: that the texts are in.
 
     Raises:
         DataError: with file and line, for any malformed row.
     """
     if path.suffix == ".txt":
         return sum(1 for _ in _read_lines(path))
-    return sum(1 for _ in read_texts(str(path), column))
+    return sum(1 for _ in read_texts(str(path), columns))
 
 
 def response_media_type(path: Path) -> str:
@@ -78,7 +79,7 @@ def response_media_type(path: Path) -> str:
     return MEDIA_TYPES[".csv" if path.suffix == ".txt" else path.suffix][0]
 
 
-def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts) -> Iterator[bytes]:
+def label_file(path: Path, columns: TextColumns, target: Target, score_texts: ScoreTexts) -> Iterator[bytes]:
     """Yield the lines of a valid file with columns `predicted`, `score` and, per label, `score:LABEL` added.
 
     Columns that have these names already are replaced. In JSON lines the scores of all labels are under one key,
@@ -86,7 +87,7 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
-        column: the name of the text column.
+        columns: that the texts are in.
         target: what is predicted.
         score_texts: function that maps texts to scores, float64 [texts, scores].
 
@@ -98,18 +99,21 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
     else:
         scores = [f"score:{name}" for name in target.score_names]
         added = ["predicted", *(["score"] if target.has_score else []), *target.extra_columns, *scores]
-    if column in added:
+    if replaced := [name for name in columns.names if name in added]:
         raise DataError(
-            f"the texts are in column {column!r}, which the predictions would replace", "a column of another name"
+            f"the texts are in column {replaced[0]!r}, which the predictions would replace", "a column of another name"
         )
 
-    def answer_records(records: Iterator[dict[str, Any]], column: str) -> Iterator[tuple[dict[str, Any], Prediction]]:
+    def text_of(record: dict[str, Any]) -> str:
+        return columns.text_of([record[name] for name in columns.names], str(path))
+
+    def answer_records(records: Iterator[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Prediction]]:
         while chunk := list(islice(records, CHUNK_ROWS)):
-            yield from zip(chunk, map(target.answer, score_texts([record[column] for record in chunk])), strict=True)
+            yield from zip(chunk, map(target.answer, score_texts(list(map(text_of, chunk)))), strict=True)
 
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8-sig") as lines:
-            for record, answer in answer_records((json.loads(line) for line in lines if line.strip()), column):
+            for record, answer in answer_records(json.loads(line) for line in lines if line.strip()):
                 predicted = next(answer[key] for key in ("label", "labels", "value") if key in answer)
                 row = {**record, "predicted": predicted}
                 row |= {key: answer[key] for key in ("score", "set", "scores") if key in answer}
@@ -120,15 +124,17 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
         return
     if path.suffix == ".txt":
         yield _format_row("excel", ["text", *added])
-        for record, answer in answer_records(({"text": line} for line in _read_lines(path)), "text"):
-            yield _format_row("excel", [record["text"], *table_row(target, answer)])
+        lines_read = _read_lines(path)
+        while chunk := list(islice(lines_read, CHUNK_ROWS)):
+            for line, answer in zip(chunk, map(target.answer, score_texts(chunk)), strict=True):
+                yield _format_row("excel", [line, *table_row(target, answer)])
         return
     dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = csv.DictReader(file, dialect=dialect)
         kept = [name for name in table.fieldnames or () if name not in added]
         yield _format_row(dialect, [*kept, *added])
-        for record, answer in answer_records(iter(table), column):
+        for record, answer in answer_records(iter(table)):
             yield _format_row(dialect, [*(record[name] for name in kept), *table_row(target, answer)])
 
 

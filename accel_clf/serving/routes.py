@@ -18,6 +18,7 @@ from spectree import SpecTree
 
 from accel_clf import __version__
 from accel_clf.core.errors import DataError
+from accel_clf.data.texts import TextColumns
 from accel_clf.serving import file_upload, occlusion
 from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, format_data_error
 from accel_clf.serving.prometheus import ServerMetrics
@@ -195,9 +196,11 @@ def register_prediction_routes(
         cleanup.callback(file_slots.release)
         try:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="accel_clf-")))
-            (path, name), column = file_upload.save_upload(folder), query.text or service.text_column
+            path, name = file_upload.save_upload(folder)
+            names = (query.text,) if isinstance(query.text, str) else tuple(query.text or ())
+            columns = TextColumns(names) if any(names) else service.text_columns
             try:
-                rows = file_upload.validate_file(path, column)
+                rows = file_upload.validate_file(path, columns)
             except DataError as error:  # names the temporary file; the client knows its own name only
                 raise ApiError(422, format_data_error(error).replace(str(path), name)) from None
 
@@ -206,7 +209,7 @@ def register_prediction_routes(
             def score_texts(texts: Sequence[str]) -> np.ndarray:
                 return count_abstained(service.predict_scores_with_retries(tokenize(texts), is_disconnected))
 
-            lines = file_upload.label_file(path, column, service.target, score_texts)
+            lines = file_upload.label_file(path, columns, service.target, score_texts)
             first = next(lines, b"")  # what fails before the response has started gets an error status
             media_type = file_upload.response_media_type(path)
             response = Response(chain([first], _until_disconnected(lines)), mimetype=media_type)

@@ -94,8 +94,8 @@ class ExplainResponse(BaseModel):
 class FileQuery(BaseModel):
     """Where the texts are in an uploaded file."""
 
-    text: str | None = None
-    """Name of the text column; by default that of the training data."""
+    text: str | list[str] | None = None
+    """Name of the text column, or of each of several that are joined; by default those of the training data."""
 
 
 class InfoResponse(BaseModel):

@@ -14,7 +14,7 @@ from scipy.special import expit, softmax
 from tokenizers import Tokenizer
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.data.sources import check_text
+from accel_clf.data.texts import TextColumns, check_text
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
 from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
@@ -59,7 +59,7 @@ class Service:
         target: what the run predicts.
         models: number of models in the ensemble.
         model_name: the name of the pretrained encoder.
-        text_column: name of the text column in the training data.
+        text_columns: the columns that the text is in, in the training data.
         precision: the precision of matrix products.
         max_length: maximum number of tokens per text, including special tokens.
         device: the device that the model runs on.
@@ -78,7 +78,8 @@ class Service:
         )  # fmt: skip
         self._temperature = model.temperature
         config = model.config
-        self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
+        self.max_length, self.model_name = config.data.max_length, config.model.name
+        self.text_columns = TextColumns.of(config.data)
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side)
         self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch_tokens = max_batch_tokens(settings, self.device)

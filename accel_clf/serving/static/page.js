@@ -138,7 +138,8 @@ async function labelFile() {
   byId("progress").removeAttribute("value");
   byId("rows").textContent = "Uploading…";
   try {
-    const response = await ask(`predict/file?text=${encodeURIComponent(byId("column").value)}`, { method: "POST", body: form });
+    const columns = new URLSearchParams([...document.querySelectorAll(".column")].map((input) => ["text", input.value]));
+    const response = await ask(`predict/file?${columns}`, { method: "POST", body: form });
     const rows = Number(response.headers.get("X-Rows"));
     const totalLines = rows + (file.name.toLowerCase().endsWith(".jsonl") ? 0 : 1);
     byId("progress").max = totalLines;
