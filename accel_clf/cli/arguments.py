@@ -23,16 +23,17 @@ def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> Non
 
     Args:
         parser: the command's.
-        columns: "text", of which there may be several, "label", "slice".
+        columns: "text", of which there may be several, "pair", "label", "slice".
         required: whether there must be a source.
     """
     parser.add_argument("--data", required=required, metavar="SOURCE", help="a file, or a Hub data set's id or folder")
     parser.add_argument("--config", help="the Hub data set's configuration (default: the run's, for the run's own)")
     parser.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
     for name in columns:
-        action, again = ("append", "; once for each of several") if name == "text" else ("store", "")
+        action = "append" if name == "text" else "store"
+        content = {"text": "text; once for each of several", "pair": "second text of a pair"}.get(name, name)
         parser.add_argument(
-            f"--{name}", metavar="COLUMN", action=action, help=f"the column with the {name}{again} (default: the run's)"
+            f"--{name}", metavar="COLUMN", action=action, help=f"the column with the {content} (default: the run's)"
         )
 
 

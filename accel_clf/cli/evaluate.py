@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
 def _evaluate(argv: Sequence[str]) -> int:
     parser = parser_for("evaluate", "Evaluate a trained run on labelled rows.")
     add_run(parser)
-    add_source(parser, ("text", "label", "slice"), required=True)
+    add_source(parser, ("text", "pair", "label", "slice"), required=True)
     add_precision(parser)
     add_risk(parser)
     parser.add_argument("--json", action="store_true", help="print all metrics as JSON")
@@ -27,7 +27,7 @@ def _evaluate(argv: Sequence[str]) -> int:
     from accel_clf.reports.summary import evaluation_summary
     from accel_clf.run_folder.layout import read_config
 
-    columns = {name: getattr(arguments, name) for name in ("text", "label", "slice")}
+    columns = {name: getattr(arguments, name) for name in ("text", "pair", "label", "slice")}
     data = columns_of(read_config(arguments.run).data, arguments.data, columns, arguments.config)
     predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
     evaluation = evaluate_source(predictor, arguments.data, data, split=arguments.split, show_progress=True)

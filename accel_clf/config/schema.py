@@ -49,6 +49,8 @@ class DataConfig(Section):
     """Split of the Hub data set to train on."""
     text: Columns = "text"
     """Column with the text; or several columns, whose values are joined by spaces, in this order."""
+    pair: str | None = None
+    """Column with a second text, where the label is about two texts, encoded as tokenizer(text, pair)."""
     label: Columns = "label"
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
@@ -61,6 +63,12 @@ class DataConfig(Section):
     """Maximum tokens per text; longer texts are truncated."""
     limit: Annotated[int, Field(ge=2)] | None = None
     """Maximum number of training rows, validation's share included: a random sample, stratified by class."""
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if self.pair in self.text_columns:
+            raise ValueError(f"data.pair is {self.pair!r}, which is in data.text, too: another column")
+        return self
 
     @property
     def text_columns(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 demo_corpus   the built-in corpus, generated from a seed
 readers       strict readers of CSV, TSV, JSON Lines and Parquet
-texts         the text of a row: of one column, or of several
+texts         the text of a row: of one column, of several, or a pair
 dataset       labelled rows, whose texts are streamed and never held in memory
 sources       the demo, a file or a Hub data set, read as a dataset
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole

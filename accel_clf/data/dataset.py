@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from accel_clf.core.errors import DataError
+from accel_clf.data.texts import Text, sides
 from accel_clf.targets.base import Target
 
 DIGEST_BYTES = 16
@@ -42,16 +43,18 @@ class Dataset:
         target: what is predicted.
         labels: [rows, ...], as the target encodes them.
         groups, slices: columns, or None where the settings name none.
+        has_pairs: whether each text is a pair.
     """
 
     origin: str
-    stream: Callable[[], Iterator[str]]
+    stream: Callable[[], Iterator[Text]]
     ids: np.ndarray
     digests: np.ndarray
     target: Target
     labels: np.ndarray
     groups: Categorical | None = None
     slices: Categorical | None = None
+    has_pairs: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,7 +75,7 @@ class Dataset:
             slices=select(self.slices),
         )
 
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> Iterator[Text]:
         """Stream the texts of these rows, in order.
 
         Raises:
@@ -100,14 +103,19 @@ class Dataset:
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
 
 
-def digest(text: str) -> bytes:
-    """Return the digest of a text, DIGEST_BYTES long."""
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+def digest(text: Text) -> bytes:
+    """Return the digest of a text, DIGEST_BYTES long, of a pair half of it for each side."""
+    texts = sides(text)
+    size = DIGEST_BYTES // len(texts)
+    return b"".join(hashlib.blake2b(side.encode(), digest_size=size).digest() for side in texts)
 
 
 def count_empty_texts(rows: Dataset) -> int:
-    """Count the rows whose text is empty."""
-    return int((rows.digests == np.frombuffer(digest(""), np.uint8)).all(axis=1).sum())
+    """Count the rows whose text is empty, or one of a pair."""
+    count = 2 if rows.has_pairs else 1
+    of_empty = np.frombuffer(digest(("", "") if rows.has_pairs else ""), np.uint8)
+    is_empty = (rows.digests == of_empty).reshape(len(rows), count, -1).all(axis=2)
+    return int(is_empty.any(axis=1).sum())
 
 
 def count_shared_texts(rows: Dataset, others: Dataset) -> int:

@@ -12,7 +12,7 @@ from accel_clf.core import hub_errors
 from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
-from accel_clf.data.texts import TextColumns
+from accel_clf.data.texts import Text, TextColumns
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -79,6 +79,7 @@ def read_dataset(
         labels=encoded[cell_of_row],
         groups=categoricals.pop(0) if data.group else None,
         slices=categoricals.pop(0) if data.slice else None,
+        has_pairs=data.pair is not None,
     )
 
 
@@ -92,7 +93,7 @@ def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table:
     return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
 
 
-def read_texts(source: str, columns: TextColumns, *, config: str | None = None, split: str = "test") -> Iterator[str]:
+def read_texts(source: str, columns: TextColumns, *, config: str | None = None, split: str = "test") -> Iterator[Text]:
     """Stream the texts of a source, which needs no labels."""
     table = _open_table(source, config, split, columns.names)
     for line, values in table.records():

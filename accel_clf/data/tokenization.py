@@ -1,8 +1,12 @@
-"""Texts to token ids, once: cached on disk under a digest of texts and tokenizer, and memory-mapped."""
+"""Texts to token ids, once: cached on disk under a digest of texts and tokenizer, and memory-mapped.
+
+A pair is one row, as tokenizer(text, pair) encodes it, and is truncated by its longer side first. Where the model tells
+the two apart by token types, a row's tokens are not [length] but [length, 2]: ids, and types.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,6 +19,7 @@ from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.texts import Text
 
 CHUNK_SIZE = 256  # texts per call: while it works, a tokenizer takes a hundred times the memory of the texts
 FORMAT = 2  # to be incremented when the meaning of the cached files changes
@@ -25,7 +30,7 @@ class TokenizedDataset:
     """The token ids of rows, including special tokens, truncated to a maximum length.
 
     Attributes:
-        ids: uint16 or int32 [all tokens], row after row.
+        ids: uint16 or int32 [all tokens], row after row; with token types [all tokens, 2].
         starts, ends: int64 [rows]: row k is ids[starts[k]:ends[k]].
         largest: the largest id.
     """
@@ -53,7 +58,13 @@ class TokenizedDataset:
 
 
 def tokenize(
-    rows: Dataset, tokenizer: Any, max_length: int, cache: Path | None = None, show_progress: bool = True
+    rows: Dataset,
+    tokenizer: Any,
+    max_length: int,
+    cache: Path | None = None,
+    show_progress: bool = True,
+    *,
+    with_types: bool = False,
 ) -> TokenizedDataset:
     """Tokenize `rows`, or read their tokens from the cache.
 
@@ -63,25 +74,28 @@ def tokenize(
         max_length: maximum tokens per row, including special tokens.
         cache: the cache folder; None for cache_folder().
         show_progress: whether to show a progress bar.
+        with_types: whether to keep token types.
 
     Raises:
         ConfigError: the tokenizer is not a fast one.
     """
-    identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}"
+    types = " types" if with_types else ""
+    identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}{types}"
     folder = (cache or cache_folder()) / "tokens" / hashlib.sha256(identity.encode()).hexdigest()[:32]
     with cache_lock(folder):
         tokens = _load(folder)
         if tokens is None or len(tokens) != len(rows):
-            tokens = _write(folder, rows, tokenizer, max_length, show_progress)
+            tokens = _write(folder, rows, tokenizer, max_length, show_progress, with_types)
     return tokens
 
 
-def tokenize_texts(texts: list[str], tokenizer: Any, max_length: int) -> TokenizedDataset:
-    """Tokenize a list of texts in memory."""
-    ids = _encode(texts, tokenizer, max_length)
-    flat = np.fromiter((token for row in ids for token in row), np.int32)
-    bounds = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
-    return TokenizedDataset(flat, bounds[:-1], bounds[1:], int(flat.max(initial=0)))
+def tokenize_texts(
+    texts: Sequence[Text], tokenizer: Any, max_length: int, *, with_types: bool = False
+) -> TokenizedDataset:
+    """Tokenize a list of texts in memory: either all pairs, or none."""
+    flat, lengths, largest = _encode(texts, tokenizer, max_length, with_types)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    return TokenizedDataset(flat.astype(np.int32), bounds[:-1], bounds[1:], largest)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -109,29 +123,40 @@ def _remove_key(text: str, name: str) -> str:
     return before + key + after[json.JSONDecoder().raw_decode(after)[1] :] if key else text
 
 
-def _encode(texts: list[str], tokenizer: Any, max_length: int) -> list[list[int]]:
+def _encode(
+    texts: Sequence[Text], tokenizer: Any, max_length: int, with_types: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Tokenize texts: int64 [all tokens] (or [all tokens, 2]), int64 [texts], each one's tokens, and the largest id."""
+    inputs = (texts,) if isinstance(texts[0], str) else tuple(map(list, zip(*texts, strict=True)))
     encoded = tokenizer(
-        texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=False
+        *inputs, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=with_types
     )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    rows: list[list[int]] = encoded["input_ids"]
+    ids = np.fromiter((token for row in rows for token in row), np.int64)
+    lengths, largest = np.array([len(row) for row in rows], np.int64), int(ids.max(initial=0))
+    if with_types:
+        types = np.fromiter((kind for row in encoded["token_type_ids"] for kind in row), np.int64)
+        ids = np.stack([ids, types], axis=1)
+    return ids, lengths, largest
 
 
-def _write(folder: Path, rows: Dataset, tokenizer: Any, max_length: int, show_progress: bool) -> TokenizedDataset:
+def _write(
+    folder: Path, rows: Dataset, tokenizer: Any, max_length: int, show_progress: bool, with_types: bool
+) -> TokenizedDataset:
     dtype = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
     with atomic_dir(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, progress_bar("tokenizing", len(rows), show_progress) as bar:
             for texts in _chunks(rows.texts()):
-                ids = _encode(texts, tokenizer, max_length)
-                flat = np.fromiter((token for row in ids for token in row), np.int64)
-                largest = max(largest, int(flat.max(initial=0)))
-                file.write(flat.astype(dtype).tobytes())  # unlike tofile, reports why it fails
-                lengths.append(np.array([len(row) for row in ids], np.int64))
+                ids, row_lengths, largest_id = _encode(texts, tokenizer, max_length, with_types)
+                largest = max(largest, largest_id)
+                file.write(ids.astype(dtype).tobytes())  # unlike tofile, reports why it fails
+                lengths.append(row_lengths)
                 bar.advance(len(texts))
         np.save(unfinished / "bounds.npy", np.cumsum(np.concatenate(lengths)))
-        (unfinished / "meta.json").write_text(json.dumps({"kind": np.dtype(dtype).name, "largest": largest}))
+        meta = {"kind": np.dtype(dtype).name, "largest": largest} | ({"columns": 2} if with_types else {})
+        (unfinished / "meta.json").write_text(json.dumps(meta))
     tokens = _load(folder)
     assert tokens is not None
     return tokens
@@ -142,16 +167,17 @@ def _load(folder: Path) -> TokenizedDataset | None:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         bounds = np.load(folder / "bounds.npy")
-        dtype = np.dtype(meta["kind"])
-        if (folder / "ids").stat().st_size != bounds[-1] * dtype.itemsize:
+        dtype, columns = np.dtype(meta["kind"]), meta.get("columns", 1)
+        if (folder / "ids").stat().st_size != bounds[-1] * dtype.itemsize * columns:
             return None
         # A plain array over the mapped file: slicing a memmap costs ten times as much.
         ids = np.asarray(np.memmap(folder / "ids", dtype, mode="r")) if bounds[-1] else np.empty(0, dtype)
+        ids = ids if columns == 1 else ids.reshape(-1, columns)
         return TokenizedDataset(ids, bounds[:-1], bounds[1:], meta["largest"])
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
+def _chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
     while chunk := list(islice(texts, CHUNK_SIZE)):
         yield chunk

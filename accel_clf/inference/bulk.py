@@ -8,6 +8,7 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.sources import read_dataset
+from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
@@ -43,9 +44,15 @@ def columns_of(
     Args:
         data: the run's.
         source: where the rows are.
-        columns: setting ("text", "label", "slice") -> another column than the run's, or several; None keeps the run's.
+        columns: setting ("text", "pair", "label", "slice") -> another column than the run's, or
+            several; None keeps the run's.
         config: the Hub data set's configuration; None takes the run's for the run's own data set.
+
+    Raises:
+        ConfigError: a column of second texts is named, and the run has no pairs.
     """
+    if columns.get("pair") and data.pair is None:
+        raise ConfigError("a column of second texts, and the run reads one text per row", "a run with data.pair")
     renamed = {
         setting: column if isinstance(column, str) else tuple(column) for setting, column in columns.items() if column
     }
@@ -70,7 +77,8 @@ def evaluate_source(
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
-    tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
+    max_length = predictor.config.data.max_length
+    tokens = tokenize(rows, predictor.tokenizer, max_length, with_types=predictor.with_types)
     per_model = predictor.logits(tokens, show_progress=show_progress)
     target, scores = predictor.target, predictor.ensemble_scores(per_model)
     metrics = evaluate(scores, rows, settings).metrics
@@ -82,13 +90,13 @@ def evaluate_source(
 
 
 def predict_texts(
-    predictor: Predictor, texts: Iterable[str], *, show_progress: bool = False
-) -> Iterator[tuple[str, Prediction]]:
+    predictor: Predictor, texts: Iterable[Text], *, show_progress: bool = False
+) -> Iterator[tuple[Text, Prediction]]:
     """Yield each text with its label and scores, in the texts' order.
 
     Args:
         predictor: the run.
-        texts: any number of them.
+        texts: any number of them; pairs where `predictor.has_pairs`.
         show_progress: whether to show a bar.
     """
     for text, scores in predictor.predict(texts, show_progress):

@@ -15,7 +15,7 @@ from flask import request
 
 from accel_clf.core.errors import DataError
 from accel_clf.data.sources import read_texts
-from accel_clf.data.texts import TextColumns
+from accel_clf.data.texts import Text, TextColumns
 from accel_clf.run_folder.predictions import Prediction, table_row
 from accel_clf.serving.errors import ApiError
 from accel_clf.targets.base import Target
@@ -28,7 +28,7 @@ MEDIA_TYPES = {  # by suffix; the first is used in responses
     ".txt": ("text/plain",),
 }
 
-ScoreTexts = Callable[[Sequence[str]], np.ndarray]
+ScoreTexts = Callable[[Sequence[Text]], np.ndarray]
 
 
 def save_upload(folder: Path) -> tuple[Path, str]:
@@ -104,7 +104,7 @@ def label_file(path: Path, columns: TextColumns, target: Target, score_texts: Sc
             f"the texts are in column {replaced[0]!r}, which the predictions would replace", "a column of another name"
         )
 
-    def text_of(record: dict[str, Any]) -> str:
+    def text_of(record: dict[str, Any]) -> Text:
         return columns.text_of([record[name] for name in columns.names], str(path))
 
     def answer_records(records: Iterator[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Prediction]]:

@@ -18,7 +18,7 @@ from spectree import SpecTree
 
 from accel_clf import __version__
 from accel_clf.core.errors import DataError
-from accel_clf.data.texts import TextColumns
+from accel_clf.data.texts import Text, TextColumns
 from accel_clf.serving import file_upload, occlusion
 from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, format_data_error
 from accel_clf.serving.prometheus import ServerMetrics
@@ -100,7 +100,7 @@ def register_prediction_routes(
     }  # fmt: skip
     file_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FILES)
 
-    def tokenize(texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
+    def tokenize(texts: Sequence[Text], truncate: bool = True) -> list[TokenizedText]:
         tokenized = service.tokenize(texts, truncate)
         metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
         return tokenized
@@ -206,7 +206,7 @@ def register_prediction_routes(
 
             is_disconnected = _disconnect_check()
 
-            def score_texts(texts: Sequence[str]) -> np.ndarray:
+            def score_texts(texts: Sequence[Text]) -> np.ndarray:
                 return count_abstained(service.predict_scores_with_retries(tokenize(texts), is_disconnected))
 
             lines = file_upload.label_file(path, columns, service.target, score_texts)

@@ -14,7 +14,8 @@ from scipy.special import expit, softmax
 from tokenizers import Tokenizer
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.data.texts import TextColumns, check_text
+from accel_clf.core.errors import ConfigError
+from accel_clf.data.texts import Text, TextColumns, check_text, sides
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
 from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
@@ -80,6 +81,11 @@ class Service:
         config = model.config
         self.max_length, self.model_name = config.data.max_length, config.model.name
         self.text_columns = TextColumns.of(config.data)
+        if self.text_columns.pair:
+            self._worker.close()
+            raise ConfigError(
+                f"{run} reads pairs of texts", "a run with one text per row", "`accel-clf predict` answers for pairs"
+            )
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side)
         self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch_tokens = max_batch_tokens(settings, self.device)
@@ -148,7 +154,7 @@ class Service:
             with self._lock:
                 self.in_flight -= 1
 
-    def tokenize(self, texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[Text], truncate: bool = True) -> list[TokenizedText]:
         """Tokenize texts exactly as evaluation does.
 
         Raises:
@@ -156,7 +162,8 @@ class Service:
             DataError: a text contains a lone surrogate.
         """
         for index, text in enumerate(texts):
-            check_text(text, f"inputs[{index}]")
+            for side in sides(text):
+                check_text(side, f"inputs[{index}]")
         tokenized = []
         with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
             encodings = self._tokenizer.encode_batch_fast(list(texts))
