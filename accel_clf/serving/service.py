@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.core.errors import ConfigError
 from accel_clf.data.texts import Text, TextColumns, check_text, sides
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
@@ -37,7 +36,7 @@ class TokenizedText:
     """A text as the model reads it.
 
     Attributes:
-        ids: int32 [tokens], including special tokens.
+        ids: int32 [tokens], including special tokens; with token types [tokens, 2].
         full_length: number of tokens before truncation.
     """
 
@@ -81,11 +80,7 @@ class Service:
         config = model.config
         self.max_length, self.model_name = config.data.max_length, config.model.name
         self.text_columns = TextColumns.of(config.data)
-        if self.text_columns.pair:
-            self._worker.close()
-            raise ConfigError(
-                f"{run} reads pairs of texts", "a run with one text per row", "`accel-clf predict` answers for pairs"
-            )
+        self._with_types = model.with_types
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side)
         self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch_tokens = max_batch_tokens(settings, self.device)
@@ -95,6 +90,11 @@ class Service:
         self.batcher = Batcher(
             self._infer_batch, max_batch_tokens=batch_tokens, max_queued_tokens=MAX_QUEUED_BATCHES * batch_tokens
         )
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether a text is a pair."""
+        return self.text_columns.pair is not None
 
     @property
     def is_alive(self) -> bool:
@@ -125,6 +125,7 @@ class Service:
             "model": self.model_name,
             "models": self.models,
             "target": self.target.kind,
+            "pairs": self.has_pairs,
             "labels": list(self.target.names),
             "thresholds": self.target.thresholds_by_name(),
             "max_length": self.max_length,
@@ -154,6 +155,18 @@ class Service:
             with self._lock:
                 self.in_flight -= 1
 
+    def parse(self, inputs: str | Mapping[str, Any] | Sequence[Any]) -> Iterator[Text]:
+        """Yield the texts that a request's inputs are: one, or each of a list.
+
+        Raises:
+            DataError: an input is not what the run reads.
+        """
+        if isinstance(inputs, str | Mapping):
+            yield self.text_columns.parse(inputs, "inputs")
+        else:
+            for index, value in enumerate(inputs):
+                yield self.text_columns.parse(value, f"inputs[{index}]")
+
     def tokenize(self, texts: Sequence[Text], truncate: bool = True) -> list[TokenizedText]:
         """Tokenize texts exactly as evaluation does.
 
@@ -170,27 +183,44 @@ class Service:
         for index, encoding in enumerate(encodings):
             full_length = len(encoding.ids)
             if encoding.overflowing:
-                special_tokens = sum(encoding.special_tokens_mask)
-                full_length += sum(len(overflow.ids) - special_tokens for overflow in encoding.overflowing)
+                special = sum(encoding.special_tokens_mask)
+                pieces = [encoding, *encoding.overflowing]
+                if self.has_pairs:  # whose pieces repeat tokens: of one side with each piece of the other
+                    pieces = self._pieces(texts[index])
+                full_length = special + sum(len(piece) - sum(piece.special_tokens_mask) for piece in pieces)
                 if not truncate:
                     raise TooLongError(index, full_length, self.max_length)
-            tokenized.append(TokenizedText(np.array(encoding.ids, np.int32), full_length))
+            ids = np.array(encoding.ids, np.int32)
+            if self._with_types:
+                ids = np.stack([ids, np.array(encoding.type_ids, np.int32)], axis=1)
+            tokenized.append(TokenizedText(ids, full_length))
         return tokenized
 
-    def find_read_span(self, text: str) -> slice:
-        """Return the span of characters that the model reads of a text.
+    def _pieces(self, text: Text) -> list[Encoding]:
+        """Encode each side alone, in pieces of at most max_length tokens."""
+        with self._tokenizer_slots:
+            encodings = self._tokenizer.encode_batch_fast(list(sides(text)), add_special_tokens=False)
+        return [piece for encoding in encodings for piece in (encoding, *encoding.overflowing)]
+
+    def find_read_spans(self, text: Text) -> list[slice]:
+        """Return the span of characters that the model reads of a text, or of each one of a pair.
 
         Raises:
             DataError: the text contains a lone surrogate.
         """
-        check_text(text, "inputs")
+        texts = sides(text)
+        for side in texts:
+            check_text(side, "inputs")
         with self._tokenizer_slots:
-            encoding = self._tokenizer.encode(text)
+            [encoding] = self._tokenizer.encode_batch([text])
         if not encoding.overflowing:
-            return slice(0, len(text))
-        tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-        starts, ends = zip(*(offsets for offsets, is_special in tokens if not is_special), strict=True)
-        return slice(min(starts), max(ends))
+            return [slice(0, len(side)) for side in texts]
+        spans = []
+        for index, side in enumerate(texts):
+            tokens = zip(encoding.offsets, encoding.sequence_ids, strict=True)
+            offsets = [offset for offset, of_side in tokens if of_side == index] or [(0, len(side))]  # no token: blank
+            spans.append(slice(min(start for start, _ in offsets), max(end for _, end in offsets)))
+        return spans
 
     def predict_scores(
         self,
