@@ -4,11 +4,15 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for, source_settings
 from accel_clf.core.command import run_command
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.core.exit_codes import DONE
+
+if TYPE_CHECKING:
+    from accel_clf.data.texts import Text, TextColumns
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,8 +23,14 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = parser_for("predict", "Label texts with a trained run.")
     add_run(parser)
-    parser.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="default: lines of standard input")
-    add_source(parser, ("text",), required=False)
+    parser.add_argument(
+        "texts",
+        metavar="TEXT",
+        nargs="*",
+        default=[],
+        help="of a run with pairs, two each (default: lines of standard input; of pairs, JSON Lines)",
+    )
+    add_source(parser, ("text", "pair"), required=False)
     add_precision(parser)
     add_risk(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, help="a new file to write: .csv or .jsonl")
@@ -40,36 +50,61 @@ def _predict(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
 
     from accel_clf.core.files import atomic_write
-    from accel_clf.data.sources import check_text, read_texts
+    from accel_clf.data.sources import read_texts
+    from accel_clf.data.texts import TextColumns, sides
     from accel_clf.inference.bulk import columns_of, predict_texts
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.layout import read_config
     from accel_clf.run_folder.predictions import write_table
 
     data = read_config(arguments.run).data
-    texts: Iterator[str]
+    columns = TextColumns.of(data)
+    texts: Iterator[Text]
     if arguments.data:
         data = columns_of(data, arguments.data, source_settings(arguments), arguments.config)
         texts = read_texts(arguments.data, data, split=arguments.split)
+    elif arguments.texts:
+        inputs = arguments.texts if data.pair is None else _by_twos(arguments.texts)
+        texts = iter([columns.parse(text, f"text {number}") for number, text in enumerate(inputs, start=1)])
     else:
-        texts = iter(arguments.texts) if arguments.texts else _lines_of_standard_input()
-        for number, text in enumerate(arguments.texts, start=1):
-            check_text(text, f"text {number}")
+        texts = _lines_of_standard_input() if data.pair is None else _pairs_of_standard_input(columns)
     output: Path | None = arguments.output
     predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
     answers = predict_texts(predictor, texts, show_progress=output is not None)
     target = predictor.target
     if output is not None:
         with atomic_write(output) as file:
-            write_table(file, answers, target, as_csv=output.suffix == ".csv")
+            write_table(file, answers, target, as_csv=output.suffix == ".csv", has_pairs=data.pair is not None)
     elif arguments.json:
-        write_table(sys.stdout, answers, target, as_csv=False)
+        write_table(sys.stdout, answers, target, as_csv=False, has_pairs=data.pair is not None)
     else:
         for text, answer in answers:
             score = f"  {answer['score']:.4f}" if target.has_score else ""
             members = f"  one of {', '.join(answer['set'])}:" if "set" in answer else ""
-            print(f"{target.answer_text(answer)}{score}{members}  {text}")
+            print(f"{target.answer_text(answer)}{score}{members}  {' | '.join(sides(text))}")
     return DONE
+
+
+def _by_twos(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs that arguments are."""
+    if len(texts) % 2:
+        raise ConfigError(f"{len(texts)} texts, and the run reads pairs", "two texts for each pair", "quote each text")
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _pairs_of_standard_input(columns: "TextColumns") -> "Iterator[Text]":
+    """Read a pair a line, as JSON."""
+    from accel_clf.data.readers.json_files import parse_json
+
+    for number, line in enumerate(_lines_of_standard_input(), start=1):
+        location = f"standard input, line {number}"
+        try:
+            value = parse_json(line)
+        except ValueError as error:
+            raise DataError(
+                f"{location}: not JSON ({error})", 'a pair per line: {"text": ..., "text_pair": ...}'
+            ) from None
+        yield columns.parse(value, location)
 
 
 def _lines_of_standard_input() -> Iterator[str]:

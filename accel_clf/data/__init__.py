@@ -2,6 +2,7 @@
 
 demo_corpus   the built-in corpus, generated from a seed
 readers       strict readers of files and folders, a file a kind
+texts         the text of a row: of one column, of several, or a pair
 dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
 near_duplicates texts that are nearly those of other rows

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from accel_clf.core.errors import DataError
+from accel_clf.data.texts import Text, sides
 from accel_clf.targets.base import Target
 
 DIGEST_BYTES = 16
@@ -43,12 +44,13 @@ class Dataset:
         labels: [rows, ...], as the target encodes them.
         groups, slices, folds: columns, or None where the settings name none.
         notes: what a user should know about the source.
-        blanks: digests of those texts of the source that have nothing but spaces.
+        blanks: digests of those texts of the source that have nothing but spaces, or of whose pair one has no more.
         left_out: which rows of the source are left out, for messages; empty where none is.
+        has_pairs: whether each text is a pair.
     """
 
     origin: str
-    stream: Callable[[], Iterator[str]]
+    stream: Callable[[], Iterator[Text]]
     ids: np.ndarray
     digests: np.ndarray
     target: Target
@@ -59,6 +61,7 @@ class Dataset:
     blanks: frozenset[bytes] = frozenset()
     left_out: str = ""
     folds: Categorical | None = None
+    has_pairs: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,7 +83,7 @@ class Dataset:
             folds=select(self.folds),
         )
 
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> Iterator[Text]:
         """Stream the texts of these rows, in order.
 
         Raises:
@@ -108,9 +111,11 @@ class Dataset:
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
 
 
-def digest(text: str) -> bytes:
-    """Return the digest of a text, DIGEST_BYTES long."""
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+def digest(text: Text) -> bytes:
+    """Return the digest of a text, DIGEST_BYTES long, of a pair half of it for each side."""
+    texts = sides(text)
+    size = DIGEST_BYTES // len(texts)
+    return b"".join(hashlib.blake2b(side.encode(), digest_size=size).digest() for side in texts)
 
 
 def count_blank_texts(rows: Dataset) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from accel_clf.data import dataset
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.texts import SEPARATOR, Text, sides
 
 THRESHOLD = 0.8  # of two texts' word triples, the share that both have
 PERMUTATIONS, BANDS = 128, 16
@@ -99,14 +100,18 @@ def find(rows: Dataset, others: Dataset, fold: np.ndarray | None = None) -> Near
     return NearDuplicates(matches, True)
 
 
-def triples(text: str) -> list[str]:
-    """Return what texts are compared by: all three words in a row, or the text itself where it has no words."""
-    words = _WORDS.findall(text.casefold())
+def triples(text: Text) -> list[str]:
+    """Return what texts are compared by: all three words in a row, or the text itself where it has no words.
+
+    The two texts of a pair are compared as one.
+    """
+    joined = SEPARATOR.join(sides(text))
+    words = _WORDS.findall(joined.casefold())
     if not words:
-        return [text.strip()]
+        return [joined.strip()]
     return [" ".join(words[start : start + 3]) for start in range(max(len(words) - 2, 1))]
 
 
-def _chunks(texts: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+def _chunks(texts: Iterator[tuple[int, Text]]) -> Iterator[list[tuple[int, Text]]]:
     while chunk := list(islice(texts, CHUNK_SIZE)):
         yield chunk

@@ -20,6 +20,7 @@ from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
 from accel_clf.data.incomplete import IncompleteRows, is_blank
 from accel_clf.data.readers import files
 from accel_clf.data.readers.records import Record, Request, require_columns
+from accel_clf.data.texts import Text, TextColumns, sides
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -53,8 +54,9 @@ def read_dataset(
         DataError: something cannot be read or used; names the file and line.
     """
     optional_columns = [column for column in (data.group, data.slice, fold) if column]
-    label_columns = data.label_columns
-    table = _open_table(source, data, split, [data.text, *label_columns, *optional_columns])
+    text_columns, label_columns = TextColumns.of(data), data.label_columns
+    table = _open_table(source, data, split, [*text_columns.names, *label_columns, *optional_columns])
+    texts, labels_end = len(text_columns.names), len(text_columns.names) + len(label_columns)
     digests = bytearray()
     cells: dict[Cell, int] = {}  # each of the label columns', once
     lines: list[int | str] = []  # where each first occurs
@@ -64,15 +66,16 @@ def read_dataset(
     incomplete = IncompleteRows(table.origin, table.unit, data)
     optional: list[tuple[dict[str, int], list[int]]] = [({}, []) for _ in optional_columns]
     kind: type[Target] | None = type(target) if target else None
-    for index, (line, (text, *others)) in enumerate(table.records()):
-        labels, others = others[: len(label_columns)], others[len(label_columns) :]
-        if incomplete.leaves_out(line, text, labels):
+    for index, (line, values) in enumerate(table.records()):
+        labels, others = values[texts:labels_end], values[labels_end:]
+        if incomplete.leaves_out(line, text_columns.by_side(values[:texts]), labels):
             continue
         location = table.location(line)
         ids.append(index)
-        text_digest = digest(_require_text(text, location, data.text))
+        text = text_columns.text_of(values[:texts], location)
+        text_digest = digest(text)
         digests += text_digest
-        if is_blank(text):
+        if any(map(is_blank, sides(text))):
             blanks.add(text_digest)
         if kind is None:
             kind = registry.kind_of_data(data, settings, labels[0])
@@ -95,7 +98,7 @@ def read_dataset(
     encoded = np.array([target.encode(cell, location) for cell, location in locations.items()], target.label_type)
     return Dataset(
         origin=table.origin,
-        stream=lambda: (text for _, (text, *_) in table.records()),
+        stream=lambda: (text_columns.text_of(values[:texts], table.location(line)) for line, values in table.records()),
         ids=np.array(ids),
         digests=np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST_BYTES),
         target=target,
@@ -106,6 +109,7 @@ def read_dataset(
         blanks=frozenset(blanks),
         left_out=incomplete.note,
         folds=columns.pop(0) if fold else None,
+        has_pairs=data.pair is not None,
     )
 
 
@@ -120,17 +124,18 @@ def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table:
     return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
 
 
-def read_texts(source: str, data: DataConfig, *, split: str = "test") -> Iterator[str]:
+def read_texts(source: str, data: DataConfig, *, split: str = "test") -> Iterator[Text]:
     """Stream the texts of a source, which needs no labels.
 
     Args:
         source: see `read_dataset`.
-        data: the name of the text column, and how files are to be read.
+        data: the names of the texts' columns, and how files are to be read.
         split: of a Hub data set.
     """
-    table = _open_table(source, data, split, [data.text])
-    for line, (text,) in table.records():
-        yield _require_text(text, table.location(line), data.text)
+    columns = TextColumns.of(data)
+    table = _open_table(source, data, split, columns.names)
+    for line, values in table.records():
+        yield columns.text_of(values, table.location(line))
     for note in table.notes():
         log(note)
 
@@ -218,15 +223,15 @@ def _open_table(source: str, data: DataConfig, split: str, columns: Sequence[str
             return _open_table(str(path / name), data, split, columns)
     if is_file(str(path / split)):
         return _open_table(str(path / split), data, split, columns)
-    return _open_hub_table(source, data.config, split, columns)
+    return _open_hub_table(source, data, split, columns)
 
 
-def _open_hub_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> _Table:
+def _open_hub_table(source: str, data: DataConfig, split: str, columns: Sequence[str]) -> _Table:
     import datasets
 
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(source, config, split=split)
+        loaded = datasets.load_dataset(source, data.config, split=split)
     except ValueError as error:
         # A wrong name of the configuration or the split is a ValueError that lists the right ones.
         raise DataError(
@@ -242,8 +247,9 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
     origin = f"data set {source} ({split})"
     require_columns(origin, loaded.column_names, columns)
     selected = loaded.select_columns(list(columns))
-    features = [loaded.features[column] for column in columns]
-    of_labels = getattr(features[1], "feature", features[1]) if len(columns) > 1 else None  # a list's is inside
+    label_at = columns.index(data.label_columns[0]) if data.label_columns[0] in columns else -1
+    of_labels = loaded.features[columns[label_at]] if label_at >= 0 else None
+    of_labels = getattr(of_labels, "feature", of_labels)  # a list's is inside
     names = of_labels.names if isinstance(of_labels, datasets.ClassLabel) else None
 
     def label(value: Any, location: str, is_number: bool) -> str:
@@ -257,32 +263,11 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
         for number, record in enumerate(selected, start=1):
             values = [record[column] for column in columns]
             # -1 is how the Hub marks the hidden labels of a competition's test split.
-            if names is not None and isinstance(values[1], int) and values[1] < 0:
-                values[1] = None
+            if names is not None and isinstance(code := values[label_at], int) and code < 0:
+                values[label_at] = None
             yield number, tuple(values)
 
     return _Table(origin, "row", records, label, tuple(names) if names else None)
-
-
-def _require_text(value: Any, location: str, column: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{location}: column {column!r} is {'null' if value is None else type(value).__name__}", "text")
-    check_text(value, location)
-    return value
-
-
-def check_text(text: str, location: str) -> None:
-    """Check that a string is valid Unicode, which tokenizers need.
-
-    Raises:
-        DataError: it has a lone surrogate, as JSON escapes and undecodable arguments may leave behind.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{location}: a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}", "Unicode text"
-        ) from None
 
 
 def _label_text(value: Any, location: str, is_number: bool) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from accel_clf.core.errors import UserError
 from accel_clf.core.files import atomic_write
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.texts import Text, side_names, sides
 from accel_clf.targets.base import Target
 
 # The files with the predictions for those rows that are evaluated once, at the end of a run.
@@ -33,7 +34,9 @@ def table_row(target: Target, answer: Prediction) -> list[Any]:
     return [target.answer_text(answer), *score, *target.extra_values(answer), *answer.get("scores", {}).values()]
 
 
-def write_table(file: IO[str], answers: Iterable[tuple[str, Prediction]], target: Target, as_csv: bool) -> None:
+def write_table(
+    file: IO[str], answers: Iterable[tuple[Text, Prediction]], target: Target, as_csv: bool, has_pairs: bool = False
+) -> None:
     """Write texts and answers as CSV, with a column `score:NAME` per label, or as JSON Lines.
 
     Args:
@@ -41,13 +44,17 @@ def write_table(file: IO[str], answers: Iterable[tuple[str, Prediction]], target
         answers: each text and its answer.
         target: what is predicted.
         as_csv: whether to write CSV rather than JSON Lines.
+        has_pairs: whether the texts are pairs.
     """
+    names = side_names(has_pairs)
     if not as_csv:
-        file.writelines(json.dumps({"text": text, **answer}, ensure_ascii=False) + "\n" for text, answer in answers)
+        for text, answer in answers:
+            line = {**dict(zip(names, sides(text), strict=True)), **answer}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["text", *table_columns(target)])
-    writer.writerows([text, *table_row(target, answer)] for text, answer in answers)
+    writer.writerow([*names, *table_columns(target)])
+    writer.writerows([*sides(text), *table_row(target, answer)] for text, answer in answers)
 
 
 def write_predictions(

@@ -16,8 +16,9 @@ from flask import request
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.data.readers import delimited
-from accel_clf.data.readers.records import Request
+from accel_clf.data.readers.records import Request, value_at
 from accel_clf.data.sources import read_texts
+from accel_clf.data.texts import Text, TextColumns
 from accel_clf.run_folder.predictions import Prediction, table_row
 from accel_clf.serving.errors import ApiError
 from accel_clf.targets.base import Target
@@ -30,7 +31,7 @@ MEDIA_TYPES = {  # by suffix; the first is used in responses
     ".txt": ("text/plain",),
 }
 
-ScoreTexts = Callable[[Sequence[str]], np.ndarray]
+ScoreTexts = Callable[[Sequence[Text]], np.ndarray]
 
 
 def save_upload(folder: Path) -> tuple[Path, str]:
@@ -61,17 +62,24 @@ def save_upload(folder: Path) -> tuple[Path, str]:
     return path, path.name
 
 
-def validate_file(path: Path, column: str) -> int:
+def validate_file(path: Path, columns: TextColumns) -> int:
     """Read a whole file strictly, before the response starts, and return its number of rows.
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
-        column: the name of the text column.
+        columns: that the texts are in.
 
     Raises:
         DataError: with file and line, for any malformed row.
     """
-    return sum(1 for _ in read_texts(str(path), DataConfig(text=column)))
+    return sum(1 for _ in read_texts(str(path), _settings(path, columns)))
+
+
+def _settings(path: Path, columns: TextColumns) -> DataConfig:
+    """Return the settings to read a file by; a line of text has no columns."""
+    return DataConfig().model_copy(
+        update={} if path.suffix == ".txt" else {"text": columns.joined, "pair": columns.pair}
+    )
 
 
 def response_media_type(path: Path) -> str:
@@ -79,7 +87,7 @@ def response_media_type(path: Path) -> str:
     return MEDIA_TYPES[".csv" if path.suffix == ".txt" else path.suffix][0]
 
 
-def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts) -> Iterator[bytes]:
+def label_file(path: Path, columns: TextColumns, target: Target, score_texts: ScoreTexts) -> Iterator[bytes]:
     """Yield the lines of a valid file with columns `predicted`, `score` and, per label, `score:LABEL` added.
 
     Columns that have these names already are replaced. In JSON lines the scores of all labels are under one key,
@@ -87,7 +95,7 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
-        column: the name of the text column.
+        columns: that the texts are in.
         target: what is predicted.
         score_texts: function that maps texts to scores, float64 [texts, scores].
 
@@ -99,18 +107,24 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
     else:
         scores = [f"score:{name}" for name in target.score_names]
         added = ["predicted", *(["score"] if target.has_score else []), *target.extra_columns, *scores]
-    if column in added:
+    if replaced := [name for name in columns.names if name in added]:
         raise DataError(
-            f"the texts are in column {column!r}, which the predictions would replace", "a column of another name"
+            f"the texts are in column {replaced[0]!r}, which the predictions would replace", "a column of another name"
         )
 
-    def answer_records(records: Iterator[dict[str, Any]], column: str) -> Iterator[tuple[dict[str, Any], Prediction]]:
+    def answered(records: Iterator[tuple[Any, Text]]) -> Iterator[tuple[Any, Prediction]]:
         while chunk := list(islice(records, CHUNK_ROWS)):
-            yield from zip(chunk, map(target.answer, score_texts([record[column] for record in chunk])), strict=True)
+            answers = map(target.answer, score_texts([text for _, text in chunk]))
+            yield from zip((record for record, _ in chunk), answers, strict=True)
 
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8-sig") as lines:
-            for record, answer in answer_records((json.loads(line) for line in lines if line.strip()), column):
+            records = (json.loads(line) for line in lines if line.strip())
+            texts_beside = (
+                (record, columns.text_of([value_at(record, name) for name in columns.names], str(path)))
+                for record in records
+            )
+            for record, answer in answered(texts_beside):
                 predicted = next(answer[key] for key in ("label", "labels", "value") if key in answer)
                 row = {**record, "predicted": predicted}
                 row |= {key: answer[key] for key in ("score", "set", "scores") if key in answer}
@@ -119,20 +133,20 @@ def label_file(path: Path, column: str, target: Target, score_texts: ScoreTexts)
                 except UnicodeEncodeError:  # a lone surrogate in another column: escaped, as it was in the upload
                     yield json.dumps(row).encode() + b"\n"
         return
+    data = _settings(path, columns)
     if path.suffix == ".txt":
         yield _format_row("excel", ["text", *added])
-        texts = read_texts(str(path), DataConfig())
-        for record, answer in answer_records(({"text": text} for text in texts), "text"):
-            yield _format_row("excel", [record["text"], *table_row(target, answer)])
+        for text, answer in answered((text, text) for text in read_texts(str(path), data)):
+            yield _format_row("excel", [text, *table_row(target, answer)])
         return
     dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
-    rows = delimited.rows(Request(path, path.suffix, [column], DataConfig(text=column)))
+    rows = delimited.rows(Request(path, path.suffix, columns.names, data))
     names = next(rows)
     kept = [index for index, name in enumerate(names) if name not in added]
+    indices = [names.index(name) for name in columns.names]
     yield _format_row(dialect, [*(names[index] for index in kept), *added])
-    records = ({"row": row, "text": row[names.index(column)]} for row in rows)
-    for record, answer in answer_records(records, "text"):
-        yield _format_row(dialect, [*(record["row"][index] for index in kept), *table_row(target, answer)])
+    for row, answer in answered((row, columns.text_of([row[index] for index in indices], str(path))) for row in rows):
+        yield _format_row(dialect, [*(row[index] for index in kept), *table_row(target, answer)])
 
 
 def _format_row(dialect: str, values: Sequence[Any]) -> bytes:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.data.sources import check_text
+from accel_clf.data.texts import Text, TextColumns, check_text, sides
 from accel_clf.data.windows import kept_windows
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
@@ -37,7 +37,7 @@ class TokenizedText:
     """A text as the model reads it.
 
     Attributes:
-        ids: int32 [tokens], including special tokens.
+        ids: int32 [tokens], including special tokens; with token types [tokens, 2].
         full_length: number of tokens of the whole text.
         is_truncated: whether the model does not read all of it.
     """
@@ -58,7 +58,7 @@ class Service:
         target: what the run predicts.
         models: number of models in the ensemble.
         model_name: the name of the pretrained encoder.
-        text_column: name of the text column in the training data.
+        text_columns: the columns that the text is in, in the training data.
         precision: the precision of matrix products.
         max_length: maximum number of tokens per text, including special tokens.
         device: the device that the model runs on.
@@ -77,7 +77,9 @@ class Service:
         )  # fmt: skip
         self._temperature = model.temperature
         config = model.config
-        self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
+        self.max_length, self.model_name = config.data.max_length, config.model.name
+        self.text_columns = TextColumns.of(config.data)
+        self._with_types = model.with_types
         self._stride = config.data.windows.stride or 0
         self._max_windows = 1 if config.data.windows.stride is None else config.data.windows.most
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side, self._stride)
@@ -89,6 +91,11 @@ class Service:
         self.batcher = Batcher(
             self._infer_batch, max_batch_tokens=batch_tokens, max_queued_tokens=MAX_QUEUED_BATCHES * batch_tokens
         )
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether a text is a pair."""
+        return self.text_columns.pair is not None
 
     @property
     def is_alive(self) -> bool:
@@ -119,6 +126,7 @@ class Service:
             "model": self.model_name,
             "models": self.models,
             "target": self.target.kind,
+            "pairs": self.has_pairs,
             "labels": list(self.target.names),
             "thresholds": self.target.thresholds_by_name(),
             "max_length": self.max_length,
@@ -148,7 +156,19 @@ class Service:
             with self._lock:
                 self.in_flight -= 1
 
-    def tokenize(self, texts: Sequence[str], truncate: bool = True) -> list[TokenizedText]:
+    def parse(self, inputs: str | Mapping[str, Any] | Sequence[Any]) -> Iterator[Text]:
+        """Yield the texts that a request's inputs are: one, or each of a list.
+
+        Raises:
+            DataError: an input is not what the run reads.
+        """
+        if isinstance(inputs, str | Mapping):
+            yield self.text_columns.parse(inputs, "inputs")
+        else:
+            for index, value in enumerate(inputs):
+                yield self.text_columns.parse(value, f"inputs[{index}]")
+
+    def tokenize(self, texts: Sequence[Text], truncate: bool = True) -> list[TokenizedText]:
         """Tokenize texts exactly as evaluation does.
 
         Raises:
@@ -156,35 +176,56 @@ class Service:
             DataError: a text contains a lone surrogate.
         """
         for index, text in enumerate(texts):
-            check_text(text, f"inputs[{index}]")
+            for side in sides(text):
+                check_text(side, f"inputs[{index}]")
         tokenized = []
         with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
             encodings = self._tokenizer.encode_batch_fast(list(texts))
         for index, encoding in enumerate(encodings):
             windows = [encoding, *encoding.overflowing]
-            repeated = sum(encoding.special_tokens_mask) + self._stride  # in each window after the first
-            full_length = len(encoding.ids) + sum(len(window.ids) - repeated for window in encoding.overflowing)
-            is_truncated = len(windows) > self._max_windows
+            full_length, is_truncated = self._full_length(texts[index], windows), len(windows) > self._max_windows
             if is_truncated and not truncate:
                 raise TooLongError(index, full_length, self.max_length)
-            kept = [windows[number].ids for number in kept_windows(len(windows), self._max_windows)]
-            tokenized.append(TokenizedText(np.concatenate(kept).astype(np.int32), full_length, is_truncated))
+            kept = [windows[number] for number in kept_windows(len(windows), self._max_windows)]
+            ids = np.concatenate([window.ids for window in kept]).astype(np.int32)
+            if self._with_types:
+                ids = np.stack([ids, np.concatenate([window.type_ids for window in kept]).astype(np.int32)], axis=1)
+            tokenized.append(TokenizedText(ids, full_length, is_truncated))
         return tokenized
 
-    def find_read_span(self, text: str) -> slice:
-        """Return the span of characters that the model reads of a text.
+    def _full_length(self, text: Text, windows: Sequence[Encoding]) -> int:
+        """Count the tokens of a whole text, some of which are in several of its windows."""
+        [first, *others] = windows
+        special = sum(first.special_tokens_mask)
+        if others and self.has_pairs:  # whose windows repeat tokens: of one side with each piece of the other
+            return special + sum(len(piece) - sum(piece.special_tokens_mask) for piece in self._pieces(text))
+        return len(first.ids) + sum(len(window.ids) - special - self._stride for window in others)
+
+    def _pieces(self, text: Text) -> list[Encoding]:
+        """Encode each side alone, in pieces of at most max_length tokens."""
+        with self._tokenizer_slots:
+            encodings = self._tokenizer.encode_batch_fast(list(sides(text)), add_special_tokens=False)
+        return [piece for encoding in encodings for piece in (encoding, *encoding.overflowing)]
+
+    def find_read_spans(self, text: Text) -> list[slice]:
+        """Return the span of characters that the model reads of a text, or of each one of a pair.
 
         Raises:
             DataError: the text contains a lone surrogate.
         """
-        check_text(text, "inputs")
+        texts = sides(text)
+        for side in texts:
+            check_text(side, "inputs")
         with self._tokenizer_slots:
-            encoding = self._tokenizer.encode(text)
-        if len(encoding.overflowing) < self._max_windows or self._max_windows > 1:
-            return slice(0, len(text))  # of windows that are left out, the words have no weight
-        tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-        starts, ends = zip(*(offsets for offsets, is_special in tokens if not is_special), strict=True)
-        return slice(min(starts), max(ends))
+            [encoding] = self._tokenizer.encode_batch([text])
+        if not encoding.overflowing or self._max_windows > 1:
+            return [slice(0, len(side)) for side in texts]  # of windows that are left out, the words have no weight
+        spans = []
+        for index, side in enumerate(texts):
+            tokens = zip(encoding.offsets, encoding.sequence_ids, strict=True)
+            offsets = [offset for offset, of_side in tokens if of_side == index] or [(0, len(side))]  # no token: blank
+            spans.append(slice(min(start for start, _ in offsets), max(end for _, end in offsets)))
+        return spans
 
     def predict_scores(
         self,

@@ -18,6 +18,7 @@ from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.data.windows import describe_cut
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
+from accel_clf.models.pairs import check_pairs, takes_token_types
 from accel_clf.models.windows import pool_windows
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
@@ -135,14 +136,26 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         f"and {counts['test']} test rows{calibration}; {target.describe()}"
     )
     prepared = PreparedRun(config, rows, load_tokenizer(config.model, rows.train, length), {})
+    with_types = False
     model = prepared.load_model()
+    if rows.train.has_pairs:
+        if hint := check_pairs(prepared.tokenizer, config.model.name, length):
+            log_line(f"warning: {hint}")
+        with_types = takes_token_types(model, prepared.tokenizer)
     check_fits(model, config.model.name, largest_token=0, max_length=length)
     if modules := config.evaluation.modules:
         labels = target.example_labels(rows.train.labels)
         module_metrics(modules, labels, labels, target.scores(np.zeros((len(labels), len(target.output_names)))))
 
     def tokens_of(part: Dataset) -> TokenizedDataset:
-        tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs, windows=config.data.windows)
+        tokens = tokenize(
+            part,
+            prepared.tokenizer,
+            length,
+            show_progress=logs,
+            windows=config.data.windows,
+            with_types=with_types,
+        )
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
 
