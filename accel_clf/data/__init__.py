@@ -4,6 +4,7 @@ demo_corpus   the built-in corpus, generated from a seed
 readers       strict readers of CSV, TSV, JSON Lines and Parquet
 texts         the text of a row: of one column, of several, or a pair
 dataset       labelled rows, whose texts are streamed and never held in memory
+twins         pairs whose order means nothing, and their twins, in one group
 sources       the demo, a file or a Hub data set, read as a dataset
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed

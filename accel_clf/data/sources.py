@@ -13,6 +13,7 @@ from accel_clf.core.errors import DataError
 from accel_clf.data import demo_corpus, readers
 from accel_clf.data.dataset import DIGEST_BYTES, Categorical, Dataset, digest
 from accel_clf.data.texts import Text, TextColumns
+from accel_clf.data.twins import group_twins
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -70,7 +71,7 @@ def read_dataset(
     locations = {cell: table.location(line) for cell, line in zip(cells, lines, strict=True)}
     target = target or kind.of_cells(locations, data, settings)
     encoded = np.array([target.encode(cell, location) for cell, location in locations.items()], target.label_type)
-    return Dataset(
+    rows = Dataset(
         origin=table.origin,
         stream=lambda: (text_columns.text_of(values[:texts], table.location(line)) for line, values in table.records()),
         ids=np.arange(len(cell_of_row)),
@@ -80,7 +81,9 @@ def read_dataset(
         groups=categoricals.pop(0) if data.group else None,
         slices=categoricals.pop(0) if data.slice else None,
         has_pairs=data.pair is not None,
+        is_symmetric=data.symmetric,
     )
+    return group_twins(rows) if data.symmetric else rows
 
 
 def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: "_Table", location: str) -> Cell:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from scipy.special import expit, softmax
 from tokenizers import Encoding, Tokenizer
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.data.texts import Text, TextColumns, check_text, sides
+from accel_clf.data.texts import Text, TextColumns, check_text, sides, swap
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
 from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
@@ -38,10 +38,12 @@ class TokenizedText:
     Attributes:
         ids: int32 [tokens], including special tokens; with token types [tokens, 2].
         full_length: number of tokens before truncation.
+        swapped: `ids` of a pair in its other order, where both are asked.
     """
 
     ids: np.ndarray
     full_length: int
+    swapped: np.ndarray | None = None
 
     @property
     def is_truncated(self) -> bool:
@@ -80,7 +82,7 @@ class Service:
         config = model.config
         self.max_length, self.model_name = config.data.max_length, config.model.name
         self.text_columns = TextColumns.of(config.data)
-        self._with_types = model.with_types
+        self._with_types, self._is_symmetric = model.with_types, config.data.symmetric
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side)
         self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
         batch_tokens = max_batch_tokens(settings, self.device)
@@ -190,11 +192,17 @@ class Service:
                 full_length = special + sum(len(piece) - sum(piece.special_tokens_mask) for piece in pieces)
                 if not truncate:
                     raise TooLongError(index, full_length, self.max_length)
-            ids = np.array(encoding.ids, np.int32)
-            if self._with_types:
-                ids = np.stack([ids, np.array(encoding.type_ids, np.int32)], axis=1)
-            tokenized.append(TokenizedText(ids, full_length))
+            tokenized.append(TokenizedText(self._ids_of(encoding), full_length))
+        if self._is_symmetric:
+            with self._tokenizer_slots:
+                encodings = self._tokenizer.encode_batch_fast(list(map(swap, texts)))
+            swapped = map(self._ids_of, encodings)
+            tokenized = [replace(text, swapped=ids) for text, ids in zip(tokenized, swapped, strict=True)]
         return tokenized
+
+    def _ids_of(self, encoding: Encoding) -> np.ndarray:
+        ids = np.array(encoding.ids, np.int32)
+        return np.stack([ids, np.array(encoding.type_ids, np.int32)], axis=1) if self._with_types else ids
 
     def _pieces(self, text: Text) -> list[Encoding]:
         """Encode each side alone, in pieces of at most max_length tokens."""
@@ -241,8 +249,13 @@ class Service:
         """
         if not texts:
             return np.empty((0, len(self.target.names)))
-        logits = self.batcher.infer([text.ids for text in texts], self.settings.timeout, is_disconnected)
-        per_model = np.stack(logits).astype(np.float64) / self._temperature
+        rows = [text.ids for text in texts] + [text.swapped for text in texts if text.swapped is not None]
+        logits = self.batcher.infer(rows, self.settings.timeout, is_disconnected)
+        per_model = np.stack(logits).astype(np.float64)
+        if self._is_symmetric:
+            first, second = np.split(FUNCTIONS.get(self.target.function, self.target.scores)(per_model), 2)
+            per_model = self.target.logits((first + second) / 2)
+        per_model = per_model / self._temperature
         to_scores = FUNCTIONS.get(function or self.target.function, self.target.scores)
         scores: np.ndarray = to_scores(per_model).mean(axis=1)
         if not np.isfinite(scores).all():
