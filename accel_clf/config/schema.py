@@ -65,6 +65,8 @@ class DataConfig(Section):
     spaces, in this order."""
     pair: Column | None = None
     """Column with a second text, where the label is about two texts, encoded as tokenizer(text, pair)."""
+    symmetric: bool = False
+    """The order of a pair means nothing: both are trained on, and answers are the mean of both orders' scores."""
     label: Columns = "label"
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
@@ -102,6 +104,8 @@ class DataConfig(Section):
             raise ValueError(f"data.pair is {self.pair!r}, which is in data.text, too: another column")
         if self.pair is not None and self.windows.stride is not None:
             raise ValueError("data.pair and data.windows.stride exclude each other: windows are of single texts")
+        if self.symmetric and self.pair is None:
+            raise ValueError("data.symmetric is about pairs, and there is no data.pair")
         return self
 
     @property

@@ -128,7 +128,7 @@ def _abbreviate(value: Any) -> str:
 
 
 def _warn_of_duplicates(rows: Dataset, assignment: np.ndarray, search_near: bool) -> None:
-    texts, text_of_row = np.unique(rows.digests, axis=0, return_inverse=True)
+    texts, text_of_row = np.unique(rows.twin_keys(), axis=0, return_inverse=True)
     pairs = np.unique(np.stack([text_of_row.ravel(), assignment], axis=1), axis=0)  # of a text and a fold
     folds_per_text = np.bincount(pairs[:, 0], minlength=len(texts))
     duplicates = int((folds_per_text > 1)[text_of_row.ravel()].sum())

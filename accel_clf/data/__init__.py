@@ -6,6 +6,7 @@ texts         the text of a row: of one column, of several, or a pair
 dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
 near_duplicates texts that are nearly those of other rows
+twins         pairs whose order means nothing, and their twins, in one group
 sources       the demo, a file or a Hub data set, read as a dataset
 likely_columns which columns look like text and label, for the message where these are missing
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole

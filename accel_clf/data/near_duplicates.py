@@ -70,9 +70,10 @@ def find(rows: Dataset, others: Dataset, fold: np.ndarray | None = None) -> Near
     from rensa import RMinHash, RMinHashLSH
 
     is_twin = np.zeros(len(others), bool) if others is rows else dataset.shared_texts(rows, others)
+    texts, other_texts = rows.twin_keys(), others.twin_keys()
     rows_of_text: dict[bytes, list[int]] = {}
     for key in np.flatnonzero(~is_twin).tolist():
-        rows_of_text.setdefault(others.digests[key].tobytes(), []).append(key)
+        rows_of_text.setdefault(other_texts[key].tobytes(), []).append(key)
     first_rows = {keys[0] for keys in rows_of_text.values()}
     sketches = {}
     index = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
@@ -87,8 +88,8 @@ def find(rows: Dataset, others: Dataset, fold: np.ndarray | None = None) -> Near
         of_chunk = RMinHash.from_token_sets([triples(text) for _, text in chunk], PERMUTATIONS, 0)
         for (row, _), sketch, candidates in zip(chunk, of_chunk, index.query_all(of_chunk), strict=True):
             for key in candidates:
-                text = others.digests[key].tobytes()
-                if key in matches or rows.digests[row].tobytes() == text:
+                text = other_texts[key].tobytes()
+                if key in matches or texts[row].tobytes() == text:
                     continue
                 comparisons += 1
                 is_apart = fold is None or fold[row] != fold[key]

@@ -21,6 +21,7 @@ from accel_clf.data.incomplete import IncompleteRows, is_blank
 from accel_clf.data.readers import files
 from accel_clf.data.readers.records import Record, Request, require_columns
 from accel_clf.data.texts import Text, TextColumns, sides
+from accel_clf.data.twins import group_twins
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -96,7 +97,7 @@ def read_dataset(
     locations = {cell: table.location(line) for cell, line in zip(cells, lines, strict=True)}
     target = target or kind.of_cells(locations, data, settings)
     encoded = np.array([target.encode(cell, location) for cell, location in locations.items()], target.label_type)
-    return Dataset(
+    rows = Dataset(
         origin=table.origin,
         stream=lambda: (text_columns.text_of(values[:texts], table.location(line)) for line, values in table.records()),
         ids=np.array(ids),
@@ -110,7 +111,9 @@ def read_dataset(
         left_out=incomplete.note,
         folds=columns.pop(0) if fold else None,
         has_pairs=data.pair is not None,
+        is_symmetric=data.symmetric,
     )
+    return group_twins(rows) if data.symmetric else rows
 
 
 def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: "_Table", location: str) -> Cell:

@@ -65,9 +65,13 @@ class TextColumns(NamedTuple):
         if isinstance(value, Mapping) and set(value) == set(self.names):
             return self.text_of([value[name] for name in self.names], location)
         names = side_names(self.pair is not None)
+        texts: Sequence[Any] = ()
         if isinstance(value, Mapping) and set(value) == set(names):
-            value = [value[name] for name in names]
-        texts = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else []
+            texts = [value[name] for name in names]
+        elif isinstance(value, str):
+            texts = [value]
+        elif isinstance(value, list | tuple) and self.pair is not None:
+            texts = value
         if len(texts) != len(names) or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{location}: {_describe(value)}", self._expected())
         for text in texts:
@@ -102,6 +106,12 @@ def _describe(value: Any) -> str:
 def sides(text: Text) -> tuple[str, ...]:
     """Return a text alone, or both of a pair."""
     return (text,) if isinstance(text, str) else text
+
+
+def swap(text: Text) -> Text:
+    """Return a pair in its other order."""
+    first, second = sides(text)
+    return second, first
 
 
 def side_names(is_pair: bool) -> tuple[str, ...]:

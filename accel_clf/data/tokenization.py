@@ -20,7 +20,7 @@ from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.texts import Text
+from accel_clf.data.texts import Text, swap
 from accel_clf.data.windows import check_stride, kept_windows
 
 CHUNK_SIZE = 256  # texts per call: while it works, a tokenizer takes a hundred times the memory of the texts
@@ -36,12 +36,14 @@ class TokenizedDataset:
         ids: uint16 or int32 [all tokens], row after row; with token types [all tokens, 2].
         starts, ends: int64 [rows]: row k is ids[starts[k]:ends[k]].
         largest: the largest id.
+        swapped: the same rows with their pairs in the other order, where both are trained on and asked.
     """
 
     ids: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
     largest: int
+    swapped: "TokenizedDataset | None" = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -57,7 +59,21 @@ class TokenizedDataset:
 
     def take(self, indices: np.ndarray) -> "TokenizedDataset":
         """Select rows by their int64 indices; the ids are shared, not copied."""
-        return replace(self, starts=self.starts[indices], ends=self.ends[indices])
+        swapped = self.swapped.take(indices) if self.swapped else None
+        return replace(self, starts=self.starts[indices], ends=self.ends[indices], swapped=swapped)
+
+    def in_both_orders(self) -> "TokenizedDataset":
+        """Return these rows, and after them their pairs in the other order, if these are asked, too."""
+        if self.swapped is None:
+            return self
+        parts = (self, self.swapped)  # of the same ids
+        starts, ends = (np.concatenate([getattr(part, name) for part in parts]) for name in ("starts", "ends"))
+        return replace(self, starts=starts, ends=ends, swapped=None)
+
+    def with_orders_apart(self) -> "TokenizedDataset":
+        """Return the first half of the rows, with the second half as their pairs in the other order."""
+        first, second = np.split(np.arange(len(self)), 2)
+        return replace(self.take(first), swapped=self.take(second))
 
 
 def tokenize(
@@ -84,6 +100,10 @@ def tokenize(
     Raises:
         ConfigError: the tokenizer is not a fast one, or windows have no token that is new.
     """
+    if rows.is_symmetric:
+        both = replace(rows.in_both_orders(), is_symmetric=False)
+        in_both = tokenize(both, tokenizer, max_length, cache, show_progress, windows, with_types=with_types)
+        return in_both.with_orders_apart()
     identity = f"{FORMAT} {rows.fingerprint()} {max_length} {tokenizer_digest(tokenizer)}"
     if windows.stride is not None:
         identity += f" windows {windows.stride} {windows.most}"
@@ -104,8 +124,12 @@ def tokenize_texts(
     windows: WindowsConfig = NO_WINDOWS,
     *,
     with_types: bool = False,
+    is_symmetric: bool = False,
 ) -> TokenizedDataset:
-    """Tokenize a list of texts in memory, either all pairs or none, as `tokenize` does."""
+    """Tokenize a list of texts, all pairs or none, in memory, as `tokenize` does; of symmetric pairs both orders."""
+    if is_symmetric:
+        both = [*texts, *map(swap, texts)]
+        return tokenize_texts(both, tokenizer, max_length, windows, with_types=with_types).with_orders_apart()
     flat, lengths, largest = _encode(texts, tokenizer, max_length, windows, with_types)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     return TokenizedDataset(flat.astype(np.int32), bounds[:-1], bounds[1:], largest)

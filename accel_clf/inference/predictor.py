@@ -15,7 +15,7 @@ from accel_clf.data.collate import make_inputs, padding_row, shape_step
 from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference.at_risk import at_risk
-from accel_clf.inference.forward import compute_logits
+from accel_clf.inference.forward import answer_logits
 from accel_clf.inference.quantize import quantize
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
 from accel_clf.models.loading import load_trained
@@ -99,10 +99,11 @@ class Predictor:
     def logits(self, tokens: TokenizedDataset, show_progress: bool = False) -> list[np.ndarray]:
         """Compute each model's logits: float32 [rows, outputs]."""
         return [
-            compute_logits(
+            answer_logits(
                 model,
                 tokens,
                 self.strategy,
+                self.target,
                 size=BATCH_ROWS,
                 layout=self.layout,
                 max_length=self.config.data.max_length,
@@ -160,9 +161,8 @@ class Predictor:
         remaining, data = iter(texts), self.config.data
         with progress_bar("predicting", None, show_progress) as bar:
             while chunk := list(islice(remaining, TEXTS_PER_CHUNK)):
-                tokens = tokenize_texts(
-                    chunk, self.tokenizer, data.max_length, data.windows, with_types=self.with_types
-                )
+                options = {"with_types": self.with_types, "is_symmetric": data.symmetric}
+                tokens = tokenize_texts(chunk, self.tokenizer, data.max_length, data.windows, **options)
                 scores = self.ensemble_scores(self.logits(tokens, show_progress))
                 yield from zip(chunk, scores, strict=True)
                 bar.advance(len(chunk))

@@ -10,6 +10,7 @@ occlusion    word importance
 file_upload  uploaded files, returned with labels
 middleware   request ids, authentication, response headers, errors as JSON
 routes       the endpoints
+openapi      what the API's description says of texts
 app          create_app, the Flask application
 server       the application under waitress, with graceful shutdown
 """

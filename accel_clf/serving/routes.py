@@ -133,7 +133,7 @@ def register_prediction_routes(
     @api.validate(resp=ResponseSpec(HTTP_200=SentenceResponse, **error_specs), tags=["answers"], security=security)
     def predict_sentence(query: SentenceQuery) -> Any:
         """Classify the text in the query string."""
-        inputs = [query.sentence] if query.sentence_pair is None else [query.sentence, query.sentence_pair]
+        inputs = query.sentence if query.sentence_pair is None else [query.sentence, query.sentence_pair]
         text = service.text_columns.parse(inputs, "sentence")
         with service.admit():
             [tokenized] = tokenize([text])

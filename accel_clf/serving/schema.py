@@ -20,7 +20,7 @@ class Parameters(StrictModel):
     """Function that turns the model's logits into scores; null means the one that it was trained for."""
 
 
-Named = dict[str, str | None]  # texts by name: "text" and "text_pair", or the training data's columns
+Named = dict[str, str]  # texts by name: "text" and "text_pair", or the training data's columns
 
 
 class PredictRequest(StrictModel):
@@ -100,7 +100,7 @@ class ExplainResponse(BaseModel):
     parts: list[WeightedPart]
 
 
-class FileQuery(BaseModel):
+class FileQuery(StrictModel):
     """Where the texts are in an uploaded file."""
 
     text: str | list[str] | None = None

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from scipy.special import expit, softmax
 from tokenizers import Encoding, Tokenizer
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.data.texts import Text, TextColumns, check_text, sides
+from accel_clf.data.texts import Text, TextColumns, check_text, sides, swap
 from accel_clf.data.windows import kept_windows
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
@@ -40,11 +40,13 @@ class TokenizedText:
         ids: int32 [tokens], including special tokens; with token types [tokens, 2].
         full_length: number of tokens of the whole text.
         is_truncated: whether the model does not read all of it.
+        swapped: `ids` of a pair in its other order, where both are asked.
     """
 
     ids: np.ndarray
     full_length: int
     is_truncated: bool
+    swapped: np.ndarray | None = None
 
 
 class Service:
@@ -79,7 +81,7 @@ class Service:
         config = model.config
         self.max_length, self.model_name = config.data.max_length, config.model.name
         self.text_columns = TextColumns.of(config.data)
-        self._with_types = model.with_types
+        self._with_types, self._is_symmetric = model.with_types, config.data.symmetric
         self._stride = config.data.windows.stride or 0
         self._max_windows = 1 if config.data.windows.stride is None else config.data.windows.most
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side, self._stride)
@@ -186,12 +188,20 @@ class Service:
             full_length, is_truncated = self._full_length(texts[index], windows), len(windows) > self._max_windows
             if is_truncated and not truncate:
                 raise TooLongError(index, full_length, self.max_length)
-            kept = [windows[number] for number in kept_windows(len(windows), self._max_windows)]
-            ids = np.concatenate([window.ids for window in kept]).astype(np.int32)
-            if self._with_types:
-                ids = np.stack([ids, np.concatenate([window.type_ids for window in kept]).astype(np.int32)], axis=1)
-            tokenized.append(TokenizedText(ids, full_length, is_truncated))
+            tokenized.append(TokenizedText(self._ids_of(windows), full_length, is_truncated))
+        if self._is_symmetric:
+            with self._tokenizer_slots:
+                encodings = self._tokenizer.encode_batch_fast(list(map(swap, texts)))
+            swapped = (self._ids_of([encoding]) for encoding in encodings)
+            tokenized = [replace(text, swapped=ids) for text, ids in zip(tokenized, swapped, strict=True)]
         return tokenized
+
+    def _ids_of(self, windows: Sequence[Encoding]) -> np.ndarray:
+        kept = [windows[number] for number in kept_windows(len(windows), self._max_windows)]
+        ids = np.concatenate([window.ids for window in kept]).astype(np.int32)
+        if not self._with_types:
+            return ids
+        return np.stack([ids, np.concatenate([window.type_ids for window in kept]).astype(np.int32)], axis=1)
 
     def _full_length(self, text: Text, windows: Sequence[Encoding]) -> int:
         """Count the tokens of a whole text, some of which are in several of its windows."""
@@ -246,8 +256,13 @@ class Service:
         """
         if not texts:
             return np.empty((0, len(self.target.names)))
-        logits = self.batcher.infer([text.ids for text in texts], self.settings.timeout, is_disconnected)
-        per_model = np.stack(logits).astype(np.float64) / self._temperature
+        rows = [text.ids for text in texts] + [text.swapped for text in texts if text.swapped is not None]
+        logits = self.batcher.infer(rows, self.settings.timeout, is_disconnected)
+        per_model = np.stack(logits).astype(np.float64)
+        if self._is_symmetric:
+            first, second = np.split(FUNCTIONS.get(self.target.function, self.target.scores)(per_model), 2)
+            per_model = self.target.logits((first + second) / 2)
+        per_model = per_model / self._temperature
         to_scores = FUNCTIONS.get(function or self.target.function, self.target.scores)
         scores: np.ndarray = to_scores(per_model).mean(axis=1)
         if not np.isfinite(scores).all():

@@ -54,12 +54,16 @@ class PreparedRun:
 
     def training_rows(self, layout: str) -> TrainingRows:
         """Return the rows to train on, for batches of a layout."""
-        return TrainingRows(self.tokens["train"], self.objective, self.splits.train.ids, layout, self.pad_id)
+        tokens, ids = self.tokens["train"].in_both_orders(), self.splits.train.ids
+        ids = np.tile(ids, len(tokens) // len(ids))
+        return TrainingRows(tokens, self.objective, ids, layout, self.pad_id)
 
     @cached_property
     def objective(self) -> Objective:
         """What the model is trained towards, by its own training rows."""
-        return self.splits.train.target.objective(self.config.target, self.splits.train.labels)
+        rows = self.splits.train
+        labels = np.concatenate([rows.labels] * (2 if rows.is_symmetric else 1))
+        return rows.target.objective(self.config.target, labels)
 
     def load_model(self) -> nn.Module:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
@@ -92,6 +96,12 @@ def read_splits(config: Config, with_folds: bool = False) -> Splits:
 def _check_settings(config: Config, target: Target) -> None:
     """Raise ConfigError where settings do not fit what is predicted, or need rows that there are not."""
     target.check_settings(config.target, config.evaluation.named_metrics)
+    if config.data.symmetric and config.target.calibration == "temperature":
+        raise ConfigError(
+            "target.calibration is temperature, and data.symmetric",
+            "one of them: a temperature inside the model would not be that of the mean of both orders",
+            "a cross-validation, which fits the temperature of the mean",
+        )
     is_fitted = {
         "target.thresholds f1": config.target.thresholds == "f1",
         "target.calibration temperature": config.target.calibration == "temperature",

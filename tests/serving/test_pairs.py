@@ -116,3 +116,16 @@ def test_page_has_a_box_for_each_text(pair_server: Server) -> None:
     assert 'id="pair"' in page
     assert 'value="first"' in page
     assert 'id="pair-column" type="text" value="second"' in page
+
+
+def test_symmetric_pairs_get_the_mean_of_both_orders(tmp_path: Path) -> None:
+    data = write_pairs(tmp_path / "pairs.csv")
+    run = accel_clf.train(settings(tmp_path, make_encoder(tmp_path / "bert", "bert"), data, symmetric=True))
+    expected = [pytest.approx(answer["scores"], abs=1e-5) for answer in run.predict(PAIRS)]
+    with serving(run.path, tmp_path, "--precision", "fp32") as server:
+        for asked in (PAIRS, [(second, first) for first, second in PAIRS]):
+            assert [
+                scores(prediction) for prediction in server.predict([list(pair) for pair in asked]).json
+            ] == expected
+        explanation = server.request("POST", "/explain", {"inputs": named(*PAIRS[0])}).json
+        assert explanation["score"] == pytest.approx(run.predict(PAIRS[:1])[0]["score"], abs=1e-5)
