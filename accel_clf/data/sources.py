@@ -99,7 +99,7 @@ def read_dataset(
     encoded = np.array([target.encode(cell, location) for cell, location in locations.items()], target.label_type)
     rows = Dataset(
         origin=table.origin,
-        stream=lambda: (text_columns.text_of(values[:texts], table.location(line)) for line, values in table.records()),
+        stream=lambda: _stream(table, text_columns),
         ids=np.array(ids),
         digests=np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST_BYTES),
         target=target,
@@ -114,6 +114,15 @@ def read_dataset(
         is_symmetric=data.symmetric,
     )
     return group_twins(rows) if data.symmetric else rows
+
+
+def _stream(table: "_Table", columns: TextColumns) -> Iterator[Text]:
+    """Read the texts of all rows again; an empty one for a row without any, which is left out or has changed."""
+    for line, values in table.records():
+        text: Text = ""
+        with suppress(DataError):
+            text = columns.text_of(values[: len(columns.names)], table.location(line))
+        yield text
 
 
 def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: "_Table", location: str) -> Cell:

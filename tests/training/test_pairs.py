@@ -114,7 +114,6 @@ def test_what_is_not_a_pair_is_refused(run: accel_clf.Run, refused: Callable[...
         with pytest.raises(accel_clf.DataError, match="text 1: "):
             run.predict(wrong)  # type: ignore[arg-type]
     assert "3 texts, and the run reads pairs" in refused(USAGE, "predict", run.path, "a", "b", "c")
-    assert "a run with one text per row" in refused(USAGE, "serve", run.path)
     (tmp_path / "rows.csv").write_text("first,label\na,same\n")
     assert "no column 'second'" in refused(DATA, "evaluate", run.path, "--data", tmp_path / "rows.csv")
 
