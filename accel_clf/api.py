@@ -1,7 +1,7 @@
 """Training, cross-validation and prediction from Python: what `import accel_clf` gives."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2  # between two looks for what rank 0 writes
 Settings = Mapping[str, Any] | str | PathLike[str] | Config
 """Sections and settings as in a YAML file, the path of one, or a Config."""
+Input = str | tuple[str, str] | Mapping[str, str]
+"""A text; two, for a run with pairs; or texts by name."""
 
 
 def train(config: Settings) -> "Run":
@@ -127,31 +129,33 @@ class Run:
 
         return Predictor(self.path)
 
-    def predict(self, texts: str | Iterable[str]) -> "list[Prediction]":
+    def predict(self, texts: "Input | Iterable[Input]") -> "list[Prediction]":
         """Label texts.
 
         Args:
-            texts: one or several.
+            texts: one or several. A pair, for a run with `data.pair`, is a tuple of two texts in a list of them, or
+                {"text": ..., "text_pair": ...}. Any run takes the values of its text columns by their names, too.
 
         Returns:
             For each text {"label", "score", "scores"}: the likeliest label, its score, and every label's score.
 
         Raises:
-            DataError: a text is not Unicode.
+            DataError: a text is not Unicode, or there are pairs where there should be none, or none where there should.
         """
-        from accel_clf.data.sources import check_text
+        from accel_clf.data.texts import TextColumns
         from accel_clf.inference.bulk import predict_texts
 
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        for number, text in enumerate(texts, start=1):
-            check_text(text, f"text {number}")
-        return list(predict_texts(self._predictor, texts))
+        inputs = [texts] if isinstance(texts, str | Mapping) else texts
+        columns = TextColumns.of(self.config.data)
+        parsed = [columns.parse(text, f"text {number}") for number, text in enumerate(inputs, start=1)]
+        return list(predict_texts(self._predictor, parsed))
 
     def evaluate(
         self,
         source: str | PathLike[str],
         *,
-        text: str | None = None,
+        text: str | Sequence[str] | None = None,
+        pair: str | None = None,
         label: str | None = None,
         slice: str | None = None,
         split: str = "test",
@@ -164,7 +168,7 @@ class Run:
 
         Args:
             source: a file, or a Hub data set's id or folder.
-            text, label, slice: columns, where they are not the run's own.
+            text, pair, label, slice: columns, where they are not the run's own; of `text` one or several.
             split: of a Hub data set.
             separator, quoting, encoding, header: how a file is read, where that is not as the run's own.
 
@@ -178,6 +182,7 @@ class Run:
 
         changes: dict[str, Any] = {
             "text": text,
+            "pair": pair,
             "label": label,
             "slice": slice,
             "separator": separator,

@@ -27,22 +27,26 @@ def add_source(parser: Parser, columns: Sequence[str], *, required: bool) -> Non
 
     Args:
         parser: the command's.
-        columns: "text", "label", "slice".
+        columns: "text", of which there may be several, "pair", "label", "slice".
         required: whether there must be a source.
     """
     parser.add_argument("--data", required=required, metavar="SOURCE", help="a file or folder, or a Hub data set's id")
     parser.add_argument("--config", help="the Hub data set's configuration (default: the run's, for the run's own)")
     parser.add_argument("--split", default="test", help="the Hub data set's split (default: test)")
     for name in columns:
-        parser.add_argument(f"--{name}", metavar="COLUMN", help=f"the column with the {name} (default: the run's)")
+        action = "append" if name == "text" else "store"
+        content = {"text": "text; once for each of several", "pair": "second text of a pair"}.get(name, name)
+        parser.add_argument(
+            f"--{name}", metavar="COLUMN", action=action, help=f"the column with the {content} (default: the run's)"
+        )
     for name in FILE_SETTINGS:  # --data.NAME is what messages name, and `train` has
         text = f"{DataConfig.model_fields[name].description} (default: the run's)".replace("%", "%%")
         parser.add_argument(f"--{name}", f"--data.{name}", dest=name, metavar=name.upper(), help=text)
 
 
-def source_settings(arguments: argparse.Namespace) -> dict[str, str | None]:
+def source_settings(arguments: argparse.Namespace) -> dict[str, str | list[str] | None]:
     """Return the settings of `add_source` that replace the run's."""
-    names = ("text", "label", "slice", "incomplete", *FILE_SETTINGS)
+    names = ("text", "pair", "label", "slice", "incomplete", *FILE_SETTINGS)
     values = {name: getattr(arguments, name, None) for name in names}
     return {
         name: None if value == "null" and name in FILE_SETTINGS else value

@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
 def _evaluate(argv: Sequence[str]) -> int:
     parser = parser_for("evaluate", "Evaluate a trained run on labelled rows.")
     add_run(parser)
-    add_source(parser, ("text", "label", "slice"), required=True)
+    add_source(parser, ("text", "pair", "label", "slice"), required=True)
     add_precision(parser)
     add_risk(parser)
     parser.add_argument(

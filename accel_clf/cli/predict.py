@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accel_clf.cli.arguments import add_precision, add_risk, add_run, add_source, parser_for, source_settings
 from accel_clf.core.command import run_command
@@ -12,6 +13,9 @@ from accel_clf.core.exit_codes import DONE
 from accel_clf.data.rows import TABLE_SUFFIXES, TextRows
 
 ALL, NONE = "all", "none"  # of the columns
+
+if TYPE_CHECKING:
+    from accel_clf.data.texts import Text, TextColumns
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,8 +26,14 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = parser_for("predict", "Label texts with a trained run.")
     add_run(parser)
-    parser.add_argument("texts", metavar="TEXT", nargs="*", default=[], help="default: lines of standard input")
-    add_source(parser, ("text",), required=False)
+    parser.add_argument(
+        "texts",
+        metavar="TEXT",
+        nargs="*",
+        default=[],
+        help="of a run with pairs, two each (default: lines of standard input; of pairs, JSON Lines)",
+    )
+    add_source(parser, ("text", "pair"), required=False)
     add_precision(parser)
     add_risk(parser)
     parser.add_argument(
@@ -58,6 +68,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _predict(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
 
+    from accel_clf.data.texts import side_names, sides
     from accel_clf.inference.bulk import predict_rows
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.answer_tables import (
@@ -80,19 +91,25 @@ def _predict(argv: Sequence[str]) -> int:
         if arguments.keep:
             check_columns(rows, answer_keys(target))
         for row, answer in answered:
-            kept = row.values(rows.columns) if arguments.keep else {"text": row.text}
+            texts = sides(row.text)
+            kept = (
+                row.values(rows.columns)
+                if arguments.keep
+                else dict(zip(side_names(len(texts) > 1), texts, strict=True))
+            )
             sys.stdout.write(json_line({**kept, **answer}))
     else:
         for row, answer in answered:
             score = f"  {answer['score']:.4f}" if target.has_score else ""
             members = f"  one of {', '.join(answer['set'])}:" if "set" in answer else ""
-            print(f"{target.answer_text(answer)}{score}{members}  {row.text}")
+            print(f"{target.answer_text(answer)}{score}{members}  {' | '.join(sides(row.text))}")
     return DONE
 
 
 def _rows(arguments: argparse.Namespace) -> TextRows:
     """Return what is to be labelled, with the columns that are kept."""
-    from accel_clf.data.sources import check_text, read_rows
+    from accel_clf.data.sources import read_rows
+    from accel_clf.data.texts import TextColumns
     from accel_clf.inference.bulk import columns_of
     from accel_clf.run_folder.layout import read_config
 
@@ -102,9 +119,36 @@ def _rows(arguments: argparse.Namespace) -> TextRows:
         keep: list[str] = arguments.keep or [ALL if arguments.output else NONE]
         kept = None if keep == [ALL] else [name for name in keep if name != NONE]
         return read_rows(arguments.data, data, kept, split=arguments.split)
-    for number, text in enumerate(arguments.texts, start=1):
-        check_text(text, f"text {number}")
-    return TextRows.of_texts(lambda: arguments.texts or _lines_of_standard_input())
+    columns, has_pairs = TextColumns.of(data), data.pair is not None
+    if arguments.texts:
+        inputs = _by_twos(arguments.texts) if has_pairs else arguments.texts
+        texts = [columns.parse(text, f"text {number}") for number, text in enumerate(inputs, start=1)]
+        return TextRows.of_texts(lambda: texts, has_pairs)
+    return TextRows.of_texts(
+        lambda: _pairs_of_standard_input(columns) if has_pairs else _lines_of_standard_input(), has_pairs
+    )
+
+
+def _by_twos(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs that arguments are."""
+    if len(texts) % 2:
+        raise ConfigError(f"{len(texts)} texts, and the run reads pairs", "two texts for each pair", "quote each text")
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _pairs_of_standard_input(columns: "TextColumns") -> "Iterator[Text]":
+    """Read a pair a line, as JSON."""
+    from accel_clf.data.readers.json_files import parse_json
+
+    for number, line in enumerate(_lines_of_standard_input(), start=1):
+        location = f"standard input, line {number}"
+        try:
+            value = parse_json(line)
+        except ValueError as error:
+            raise DataError(
+                f"{location}: not JSON ({error})", 'a pair per line: {"text": ..., "text_pair": ...}'
+            ) from None
+        yield columns.parse(value, location)
 
 
 def _lines_of_standard_input() -> Iterator[str]:

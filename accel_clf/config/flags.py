@@ -15,8 +15,9 @@ from accel_clf.core.errors import ConfigError, closest
 
 # What nearly everybody sets: a short flag, the setting that it is another name of, and what help calls its value.
 SHORT_FLAGS = {
-    "text": ("data.text", "COLUMN"),
-    "label": ("data.label", "COLUMN"),  # may be repeated, as the setting's flag may
+    "text": ("data.text", "COLUMN"),  # may be repeated, as the setting's flag may; so may the label's
+    "pair": ("data.pair", "COLUMN"),
+    "label": ("data.label", "COLUMN"),
     "model": ("model.name", "NAME"),
     "epochs": ("training.epochs", "N"),
     "batch": ("batch.size", "N"),

@@ -112,7 +112,7 @@ def _explain(error: ValidationError, origin: str, names: Mapping[str, Any], comm
     problems: dict[str, list[str]] = {}  # name -> what was got, what was expected
     for item in error.errors():
         parts = [str(part) for part in item["loc"]]
-        paths = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+        paths = [".".join(parts[:size]) for size in range(len(parts), 0, -1)] or [""]
         # Behind the setting's name come the branches of a union, and places in a list.
         name = paths[0] if item["type"] == "extra_forbidden" else next(filter(names.__contains__, paths), paths[-1])
         if item["type"] == "extra_forbidden":
@@ -125,6 +125,9 @@ def _explain(error: ValidationError, origin: str, names: Mapping[str, Any], comm
             if item["type"] == "model_type":
                 message = "a section, with `key: value` lines below it"
             got = f"{name} is {item['input']!r}"
+            if item["type"] == "value_error" and isinstance(item["input"], Mapping):  # of settings that exclude others
+                problems.setdefault(name, [message, ""])
+                continue
             problems.setdefault(name, [got, ""])
             if message not in problems[name][1]:
                 problems[name][1] += (" or " if problems[name][1] else "") + message

@@ -60,8 +60,13 @@ class DataConfig(Section):
     """Configuration of the Hub data set, where it has several."""
     split: str = "train"
     """Split of the Hub data set to train on."""
-    text: Column = "text"
-    """Column with the text; inside of nested values by dots: data.text."""
+    text: Columns = "text"
+    """Column with the text, inside of nested values by dots: data.text; or several columns, whose values are joined by
+    spaces, in this order."""
+    pair: Column | None = None
+    """Column with a second text, where the label is about two texts, encoded as tokenizer(text, pair)."""
+    symmetric: bool = False
+    """The order of a pair means nothing: both are trained on, and answers are the mean of both orders' scores."""
     label: Columns = "label"
     """Column with the label; or several columns of 0 and 1, one for each label that a text may have."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
@@ -92,6 +97,21 @@ class DataConfig(Section):
     windows: WindowsConfig = WindowsConfig()
     limit: Annotated[int, Field(ge=2)] | None = None
     """Maximum number of training rows, validation's share included: a random sample, stratified by class."""
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if self.pair in self.text_columns:
+            raise ValueError(f"data.pair is {self.pair!r}, which is in data.text, too: another column")
+        if self.pair is not None and self.windows.stride is not None:
+            raise ValueError("data.pair and data.windows.stride exclude each other: windows are of single texts")
+        if self.symmetric and self.pair is None:
+            raise ValueError("data.symmetric is about pairs, and there is no data.pair")
+        return self
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns that a text is in."""
+        return (self.text,) if isinstance(self.text, str) else self.text
 
     @property
     def label_columns(self) -> tuple[str, ...]:

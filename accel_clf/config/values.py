@@ -38,7 +38,7 @@ def _one_or_several(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
 
 
 def _number_as_name(value: object) -> object:
-    """Return the numbers of columns, as YAML has them for files without a header, as their names."""
+    """Return the number of a column, as YAML has it for files without a header, as its name; or those of several."""
     if isinstance(value, list | tuple):
         return tuple(map(_number_as_name, value))
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -13,6 +13,7 @@ from accel_clf.core.console import log
 from accel_clf.core.files import atomic_write, write_json
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
+from accel_clf.data.texts import side_names, sides
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.run_folder.layout import fold_name
 from accel_clf.run_folder.predictions import PREDICTION_FILES, read_logits, write_predictions
@@ -87,12 +88,14 @@ def _write_suspects(output: Path, rows: Dataset, scores: np.ndarray, folds: np.n
     texts = {index: text for index, text in enumerate(rows.texts()) if index in indices}
     with atomic_write(output / "suspect_labels.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "fold", "label", "predicted", "probability_of_label", "issue", "text"])
+        writer.writerow(
+            ["row", "fold", "label", "predicted", "probability_of_label", "issue", *side_names(rows.has_pairs)]
+        )
         for index in suspects.rows.tolist():
             position = [int(rows.ids[index]), int(folds[index])]
             names = [target.to_text(labels[index]), target.to_text(decided[index])]
             issue = str(bool(suspects.is_issue[index])).lower()
-            writer.writerow([*position, *names, float(suspects.probabilities[index]), issue, texts[index]])
+            writer.writerow([*position, *names, float(suspects.probabilities[index]), issue, *sides(texts[index])])
     return {"listed": len(suspects.rows), "issues": int(suspects.is_issue[suspects.rows].sum())}
 
 

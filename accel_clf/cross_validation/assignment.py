@@ -150,7 +150,7 @@ def warnings(rows: Dataset, assignment: np.ndarray, config: Config) -> list[str]
             f"{len(divided)} of {len(np.unique(rows.groups.codes))} groups (data.group) are in two given folds or "
             f"more, {rows.groups.names[divided[0]]!r} first, which flatters the result"
         )
-    texts, text_of_row = np.unique(rows.digests, axis=0, return_inverse=True)
+    texts, text_of_row = np.unique(rows.twin_keys(), axis=0, return_inverse=True)
     pairs = np.unique(np.stack([text_of_row.ravel(), assignment], axis=1), axis=0)  # of a text and a fold
     folds_per_text = np.bincount(pairs[:, 0], minlength=len(texts))
     if duplicates := int((folds_per_text > 1)[text_of_row.ravel()].sum()):

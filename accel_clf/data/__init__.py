@@ -1,11 +1,13 @@
 """Rows: read, split, tokenized, batched.
 
 demo_corpus   the built-in corpus, generated from a seed
+texts         the text of a row: of one column, of several, or a pair
 rows          rows with their other columns, which predictions keep
 readers       strict readers of files and folders, a file a kind
 dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
 near_duplicates texts that are nearly those of other rows
+twins         pairs whose order means nothing, and their twins, in one group
 tables        the records of the demo, a file or a Hub data set
 sources       these read as a dataset, or as rows to predict
 likely_columns which columns look like text and label, for the message where these are missing

@@ -15,6 +15,7 @@ from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.data.windows import split_windows
 
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+IDS, TYPES = "input_ids", "token_type_ids"
 NOT_MODEL_INPUTS = ("labels", "rows")
 SHAPES_PER_DOUBLING, SMALLEST_STEP = 16, 64  # token counts of varlen batches: between a power of two and the next
 
@@ -85,34 +86,51 @@ def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None) -> Ba
     """Stack rows into a padded batch, as any encoder takes it.
 
     Args:
-        rows: token ids, int [length] each.
+        rows: token ids, int [length] each; or, with token types, [length, 2].
         pad_id: the padding token.
         width: of the tensors; None for that of the longest row.
 
     Returns:
-        input_ids, and attention_mask, which is 0 for padding: int64 [rows, width] each.
+        input_ids, token_type_ids where the rows have them, and attention_mask, which is 0 for padding: int64 [rows,
+        width] each.
     """
     lengths = np.array([len(row) for row in rows])
     is_token = np.arange(width or int(lengths.max())) < lengths[:, None]
-    input_ids = np.full(is_token.shape, pad_id, np.int64)
-    input_ids[is_token] = np.concatenate(rows)
-    return {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(is_token.astype(np.int64))}
+    batch = {}
+    for name, tokens in _concatenate(rows).items():
+        padded = np.full(is_token.shape, pad_id if name == IDS else 0, np.int64)
+        padded[is_token] = tokens
+        batch[name] = torch.from_numpy(padded)
+    return batch | {"attention_mask": torch.from_numpy(is_token.astype(np.int64))}
+
+
+def _concatenate(rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Concatenate rows: int [all tokens] by the name of the model's input, of which token types may be one."""
+    tokens = np.concatenate(rows)
+    return {IDS: tokens} if tokens.ndim == 1 else {IDS: tokens[:, 0], TYPES: tokens[:, 1]}
+
+
+def padding_row(pad_id: int, length: int, like: np.ndarray) -> np.ndarray:
+    """Make a row of padding tokens: int [length], or [length, 2] where another one has token types, too."""
+    row = np.zeros((length, *like.shape[1:]), np.int32)
+    row.reshape(length, -1)[:, 0] = pad_id
+    return row
 
 
 def pack(rows: Sequence[np.ndarray]) -> Batch:
     """Concatenate rows without padding, as an encoder takes them that models/packed has prepared.
 
     Args:
-        rows: token ids, int [length] each.
+        rows: token ids, int [length] each; or, with token types, [length, 2].
 
     Returns:
-        input_ids and position_ids (from 0 in each row), int64 [1, tokens] each; starts, the index of each row's first
-        token, int64 [rows]; and lengths, a tuple that stays on the host.
+        input_ids, token_type_ids where the rows have them, and position_ids (from 0 in each row), int64 [1, tokens]
+        each; starts, the index of each row's first token, int64 [rows]; and lengths, a tuple that stays on the host.
     """
     lengths = np.array([len(row) for row in rows])
     starts = lengths.cumsum() - lengths
     return {
-        "input_ids": torch.from_numpy(np.concatenate(rows).astype(np.int64))[None],
+        **{name: torch.from_numpy(tokens.astype(np.int64))[None] for name, tokens in _concatenate(rows).items()},
         "position_ids": torch.from_numpy(np.arange(lengths.sum()) - np.repeat(starts, lengths))[None],
         "starts": torch.from_numpy(starts),
         "lengths": tuple(lengths.tolist()),
@@ -130,23 +148,27 @@ def pack_varlen(rows: Sequence[np.ndarray], pad_id: int, max_length: int) -> Bat
     The filler is one document more, of at least one padding token; the tokens are 3% more on average.
 
     Args:
-        rows: token ids, int [length] each.
+        rows: token ids, int [length] each; or, with token types, [length, 2].
         pad_id: the padding token.
         max_length: tokens of the longest possible row.
 
     Returns:
-        input_ids and position_ids (from 0 in each row; 0 in the filler, which may be longer than a model has
-        positions), int64 [1, tokens] each; cu_seqlens, where each row and the filler start, and the end, int32
-        [rows + 2]; and max_seqlen, the most tokens that one of them can have, the same for all batches of so many rows.
+        input_ids, token_type_ids where the rows have them, and position_ids (from 0 in each row; 0 in the filler, which
+        may be longer than a model has positions), int64 [1, tokens] each; cu_seqlens, where each row and the filler
+        start, and the end, int32 [rows + 2]; and max_seqlen, the most tokens that one of them can have, the same for
+        all batches of so many rows.
     """
     packed = pack(rows)
-    tokens = packed["input_ids"].shape[1]
+    tokens = packed[IDS].shape[1]
     step = shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
     filler = step - tokens % step
     largest_filler = shape_step(len(rows) * max_length, SHAPES_PER_DOUBLING, SMALLEST_STEP)
     return {
-        "input_ids": torch.nn.functional.pad(packed["input_ids"], (0, filler), value=pad_id),
-        "position_ids": torch.nn.functional.pad(packed["position_ids"], (0, filler)),
+        **{
+            name: torch.nn.functional.pad(packed[name], (0, filler), value=pad_id if name == IDS else 0)
+            for name in (IDS, TYPES, "position_ids")
+            if name in packed
+        },
         "cu_seqlens": torch.cat([packed["starts"], torch.tensor([tokens, tokens + filler])]).int(),
         "max_seqlen": max(max_length, largest_filler),
     }
@@ -158,7 +180,8 @@ def make_inputs(
     """Make the model's inputs in a layout, by `pack`, `pack_varlen` or `pad`.
 
     Args:
-        rows: token ids, int [length] each; in windows, where they have more than `max_length`.
+        rows: token ids, int [length] each, or, with token types, [length, 2]; in windows, where they have more than
+            `max_length`.
         layout: "padded", "bucketed", "packed" or "varlen".
         pad_id: the padding token.
         max_length: tokens of the longest possible row, or window of it.
@@ -211,7 +234,7 @@ def collate(
         A function from slots to the model's inputs, rows (int64 [rows], PADDING_ROW for padding rows) and, where there
         are any, labels.
     """
-    padding = np.array([pad_id])
+    padding = padding_row(pad_id, 1, like=tokens.ids)
 
     def make_batch(slots: Sequence[BatchSlot]) -> Batch:
         rows = [slot.row for slot in slots]

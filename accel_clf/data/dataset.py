@@ -8,10 +8,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from accel_clf.core.errors import DataError
+from accel_clf.data.texts import Text, sides, swap
 from accel_clf.targets.base import Target
 
 DIGEST_BYTES = 16
@@ -43,12 +45,14 @@ class Dataset:
         labels: [rows, ...], as the target encodes them.
         groups, slices, folds: columns, or None where the settings name none.
         notes: what a user should know about the source.
-        blanks: digests of those texts of the source that have nothing but spaces.
+        blanks: digests of those texts of the source that have nothing but spaces, or of whose pair one has no more.
         left_out: which rows of the source are left out, for messages; empty where none is.
+        has_pairs: whether each text is a pair.
+        is_symmetric: whether a pair in the other order is the same.
     """
 
     origin: str
-    stream: Callable[[], Iterator[str]]
+    stream: Callable[[], Iterator[Text]]
     ids: np.ndarray
     digests: np.ndarray
     target: Target
@@ -59,6 +63,8 @@ class Dataset:
     blanks: frozenset[bytes] = frozenset()
     left_out: str = ""
     folds: Categorical | None = None
+    has_pairs: bool = False
+    is_symmetric: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,7 +86,7 @@ class Dataset:
             folds=select(self.folds),
         )
 
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> Iterator[Text]:
         """Stream the texts of these rows, in order.
 
         Raises:
@@ -98,6 +104,29 @@ class Dataset:
         if row < len(self.ids):
             raise DataError(f"{self.origin}: changed while it was being read", "a file that stays as it is")
 
+    def in_both_orders(self) -> "Dataset":
+        """Return these rows of pairs, and after them the same rows with their pairs in the other order."""
+        ids = np.arange(2 * len(self))
+        swapped = self.digests.reshape(len(self), 2, -1)[:, ::-1].reshape(len(self), -1)
+        return replace(
+            self,
+            stream=lambda: chain(self.texts(), map(swap, self.texts())),
+            ids=ids,
+            digests=np.concatenate([self.digests, swapped]),
+            labels=np.concatenate([self.labels, self.labels]),
+            groups=None,
+            slices=None,
+            folds=None,
+        )
+
+    def twin_keys(self) -> np.ndarray:
+        """Return what is equal for rows with the same text: uint8 [rows, 16]."""
+        if not self.is_symmetric:
+            return self.digests
+        halves = np.ascontiguousarray(self.digests).view(">u8")
+        keys: np.ndarray = np.sort(halves, axis=1).view(np.uint8)
+        return keys
+
     def fingerprint(self) -> str:
         """Return a digest of the texts and their order."""
         return hashlib.sha256(self.digests.tobytes()).hexdigest()
@@ -108,9 +137,11 @@ class Dataset:
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
 
 
-def digest(text: str) -> bytes:
-    """Return the digest of a text, DIGEST_BYTES long."""
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+def digest(text: Text) -> bytes:
+    """Return the digest of a text, DIGEST_BYTES long, of a pair half of it for each side."""
+    texts = sides(text)
+    size = DIGEST_BYTES // len(texts)
+    return b"".join(hashlib.blake2b(side.encode(), digest_size=size).digest() for side in texts)
 
 
 def count_blank_texts(rows: Dataset) -> int:
@@ -120,7 +151,8 @@ def count_blank_texts(rows: Dataset) -> int:
 
 def shared_texts(rows: Dataset, others: Dataset) -> np.ndarray:
     """Find the rows of `others` whose text occurs in `rows`, too: bool [others]."""
-    other_texts = {row.tobytes() for row in others.digests}
+    keys, other_keys = rows.twin_keys(), others.twin_keys()
+    other_texts = {row.tobytes() for row in other_keys}
     # `rows`, usually the training rows, are the larger set: they are looked up, not held in a set of their own.
-    shared = {text for text in (row.tobytes() for row in rows.digests) if text in other_texts}
-    return np.array([row.tobytes() in shared for row in others.digests], bool)
+    shared = {text for text in (row.tobytes() for row in keys) if text in other_texts}
+    return np.array([row.tobytes() in shared for row in other_keys], bool)

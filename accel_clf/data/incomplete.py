@@ -14,7 +14,8 @@ NO_TEXT, NO_LABEL, BLANK = "no text", "no label", "an empty text"
 class IncompleteRows:
     """The incomplete rows of a source, counted while it is read.
 
-    A null is no text. A text of nothing but spaces is one, which is left out where rows may be, and otherwise kept.
+    A null is no text. A text of nothing but spaces is one, which is left out where rows may be, and otherwise kept. Of
+    several columns one with a text is enough; of a pair both sides need one.
     """
 
     def __init__(self, origin: str, unit: str, data: DataConfig) -> None:
@@ -24,10 +25,22 @@ class IncompleteRows:
         self._counts = dict.fromkeys(self._lines, 0)
         self.rows = self.left_out = 0
 
-    def leaves_out(self, line: int | str, text: Any, labels: Sequence[Any]) -> bool:
-        """Count a row; return whether it cannot be used."""
+    def leaves_out(self, line: int | str, text: Sequence[Sequence[Any]], labels: Sequence[Any]) -> bool:
+        """Count a row; return whether it cannot be used.
+
+        Args:
+            line: its place.
+            text: the values of its text, and of the second one of a pair: see TextColumns.by_side.
+            labels: the values of its label columns.
+        """
         self.rows += 1
-        problems = [NO_TEXT] if label_cells.is_null(text) else [BLANK] if is_blank(text) else []
+        problems = []
+        for values in text:
+            if all(map(label_cells.is_null, values)):
+                problems = [NO_TEXT]
+                break
+            if all(label_cells.is_null(value) or is_blank(value) for value in values):
+                problems = [BLANK]
         if label_cells.is_missing(labels, self._separator):
             problems.append(NO_LABEL)
         for problem in problems:

@@ -23,8 +23,10 @@ def with_guess(error: MissingColumnError, data: DataConfig, sample: Sequence[Seq
         The error, with what the command needs; as it was where neither of the two is missing.
     """
     columns = {name: values for name, values in zip(error.names, zip(*sample, strict=True), strict=False) if name}
-    labels = data.label_columns
-    missing = {"text": data.text not in columns, "label": len(labels) == 1 and labels[0] not in columns}
+    texts, labels = data.text_columns, data.label_columns
+    missing = {
+        role: len(names) == 1 and names[0] not in columns for role, names in (("text", texts), ("label", labels))
+    }
     if not columns or not any(missing.values()):
         return error
 
@@ -33,13 +35,13 @@ def with_guess(error: MissingColumnError, data: DataConfig, sample: Sequence[Seq
             return next(iter(get_close_matches(column, columns, n=1)), None)
         return next((name for name in columns if name.strip().casefold() == column), None)
 
-    guesses: dict[str, str | None] = {"text": data.text, "label": labels[0]}
+    guesses: dict[str, str | None] = {"text": texts[0], "label": labels[0]}
     if missing["text"]:
-        guesses["text"] = same_name("text", data.text) or likely_text(
-            {name: values for name, values in columns.items() if name not in labels}
+        guesses["text"] = same_name("text", texts[0]) or likely_text(
+            {name: values for name, values in columns.items() if name not in (*labels, data.pair)}
         )
     if missing["label"]:
-        taken = (guesses["text"], data.group, data.slice, data.fold)
+        taken = (guesses["text"], *texts, data.pair, data.group, data.slice, data.fold)
         guesses["label"] = same_name("label", labels[0]) or likely_label(
             {name: values for name, values in columns.items() if name not in taken}
         )

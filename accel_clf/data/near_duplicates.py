@@ -9,6 +9,7 @@ import numpy as np
 
 from accel_clf.data import dataset
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.texts import SEPARATOR, Text, sides
 
 THRESHOLD = 0.8  # of two texts' word triples, the share that both have
 PERMUTATIONS, BANDS = 128, 16
@@ -69,9 +70,10 @@ def find(rows: Dataset, others: Dataset, fold: np.ndarray | None = None) -> Near
     from rensa import RMinHash, RMinHashLSH
 
     is_twin = np.zeros(len(others), bool) if others is rows else dataset.shared_texts(rows, others)
+    texts, other_texts = rows.twin_keys(), others.twin_keys()
     rows_of_text: dict[bytes, list[int]] = {}
     for key in np.flatnonzero(~is_twin).tolist():
-        rows_of_text.setdefault(others.digests[key].tobytes(), []).append(key)
+        rows_of_text.setdefault(other_texts[key].tobytes(), []).append(key)
     first_rows = {keys[0] for keys in rows_of_text.values()}
     sketches = {}
     index = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
@@ -86,8 +88,8 @@ def find(rows: Dataset, others: Dataset, fold: np.ndarray | None = None) -> Near
         of_chunk = RMinHash.from_token_sets([triples(text) for _, text in chunk], PERMUTATIONS, 0)
         for (row, _), sketch, candidates in zip(chunk, of_chunk, index.query_all(of_chunk), strict=True):
             for key in candidates:
-                text = others.digests[key].tobytes()
-                if key in matches or rows.digests[row].tobytes() == text:
+                text = other_texts[key].tobytes()
+                if key in matches or texts[row].tobytes() == text:
                     continue
                 comparisons += 1
                 is_apart = fold is None or fold[row] != fold[key]
@@ -99,14 +101,18 @@ def find(rows: Dataset, others: Dataset, fold: np.ndarray | None = None) -> Near
     return NearDuplicates(matches, True)
 
 
-def triples(text: str) -> list[str]:
-    """Return what texts are compared by: all three words in a row, or the text itself where it has no words."""
-    words = _WORDS.findall(text.casefold())
+def triples(text: Text) -> list[str]:
+    """Return what texts are compared by: all three words in a row, or the text itself where it has no words.
+
+    The two texts of a pair are compared as one.
+    """
+    joined = SEPARATOR.join(sides(text))
+    words = _WORDS.findall(joined.casefold())
     if not words:
-        return [text.strip()]
+        return [joined.strip()]
     return [" ".join(words[start : start + 3]) for start in range(max(len(words) - 2, 1))]
 
 
-def _chunks(texts: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+def _chunks(texts: Iterator[tuple[int, Text]]) -> Iterator[list[tuple[int, Text]]]:
     while chunk := list(islice(texts, CHUNK_SIZE)):
         yield chunk

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from accel_clf.core.errors import DataError
+from accel_clf.data.texts import Text, side_names, sides
 
 if TYPE_CHECKING:
     import pyarrow
@@ -39,12 +40,12 @@ class Row(NamedTuple):
 
     Attributes:
         location: where it is, for messages.
-        text: to label.
+        text: to label, or a pair.
         cells: column -> value.
     """
 
     location: str
-    text: str
+    text: Text
     cells: Mapping[str, Any] | ArrowRow
 
     def value(self, column: str) -> Any:
@@ -87,7 +88,7 @@ class TextRows:
     Attributes:
         origin: the name of the source, for messages.
         columns: those kept, in the source's order; JSON lines need not have all of them.
-        text: the column with the texts, which is among them.
+        texts: the columns with the texts, which are among them.
         stream: reads the rows.
         schema: makes the Arrow schema of the columns.
         notes: says what a user should know, once all rows have been read.
@@ -95,20 +96,26 @@ class TextRows:
 
     origin: str
     columns: tuple[str, ...]
-    text: str
+    texts: tuple[str, ...]
     stream: Callable[[], Iterator[Row]]
     schema: Callable[[], "pyarrow.Schema"]
     notes: Callable[[], tuple[str, ...]] = tuple
 
     @classmethod
-    def of_texts(cls, texts: Callable[[], Iterable[str]]) -> "TextRows":
-        """Make rows of texts alone, under the name `text`; each call of `texts` starts at the first."""
+    def of_texts(cls, texts: Callable[[], Iterable[Text]], are_pairs: bool = False) -> "TextRows":
+        """Make rows of texts alone, or of pairs, under the names that pipelines have for them.
+
+        Args:
+            texts: each call starts at the first.
+            are_pairs: whether each is a pair.
+        """
+        names = side_names(are_pairs)
         return cls(
             origin="texts",
-            columns=("text",),
-            text="text",
-            stream=lambda: (Row("", text, {"text": text}) for text in texts()),
-            schema=lambda: text_schema(("text",)),
+            columns=names,
+            texts=names,
+            stream=lambda: (Row("", text, dict(zip(names, sides(text), strict=True))) for text in texts()),
+            schema=lambda: text_schema(names),
         )
 
 

@@ -15,6 +15,8 @@ from accel_clf.data.incomplete import IncompleteRows, is_blank
 from accel_clf.data.readers import files
 from accel_clf.data.rows import Row, TextRows, infer_schema
 from accel_clf.data.tables import Table, open_table
+from accel_clf.data.texts import Text, TextColumns, sides
+from accel_clf.data.twins import group_twins
 from accel_clf.targets import label_cells, registry
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -50,8 +52,9 @@ def read_dataset(
         DataError: something cannot be read or used; names the file and line.
     """
     optional_columns = [column for column in (data.group, data.slice, fold) if column]
-    label_columns = data.label_columns
-    table = open_table(source, data, split, [data.text, *label_columns, *optional_columns])
+    text_columns, label_columns = TextColumns.of(data), data.label_columns
+    table = open_table(source, data, split, [*text_columns.names, *label_columns, *optional_columns])
+    texts, labels_end = len(text_columns.names), len(text_columns.names) + len(label_columns)
     digests = bytearray()
     cells: dict[Cell, int] = {}  # each of the label columns', once
     lines: list[int | str] = []  # where each first occurs
@@ -61,15 +64,16 @@ def read_dataset(
     incomplete = IncompleteRows(table.origin, table.unit, data)
     optional: list[tuple[dict[str, int], list[int]]] = [({}, []) for _ in optional_columns]
     kind: type[Target] | None = type(target) if target else None
-    for index, (line, (text, *others)) in enumerate(table.records()):
-        labels, others = others[: len(label_columns)], others[len(label_columns) :]
-        if incomplete.leaves_out(line, text, labels):
+    for index, (line, values) in enumerate(table.records()):
+        labels, others = values[texts:labels_end], values[labels_end:]
+        if incomplete.leaves_out(line, text_columns.by_side(values[:texts]), labels):
             continue
         location = table.location(line)
         ids.append(index)
-        text_digest = digest(_require_text(text, location, data.text))
+        text = text_columns.text_of(values[:texts], location)
+        text_digest = digest(text)
         digests += text_digest
-        if is_blank(text):
+        if any(map(is_blank, sides(text))):
             blanks.add(text_digest)
         if kind is None:
             kind = registry.kind_of_data(data, settings, labels[0])
@@ -90,9 +94,9 @@ def read_dataset(
     locations = {cell: table.location(line) for cell, line in zip(cells, lines, strict=True)}
     target = target or kind.of_cells(locations, data, settings)
     encoded = np.array([target.encode(cell, location) for cell, location in locations.items()], target.label_type)
-    return Dataset(
+    rows = Dataset(
         origin=table.origin,
-        stream=lambda: (text for _, (text, *_) in table.records()),
+        stream=lambda: _stream(table, text_columns),
         ids=np.array(ids),
         digests=np.frombuffer(bytes(digests), np.uint8).reshape(-1, DIGEST_BYTES),
         target=target,
@@ -103,7 +107,19 @@ def read_dataset(
         blanks=frozenset(blanks),
         left_out=incomplete.note,
         folds=columns.pop(0) if fold else None,
+        has_pairs=data.pair is not None,
+        is_symmetric=data.symmetric,
     )
+    return group_twins(rows) if data.symmetric else rows
+
+
+def _stream(table: Table, columns: TextColumns) -> Iterator[Text]:
+    """Read the texts of all rows again; an empty one for a row without any, which is left out or has changed."""
+    for line, values in table.records():
+        text: Text = ""
+        with suppress(DataError):
+            text = columns.text_of(values[: len(columns.names)], table.location(line))
+        yield text
 
 
 def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table: Table, location: str) -> Cell:
@@ -148,25 +164,26 @@ def read_rows(source: str, data: DataConfig, keep: Sequence[str] | None, *, spli
 
     Args:
         source: see `read_dataset`.
-        data: the name of the text column, and how files are to be read.
-        keep: the columns that are kept beside it; None for all.
+        data: the names of the texts' columns, and how files are to be read.
+        keep: the columns that are kept beside them; None for all.
         split: of a Hub data set.
 
     Raises:
         DataError: there is no such source or column; while rows are read, one of them is not as it should be.
     """
-    table, text_column = open_table(source, data, split, [data.text]), data.text
-    text_alone = keep is not None and not keep
-    names = (text_column,) if text_alone else table.names()
+    texts = TextColumns.of(data)
+    table = open_table(source, data, split, texts.names)
+    texts_alone = keep is not None and not keep
+    names = texts.names if texts_alone else table.names()
     for column in keep or ():
-        if column not in (*names, text_column):
+        if column not in (*names, *texts.names):
             choices = ", ".join(repr(name) for name in names[:20])
             raise DataError(
                 f"{table.origin}: no column {column!r} to keep", f"one of {choices}", closest(column, names)
             )
     columns = names
     if keep is not None:  # a text inside of another column's values is kept alone
-        columns = tuple(name for name in dict.fromkeys((*names, text_column)) if name in {text_column, *keep})
+        columns = tuple(name for name in dict.fromkeys((*names, *texts.names)) if name in {*texts.names, *keep})
     if repeated := [column for column in columns if names.count(column) > 1]:
         raise DataError(
             f"{table.origin}: column {repeated[0]!r} appears twice",
@@ -175,43 +192,24 @@ def read_rows(source: str, data: DataConfig, keep: Sequence[str] | None, *, spli
         )
 
     def stream() -> Iterator[Row]:
-        records = table.records() if text_alone else table.rows(columns)
-        for line, (text, *cells) in records:
-            location = table.location(line)
-            yield Row(location, _require_text(text, location, text_column), cells[0] if cells else {text_column: text})
+        count = len(texts.names)
+        for line, values in table.records() if texts_alone else table.rows(columns):
+            location, cells = table.location(line), values[count:]
+            row = cells[0] if cells else dict(zip(texts.names, values, strict=True))
+            yield Row(location, texts.text_of(values[:count], location), row)
 
     def schema() -> "pyarrow.Schema":
         import pyarrow
 
         if (known := table.schema()) is None:
             return infer_schema(stream(), columns)
-        text = pyarrow.field(text_column, pyarrow.string())
-        return pyarrow.schema([known.field(name) if name in known.names else text for name in columns])
+        return pyarrow.schema(
+            [known.field(name) if name in known.names else pyarrow.field(name, pyarrow.string()) for name in columns]
+        )
 
-    return TextRows(table.origin, columns, text_column, stream, schema, table.notes)
+    return TextRows(table.origin, columns, texts.names, stream, schema, table.notes)
 
 
 def is_file(source: str) -> bool:
     """Return whether a source is a file, existing or not, or a folder of class folders, rather than a Hub data set."""
     return files.is_local(source)
-
-
-def _require_text(value: Any, location: str, column: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{location}: column {column!r} is {'null' if value is None else type(value).__name__}", "text")
-    check_text(value, location)
-    return value
-
-
-def check_text(text: str, location: str) -> None:
-    """Check that a string is valid Unicode, which tokenizers need.
-
-    Raises:
-        DataError: it has a lone surrogate, as JSON escapes and undecodable arguments may leave behind.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"{location}: a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}", "Unicode text"
-        ) from None

@@ -13,6 +13,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.data.likely_columns import SAMPLE, with_guess
 from accel_clf.data.readers.files import suffix_of
 from accel_clf.data.sources import DEFAULT, first_rows, is_file, read_dataset
+from accel_clf.data.texts import TextColumns
 from accel_clf.targets.base import Target
 
 
@@ -123,7 +124,10 @@ def _header_of_data(rows: Dataset, data: DataConfig) -> list[str]:
     has_header = data.header and suffix_of(Path(data.train)) in (".csv", ".tsv")
     if not has_header or len(data.label_columns) > 1 or label not in rows.target.names:
         return []
-    if " " not in data.text and not any(row.tobytes() == dataset.digest(data.text) for row in rows.digests):
+    columns = TextColumns.of(data)
+    has_spaces = any(" " in name for name in columns.names)
+    of_header = dataset.digest(columns.text_of(columns.names, rows.origin))
+    if not has_spaces and not any(row.tobytes() == of_header for row in rows.digests):
         return []
     return [
         f"the first line of {rows.origin} is read as the names of columns, and looks like a row: {label!r} is a label "

@@ -65,7 +65,7 @@ def open_table(source: str, data: DataConfig, split: str, columns: Sequence[str]
         source: "demo", a file, a folder of class folders, or the id or folder of a Hub data set.
         data: says how files are to be read.
         split: of a Hub data set.
-        columns: that are requested; the second is the label's.
+        columns: that are requested.
 
     Raises:
         DataError: there is no such source; while records are read, one of them is not as it should be.
@@ -90,7 +90,7 @@ def open_table(source: str, data: DataConfig, split: str, columns: Sequence[str]
             return open_table(str(path / name), data, split, columns)
     if files.is_local(str(path / split)):
         return open_table(str(path / split), data, split, columns)
-    return _open_hub_table(source, data.config, split, columns)
+    return _open_hub_table(source, data, split, columns)
 
 
 def _open_demo(split: str, columns: Sequence[str]) -> Table:
@@ -112,12 +112,12 @@ def _open_demo(split: str, columns: Sequence[str]) -> Table:
     )
 
 
-def _open_hub_table(source: str, config: str | None, split: str, columns: Sequence[str]) -> Table:
+def _open_hub_table(source: str, data: DataConfig, split: str, columns: Sequence[str]) -> Table:
     import datasets
 
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(source, config, split=split)
+        loaded = datasets.load_dataset(source, data.config, split=split)
     except ValueError as error:
         # A wrong name of the configuration or the split is a ValueError that lists the right ones.
         raise DataError(
@@ -133,8 +133,9 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
     origin = f"data set {source} ({split})"
     require_columns(origin, loaded.column_names, columns)
     selected = loaded.select_columns(list(columns))
-    features = [loaded.features[column] for column in columns]
-    of_labels = getattr(features[1], "feature", features[1]) if len(columns) > 1 else None  # a list's is inside
+    label_at = columns.index(data.label_columns[0]) if data.label_columns[0] in columns else -1
+    of_labels = loaded.features[columns[label_at]] if label_at >= 0 else None
+    of_labels = getattr(of_labels, "feature", of_labels)  # a list's is inside
     names = of_labels.names if isinstance(of_labels, datasets.ClassLabel) else None
 
     def label(value: Any, location: str, is_number: bool) -> str:
@@ -148,8 +149,8 @@ def _open_hub_table(source: str, config: str | None, split: str, columns: Sequen
         for number, record in enumerate(selected, start=1):
             values = [record[column] for column in columns]
             # -1 is how the Hub marks the hidden labels of a competition's test split.
-            if names is not None and isinstance(values[1], int) and values[1] < 0:
-                values[1] = None
+            if names is not None and isinstance(code := values[label_at], int) and code < 0:
+                values[label_at] = None
             yield number, tuple(values)
 
     def rows(_: Sequence[str]) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import read_dataset
+from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.predictor import Predictor
@@ -48,8 +49,10 @@ def columns_of(data: DataConfig, source: str, changes: Mapping[str, Any], config
         config: the Hub data set's configuration; None takes the run's for the run's own data set.
 
     Raises:
-        ConfigError: a value is out of its range.
+        ConfigError: a value is out of its range, or a column of second texts is named, and the run has no pairs.
     """
+    if changes.get("pair") and data.pair is None:
+        raise ConfigError("a column of second texts, and the run reads one text per row", "a run with data.pair")
     config = config or (data.config if source == data.train else None)
     return changed(data, {**changes, "group": None, "config": config})
 
@@ -75,7 +78,9 @@ def evaluate_source(
         if note:
             log(f"warning: {note}")
     of_run = predictor.config.data
-    tokens = tokenize(rows, predictor.tokenizer, of_run.max_length, windows=of_run.windows)
+    tokens = tokenize(
+        rows, predictor.tokenizer, of_run.max_length, windows=of_run.windows, with_types=predictor.with_types
+    )
     per_model = predictor.logits(tokens, show_progress=show_progress)
     target, scores = predictor.target, predictor.ensemble_scores(per_model)
     metrics = evaluate(scores, rows, settings).metrics
@@ -86,12 +91,12 @@ def evaluate_source(
     return RunEvaluation(metrics, FoldsSummary.of(alone), abstention)
 
 
-def predict_texts(predictor: Predictor, texts: Iterable[str]) -> Iterator[Prediction]:
+def predict_texts(predictor: Predictor, texts: Iterable[Text]) -> Iterator[Prediction]:
     """Yield each text's label and scores, in the texts' order.
 
     Args:
         predictor: the run.
-        texts: any number of them.
+        texts: any number of them; pairs where `predictor.has_pairs`.
     """
     for _, scores in predictor.predict(texts):
         yield predictor.target.answer(scores)
@@ -109,7 +114,7 @@ def predict_rows(
     """
     unanswered: deque[Row] = deque()
 
-    def texts() -> Iterator[str]:
+    def texts() -> Iterator[Text]:
         for row in rows.stream():
             unanswered.append(row)
             yield row.text

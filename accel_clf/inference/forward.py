@@ -1,6 +1,7 @@
 """Every row through the model exactly once, whatever the number of processes."""
 
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
+from accel_clf.targets.base import Target
 
 BATCHES_PER_SYNC = 10  # of several processes, which look for stop signals together
 CPU_TOKENS = 2048  # of a process and batch on a CPU: layers that make more ask the system for new memory each time
@@ -102,6 +104,23 @@ def compute_logits(
     in_order = np.empty((len(tokens), all_logits.shape[1]), np.float32)
     in_order[all_ids[is_row]] = all_logits[is_row]
     return in_order
+
+
+def answer_logits(
+    model: nn.Module, tokens: TokenizedDataset, strategy: Strategy, target: Target, **options: Any
+) -> np.ndarray:
+    """Compute what `compute_logits` does; of symmetric pairs the logits that have the mean of both orders' scores.
+
+    Args:
+        model, tokens, strategy, options: see `compute_logits`.
+        target: what is predicted.
+    """
+    logits = compute_logits(model, tokens.in_both_orders(), strategy, **options)
+    if tokens.swapped is None:
+        return logits
+    first, second = np.split(target.scores(logits), 2)
+    mean: np.ndarray = target.logits((first + second) / 2).astype(np.float32)
+    return mean
 
 
 def _gather(rows: torch.Tensor, strategy: Strategy) -> np.ndarray:

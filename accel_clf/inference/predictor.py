@@ -11,14 +11,16 @@ import torch
 from accel_clf.core.console import log, progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
-from accel_clf.data.collate import make_inputs, shape_step
+from accel_clf.data.collate import make_inputs, padding_row, shape_step
+from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference.at_risk import at_risk
-from accel_clf.inference.forward import compute_logits
+from accel_clf.inference.forward import answer_logits
 from accel_clf.inference.quantize import quantize
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
 from accel_clf.models.loading import load_trained
 from accel_clf.models.packed import PACKED
+from accel_clf.models.pairs import takes_token_types
 from accel_clf.models.windows import pool_windows
 from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -47,6 +49,8 @@ class Predictor:
         precision: the one in use.
         target: what it predicts.
         temperature: the divisor of logits: a cross-validation's, fitted on its out-of-fold logits; 1 for a run.
+        has_pairs: whether it reads pairs of texts.
+        with_types: whether its models take token types.
 
     Raises:
         ConfigError: the folder is not a trained run's, or a finished cross-validation's; or there is nothing that a
@@ -71,11 +75,13 @@ class Predictor:
             folders = [run / fold_name(fold) for fold in range(results["folds"])]
             self.temperature = results["calibration"]["temperature"]
             thresholds = results.get("thresholds")
+        self.has_pairs, self.with_types = self.config.data.pair is not None, False
         self.models = []
         targets = set()
         for folder in folders:
             model, self.tokenizer = load_trained(folder / "model", self.config.model)
             target = of_model(model.config)
+            self.with_types = self.has_pairs and takes_token_types(model, self.tokenizer)
             targets.add(target.names)
             pool_windows(model, self.config.data.windows)
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
@@ -93,10 +99,11 @@ class Predictor:
     def logits(self, tokens: TokenizedDataset, show_progress: bool = False) -> list[np.ndarray]:
         """Compute each model's logits: float32 [rows, outputs]."""
         return [
-            compute_logits(
+            answer_logits(
                 model,
                 tokens,
                 self.strategy,
+                self.target,
                 size=BATCH_ROWS,
                 layout=self.layout,
                 max_length=self.config.data.max_length,
@@ -111,14 +118,15 @@ class Predictor:
         """Compute one batch's logits by each model: float32 [rows, models, outputs].
 
         Args:
-            rows: token ids, int [length] each.
+            rows: token ids, int [length] each; or, with token types, [length, 2].
         """
         count = len(rows)
         if self.layout == PACKED:
             tokens = sum(map(len, rows))
             longest = min(max(map(len, rows)), self.config.data.max_length)
             padding = -tokens % shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
-            rows = [*rows, *(self._filler(min(longest, padding - start)) for start in range(0, padding, longest))]
+            fillers = (min(longest, padding - start) for start in range(0, padding, longest))
+            rows = [*rows, *(padding_row(self.pad_id, length, like=rows[0]) for length in fillers)]
         inputs = make_inputs(rows, self.layout, self.pad_id, max_length=self.config.data.max_length)
         inputs = self.strategy.to_device(inputs)
         per_model = [model(**inputs).logits[:count].float() for model in self.models]
@@ -131,32 +139,30 @@ class Predictor:
         A CPU then makes its kernels for them, and takes their memory, before requests come.
         """
         deadline, tokens = time.monotonic() + WARM_UP_SECONDS, SMALLEST_STEP
-        row = self._filler(min(SMALLEST_STEP, self.config.data.max_length))
+        row = padding_row(self.pad_id, min(SMALLEST_STEP, self.config.data.max_length), like=np.empty(0))
         while tokens <= max_tokens and time.monotonic() < deadline:
             self.logits_batch([row] * (tokens // len(row)))
             if self.layout != PACKED or self.strategy.device.type != "cpu":
                 return  # kernels do not depend on the shape
             tokens += shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
 
-    def _filler(self, length: int) -> np.ndarray:
-        return np.full(length, self.pad_id, np.int32)
-
     def ensemble_scores(self, per_model: Sequence[np.ndarray]) -> np.ndarray:
         """Average the scores of each model's logits: float64 [rows, scores]."""
         mean: np.ndarray = np.mean([self.target.scores(logits / self.temperature) for logits in per_model], axis=0)
         return mean
 
-    def predict(self, texts: Iterable[str], show_progress: bool = False) -> Iterator[tuple[str, np.ndarray]]:
+    def predict(self, texts: Iterable[Text], show_progress: bool = False) -> Iterator[tuple[Text, np.ndarray]]:
         """Yield each text with its scores, float64 [scores], in the texts' order.
 
         Args:
-            texts: any number of them.
+            texts: any number of them; pairs where `has_pairs`.
             show_progress: whether to show a bar.
         """
         remaining, data = iter(texts), self.config.data
         with progress_bar("predicting", None, show_progress) as bar:
             while chunk := list(islice(remaining, TEXTS_PER_CHUNK)):
-                tokens = tokenize_texts(chunk, self.tokenizer, data.max_length, data.windows)
+                options = {"with_types": self.with_types, "is_symmetric": data.symmetric}
+                tokens = tokenize_texts(chunk, self.tokenizer, data.max_length, data.windows, **options)
                 scores = self.ensemble_scores(self.logits(tokens, show_progress))
                 yield from zip(chunk, scores, strict=True)
                 bar.advance(len(chunk))

@@ -2,6 +2,7 @@
 
 checks            what would fail on the device, detected before anything is there
 demo              the demo's tiny encoder and its tokenizer
+pairs             how a model reads a pair of texts
 head              the linear layer that a head ends in
 unused            which weights get no gradient
 loading           a Hub encoder with a head; load and save in the Hub's format

@@ -1,6 +1,7 @@
 """The demo's tiny encoder, trained from scratch, and its tokenizer."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from accel_clf.core.cache import cache_folder, cache_lock
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.texts import sides
 
 VOCABULARY_SIZE = 4000
 # BERT's own initializer_range, 0.02, makes the tiny encoder, which starts from nothing, learn half as fast.
@@ -53,14 +55,16 @@ def load_demo_tokenizer(rows: Dataset, max_length: int) -> Any:
             special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
             with atomic_dir(folder) as unfinished:
                 PreTrainedTokenizerFast(
-                    tokenizer_object=_train_word_piece(rows.texts(), list(special.values())),
+                    tokenizer_object=_train_word_piece(
+                        chain.from_iterable(map(sides, rows.texts())), list(special.values()), rows.has_pairs
+                    ),
                     model_max_length=max_length,
                     **{f"{name}_token": token for name, token in special.items()},
                 ).save_pretrained(unfinished)
     return AutoTokenizer.from_pretrained(folder)
 
 
-def _train_word_piece(texts: Iterator[str], special: list[str]) -> Any:
+def _train_word_piece(texts: Iterator[str], special: list[str], has_pairs: bool) -> Any:
     """Make a WordPiece tokenizer of the most frequent words, and of letters for all others.
 
     The library's own trainer of word pieces breaks ties at random, which would give other ids, and another model, each
@@ -82,6 +86,8 @@ def _train_word_piece(texts: Iterator[str], special: list[str]) -> Any:
     vocabulary = {piece: code for code, piece in enumerate(pieces)}
     tokenizer = tokenizer_of(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1" if has_pairs else None,
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
     return tokenizer

@@ -45,13 +45,13 @@ def check_columns(rows: TextRows, names: Iterable[str]) -> None:
     taken = [name for name in rows.columns if name in added]
     if not taken:
         return
-    free = [name for name in rows.columns if name not in added and name != rows.text]
+    free = [name for name in rows.columns if name not in added and name not in rows.texts]
     keep = " ".join(f"--keep {name}" for name in free[:8]) or "--keep none"
     raise DataError(
         f"{rows.origin}: {'column' if len(taken) == 1 else 'columns'} {', '.join(map(repr, taken))}, which the answers "
         "have, too",
         "kept columns of other names",
-        "rename it" if rows.text in taken else f"rename it, or name the columns to keep: {keep}",
+        "rename it" if set(rows.texts) & set(taken) else f"rename it, or name the columns to keep: {keep}",
     )
 
 

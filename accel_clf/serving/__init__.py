@@ -11,6 +11,7 @@ cors         headers for pages of other sites
 file_upload  uploaded files, returned with labels
 middleware   request ids, authentication, response headers, errors as JSON
 routes       the endpoints
+openapi      what the API's description says of texts
 app          create_app, the Flask application
 server       the application under waitress, with graceful shutdown
 """

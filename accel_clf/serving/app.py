@@ -18,6 +18,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.data.readers.json_files import parse_json
 from accel_clf.serving.errors import ApiError
 from accel_clf.serving.middleware import MEGABYTE, register_middleware
+from accel_clf.serving.openapi import describe_texts
 from accel_clf.serving.prometheus import ServerMetrics
 from accel_clf.serving.routes import register_health_routes, register_page_routes, register_prediction_routes
 from accel_clf.serving.schema import ErrorResponse
@@ -62,10 +63,12 @@ def create_app(run: str | Path, settings: ServeConfig | None = None) -> Flask:
     register_prediction_routes(app, api, service, metrics, {"key": []} if api_key else None)
     register_page_routes(app, api, service)
     with app.app_context():
+        describe_texts(api.spec, service.text_columns)
         operation = api.spec["paths"]["/predict/file"]["post"]
     # Of the media types that it accepts, the only one for which a schema can say what is valid; the rest are in the
-    # description.
-    operation["requestBody"] = {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}
+    # description. It has no pairs.
+    media_type = "text/csv" if service.has_pairs else "text/plain"
+    operation["requestBody"] = {"required": True, "content": {media_type: {"schema": {"type": "string"}}}}
     return app
 
 

@@ -13,6 +13,7 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import DataError
 from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import read_rows
+from accel_clf.data.texts import Text, TextColumns
 from accel_clf.run_folder.answer_tables import Prediction, added_columns, table_lines
 from accel_clf.serving.errors import ApiError
 from accel_clf.targets.base import Target
@@ -25,7 +26,7 @@ MEDIA_TYPES = {  # by suffix; the first is used in responses
     ".txt": ("text/plain",),
 }
 
-ScoreTexts = Callable[[Sequence[str]], np.ndarray]
+ScoreTexts = Callable[[Sequence[Text]], np.ndarray]
 
 
 def save_upload(folder: Path) -> tuple[Path, str]:
@@ -56,18 +57,18 @@ def save_upload(folder: Path) -> tuple[Path, str]:
     return path, path.name
 
 
-def read_file(path: Path, column: str) -> tuple[TextRows, int]:
+def read_file(path: Path, columns: TextColumns) -> tuple[TextRows, int]:
     """Read a whole file strictly, before the response starts, and return its rows and their number.
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
-        column: the name of the text column.
+        columns: that the texts are in.
 
     Raises:
         DataError: with file and line, for any malformed row.
     """
-    column = "text" if path.suffix == ".txt" else column  # whose only column has no name
-    rows = read_rows(str(path), DataConfig(text=column), None)
+    named = {} if path.suffix == ".txt" else {"text": columns.joined, "pair": columns.pair}  # a line has no columns
+    rows = read_rows(str(path), DataConfig().model_copy(update=named), None)
     return rows, sum(1 for _ in rows.stream())
 
 
@@ -88,9 +89,9 @@ def replaced_columns(rows: TextRows, target: Target, suffix: str) -> list[str]:
         DataError: the texts are in one of them.
     """
     added = added_columns(target, suffix)
-    if rows.text in added:
+    if taken := [name for name in rows.texts if name in added]:
         raise DataError(
-            f"the texts are in column {rows.text!r}, which the predictions would replace", "a column of another name"
+            f"the texts are in column {taken[0]!r}, which the predictions would replace", "a column of another name"
         )
     return [name for name in rows.columns if name in added]
 

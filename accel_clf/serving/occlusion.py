@@ -5,9 +5,12 @@ the model's predictions, so it explains exactly the model that is served.
 """
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+
+from accel_clf.data.texts import Text
 
 MAX_PARTS = 64
 
@@ -25,9 +28,18 @@ def split_text(text: str, max_parts: int = MAX_PARTS) -> list[str]:
     return ["".join(words[start:end]) for start, end in pairwise(bounds.tolist())]
 
 
-def leave_one_out(parts: list[str]) -> list[str]:
-    """Return the text without its first part, without its second, and so on."""
-    return ["".join(parts[:index] + parts[index + 1 :]) for index in range(len(parts))]
+def leave_one_out(parts: Sequence[list[str]]) -> list[Text]:
+    """Return a text, and the text without its first part, without its second, and so on.
+
+    Args:
+        parts: of the text; of a pair, of each of its texts: a part of the first is left out, then of the second.
+    """
+    whole = ["".join(of_side) for of_side in parts]
+    texts = [whole]
+    for side, of_side in enumerate(parts):
+        for index in range(len(of_side)):
+            texts.append([*whole[:side], "".join(of_side[:index] + of_side[index + 1 :]), *whole[side + 1 :]])
+    return [text[0] if len(text) == 1 else (text[0], text[1]) for text in texts]
 
 
 def part_weights(full_scores: np.ndarray, occluded_scores: np.ndarray, label: int) -> list[float]:

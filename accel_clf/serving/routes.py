@@ -19,6 +19,7 @@ from werkzeug.sansio.response import Response as SansioResponse
 
 from accel_clf import __version__
 from accel_clf.core.errors import DataError
+from accel_clf.data.texts import Text, TextColumns, side_names, sides
 from accel_clf.serving import file_upload, occlusion
 from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, format_data_error
 from accel_clf.serving.prometheus import ServerMetrics
@@ -101,7 +102,7 @@ def register_prediction_routes(
     }  # fmt: skip
     file_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FILES)
 
-    def tokenize(texts: Sequence[str], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
+    def tokenize(texts: Sequence[Text], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
         tokenized = service.tokenize(texts, truncate, side)
         metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
         return tokenized
@@ -118,7 +119,7 @@ def register_prediction_routes(
     )  # fmt: skip
     def predict(json: PredictRequest) -> Any:
         """Classify one text or several."""
-        texts = [json.inputs] if isinstance(json.inputs, str) else json.inputs
+        texts = list(service.parse(json.inputs))
         if len(texts) > service.settings.max_texts:
             raise ApiError(413, f"{len(texts)} texts; at most {service.settings.max_texts} per request")
         top_k = (json.parameters or Parameters()).top_k
@@ -143,8 +144,10 @@ def register_prediction_routes(
     @api.validate(resp=ResponseSpec(HTTP_200=SentenceResponse, **error_specs), tags=["answers"], security=security)
     def predict_sentence(query: SentenceQuery) -> Any:
         """Classify the text in the query string."""
+        inputs = query.sentence if query.sentence_pair is None else [query.sentence, query.sentence_pair]
+        text = service.text_columns.parse(inputs, "sentence")
         with service.admit():
-            [tokenized] = tokenize([query.sentence])
+            [tokenized] = tokenize([text])
             [scores] = service.predict_scores([tokenized], _disconnect_check())
         answer = service.target.answer(count_abstained(scores[None])[0])
         return {
@@ -165,24 +168,33 @@ def register_prediction_routes(
 
         The part of a long text that the model does not read is returned separately, with weight 0.
         """
+        text = service.text_columns.parse(json.inputs, "inputs")
         with service.admit():
-            span = service.find_read_span(json.inputs)
-            words = occlusion.split_text(json.inputs[span])
-            tokenized = tokenize([json.inputs[span], *occlusion.leave_one_out(words)])
+            spans = service.find_read_spans(text)
+            read = tuple(side[span] for side, span in zip(sides(text), spans, strict=True))
+            words = [occlusion.split_text(side, occlusion.MAX_PARTS // len(read)) for side in read]
+            tokenized = tokenize(occlusion.leave_one_out(words))
             scores = service.predict_scores(tokenized, _disconnect_check())
         names = service.target.names
         if json.label is not None and json.label not in names:
             raise ApiError(404, f"no label {json.label!r}; there are {listed(names)}")
         label = int(scores[0].argmax()) if json.label is None else names.index(json.label)
-        weights = occlusion.part_weights(scores[0], scores[1:], label)
-        before, after = json.inputs[: span.start], json.inputs[span.stop :]
-        parts = [(before, 0.0), *zip(words, weights, strict=True), (after, 0.0)]
+        weights = iter(occlusion.part_weights(scores[0], scores[1:], label))
+        parts: list[dict[str, Any]] = []
+        for name, side, span, of_side in zip(side_names(service.has_pairs), sides(text), spans, words, strict=True):
+            weighted = [
+                (side[: span.start], 0.0),
+                *((word, next(weights)) for word in of_side),
+                (side[span.stop :], 0.0),
+            ]
+            where = {"side": name} if service.has_pairs else {}
+            parts += [{"text": part, "weight": weight, **where} for part, weight in weighted if part]
         return {
             "label": names[label],
             "score": float(scores[0][label]),
             "method": "occlusion",
-            "truncated": bool(before or after),
-            "parts": [{"text": text, "weight": weight} for text, weight in parts if text],
+            "truncated": any(span != slice(0, len(side)) for side, span in zip(sides(text), spans, strict=True)),
+            "parts": parts,
         }
 
     @app.post("/predict/file")
@@ -206,16 +218,23 @@ def register_prediction_routes(
         cleanup.callback(file_slots.release)
         try:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="accel_clf-")))
-            (path, name), column = file_upload.save_upload(folder), query.text or service.text_column
+            path, name = file_upload.save_upload(folder)
+            names = (query.text,) if isinstance(query.text, str) else tuple(query.text or ())
+            if query.pair and not service.has_pairs:
+                raise ApiError(422, "pair: the model reads one text per row")
+            if service.has_pairs and path.suffix == ".txt":
+                raise ApiError(422, "a text a line has no pairs: expected a table")
+            run = service.text_columns
+            columns = TextColumns(names if any(names) else run.joined, query.pair or run.pair)
             try:
-                rows, count = file_upload.read_file(path, column)
+                rows, count = file_upload.read_file(path, columns)
             except DataError as error:  # names the temporary file; the client knows its own name only
                 raise ApiError(422, format_data_error(error).replace(str(path), name)) from None
             notes = [note.replace(str(path), name) for note in rows.notes()]
 
             is_disconnected = _disconnect_check()
 
-            def score_texts(texts: Sequence[str]) -> np.ndarray:
+            def score_texts(texts: Sequence[Text]) -> np.ndarray:
                 return count_abstained(service.predict_scores_with_retries(tokenize(texts), is_disconnected))
 
             suffix = file_upload.response_suffix(path)

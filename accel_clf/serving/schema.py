@@ -43,11 +43,15 @@ class Options(LenientModel):
     use_gpu: bool | None = None
 
 
+Named = dict[str, str]  # texts by name: "text" and "text_pair", or the training data's columns
+
+
 class PredictRequest(LenientModel):
     """Texts to classify."""
 
-    inputs: str | Annotated[list[str], Field(min_length=1)]
-    """One text, or a list of texts."""
+    inputs: str | Named | Annotated[list[str | Named | list[str]], Field(min_length=1)]
+    """One text, or a list of texts. Where the model reads pairs, each is {"text": ..., "text_pair": ...}, or two texts
+    in a list inside the list of inputs. A text of several columns may be an object with their names."""
     parameters: Parameters | None = None
     options: Options | None = None
     truncate: bool | None = None
@@ -94,6 +98,8 @@ class SentenceQuery(BaseModel):
     """A text to classify, in the query string."""
 
     sentence: str
+    sentence_pair: str | None = None
+    """The second text, where the model reads pairs."""
 
 
 class SentencePrediction(BaseModel):
@@ -118,7 +124,8 @@ class SentenceResponse(BaseModel):
 class ExplainRequest(StrictModel):
     """A text whose word importance is computed."""
 
-    inputs: str
+    inputs: str | Named | list[str]
+    """As one of those of POST /predict."""
     label: str | None = None
     """The label that is explained; null means the predicted one, of several the most likely."""
 
@@ -128,6 +135,8 @@ class WeightedPart(BaseModel):
 
     text: str
     weight: float
+    side: Literal["text", "text_pair"] | None = None
+    """The text of a pair that the span is in; only where the model reads pairs."""
 
 
 class ExplainResponse(BaseModel):
@@ -140,11 +149,13 @@ class ExplainResponse(BaseModel):
     parts: list[WeightedPart]
 
 
-class FileQuery(BaseModel):
+class FileQuery(StrictModel):
     """Where the texts are in an uploaded file."""
 
-    text: str | None = None
-    """Name of the text column; by default that of the training data."""
+    text: str | list[str] | None = None
+    """Name of the text column, or of each of several that are joined; by default those of the training data."""
+    pair: str | None = None
+    """Name of the column with the second texts, where the model reads pairs; by default that of the training data."""
 
 
 class InfoResponse(BaseModel):
@@ -153,6 +164,8 @@ class InfoResponse(BaseModel):
     model: str
     models: int
     target: str
+    pairs: bool
+    """Whether it reads pairs of texts."""
     labels: list[str]
     thresholds: dict[str, float]
     max_length: int

@@ -3,19 +3,19 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from accel_clf.config.schema import ServeConfig
-from accel_clf.data.sources import check_text
+from accel_clf.data.texts import Text, TextColumns, check_text, sides, swap
 from accel_clf.data.windows import kept_windows
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
@@ -39,14 +39,16 @@ class TokenizedText:
     """A text as the model reads it.
 
     Attributes:
-        ids: int32 [tokens], including special tokens.
+        ids: int32 [tokens], including special tokens; with token types [tokens, 2].
         full_length: number of tokens of the whole text.
         is_truncated: whether the model does not read all of it.
+        swapped: `ids` of a pair in its other order, where both are asked.
     """
 
     ids: np.ndarray
     full_length: int
     is_truncated: bool
+    swapped: np.ndarray | None = None
 
 
 class Service:
@@ -60,7 +62,7 @@ class Service:
         target: what the run predicts.
         models: number of models in the ensemble.
         model_name: the name of the pretrained encoder.
-        text_column: name of the text column in the training data.
+        text_columns: the columns that the text is in, in the training data.
         precision: the precision of matrix products.
         max_length: maximum number of tokens per text, including special tokens.
         device: the device that the model runs on.
@@ -79,7 +81,9 @@ class Service:
         )  # fmt: skip
         self._temperature = model.temperature
         config = model.config
-        self.max_length, self.text_column, self.model_name = config.data.max_length, config.data.text, config.model.name
+        self.max_length, self.model_name = config.data.max_length, config.model.name
+        self.text_columns = TextColumns.of(config.data)
+        self._with_types, self._is_symmetric = model.with_types, config.data.symmetric
         self._stride = config.data.windows.stride or 0
         self._max_windows = 1 if config.data.windows.stride is None else config.data.windows.most
         self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side, self._stride)
@@ -92,6 +96,11 @@ class Service:
         self.batcher = Batcher(
             self._infer_batch, max_batch_tokens=batch_tokens, max_queued_tokens=MAX_QUEUED_BATCHES * batch_tokens
         )
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether a text is a pair."""
+        return self.text_columns.pair is not None
 
     @property
     def is_alive(self) -> bool:
@@ -122,6 +131,7 @@ class Service:
             "model": self.model_name,
             "models": self.models,
             "target": self.target.kind,
+            "pairs": self.has_pairs,
             "labels": list(self.target.names),
             "thresholds": self.target.thresholds_by_name(),
             "max_length": self.max_length,
@@ -151,7 +161,19 @@ class Service:
             with self._lock:
                 self.in_flight -= 1
 
-    def tokenize(self, texts: Sequence[str], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
+    def parse(self, inputs: str | Mapping[str, Any] | Sequence[Any]) -> Iterator[Text]:
+        """Yield the texts that a request's inputs are: one, or each of a list.
+
+        Raises:
+            DataError: an input is not what the run reads.
+        """
+        if isinstance(inputs, str | Mapping):
+            yield self.text_columns.parse(inputs, "inputs")
+        else:
+            for index, value in enumerate(inputs):
+                yield self.text_columns.parse(value, f"inputs[{index}]")
+
+    def tokenize(self, texts: Sequence[Text], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
         """Tokenize texts exactly as evaluation does.
 
         Args:
@@ -164,7 +186,8 @@ class Service:
             DataError: a text contains a lone surrogate.
         """
         for index, text in enumerate(texts):
-            check_text(text, f"inputs[{index}]")
+            for each in sides(text):
+                check_text(each, f"inputs[{index}]")
         tokenized = []
         is_own = side in (None, self._truncation_side)
         tokenizer = self._tokenizer if is_own else self._tokenizer_of_other_side
@@ -172,13 +195,15 @@ class Service:
             encodings = tokenizer.encode_batch_fast(list(texts))
         for index, encoding in enumerate(encodings):
             windows = [encoding, *encoding.overflowing]
-            repeated = sum(encoding.special_tokens_mask) + self._stride  # in each window after the first
-            full_length = len(encoding.ids) + sum(len(window.ids) - repeated for window in encoding.overflowing)
-            is_truncated = len(windows) > self._max_windows
+            full_length, is_truncated = self._full_length(texts[index], windows), len(windows) > self._max_windows
             if is_truncated and not truncate:
                 raise TooLongError(index, full_length, self.max_length)
-            kept = [windows[number].ids for number in kept_windows(len(windows), self._max_windows)]
-            tokenized.append(TokenizedText(np.concatenate(kept).astype(np.int32), full_length, is_truncated))
+            tokenized.append(TokenizedText(self._ids_of(windows), full_length, is_truncated))
+        if self._is_symmetric:
+            with self._tokenizer_slots:
+                encodings = tokenizer.encode_batch_fast(list(map(swap, texts)))
+            swapped = (self._ids_of([encoding]) for encoding in encodings)
+            tokenized = [replace(text, swapped=ids) for text, ids in zip(tokenized, swapped, strict=True)]
         return tokenized
 
     @cached_property
@@ -187,20 +212,46 @@ class Service:
         side = "left" if self._truncation_side == "right" else "right"
         return _thread_safe_tokenizer(self._serialized_tokenizer, self.max_length, side, self._stride)
 
-    def find_read_span(self, text: str) -> slice:
-        """Return the span of characters that the model reads of a text.
+    def _ids_of(self, windows: Sequence[Encoding]) -> np.ndarray:
+        kept = [windows[number] for number in kept_windows(len(windows), self._max_windows)]
+        ids = np.concatenate([window.ids for window in kept]).astype(np.int32)
+        if not self._with_types:
+            return ids
+        return np.stack([ids, np.concatenate([window.type_ids for window in kept]).astype(np.int32)], axis=1)
+
+    def _full_length(self, text: Text, windows: Sequence[Encoding]) -> int:
+        """Count the tokens of a whole text, some of which are in several of its windows."""
+        [first, *others] = windows
+        special = sum(first.special_tokens_mask)
+        if others and self.has_pairs:  # whose windows repeat tokens: of one side with each piece of the other
+            return special + sum(len(piece) - sum(piece.special_tokens_mask) for piece in self._pieces(text))
+        return len(first.ids) + sum(len(window.ids) - special - self._stride for window in others)
+
+    def _pieces(self, text: Text) -> list[Encoding]:
+        """Encode each side alone, in pieces of at most max_length tokens."""
+        with self._tokenizer_slots:
+            encodings = self._tokenizer.encode_batch_fast(list(sides(text)), add_special_tokens=False)
+        return [piece for encoding in encodings for piece in (encoding, *encoding.overflowing)]
+
+    def find_read_spans(self, text: Text) -> list[slice]:
+        """Return the span of characters that the model reads of a text, or of each one of a pair.
 
         Raises:
             DataError: the text contains a lone surrogate.
         """
-        check_text(text, "inputs")
+        texts = sides(text)
+        for side in texts:
+            check_text(side, "inputs")
         with self._tokenizer_slots:
-            encoding = self._tokenizer.encode(text)
-        if len(encoding.overflowing) < self._max_windows or self._max_windows > 1:
-            return slice(0, len(text))  # of windows that are left out, the words have no weight
-        tokens = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-        starts, ends = zip(*(offsets for offsets, is_special in tokens if not is_special), strict=True)
-        return slice(min(starts), max(ends))
+            [encoding] = self._tokenizer.encode_batch([text])
+        if not encoding.overflowing or self._max_windows > 1:
+            return [slice(0, len(side)) for side in texts]  # of windows that are left out, the words have no weight
+        spans = []
+        for index, side in enumerate(texts):
+            tokens = zip(encoding.offsets, encoding.sequence_ids, strict=True)
+            offsets = [offset for offset, of_side in tokens if of_side == index] or [(0, len(side))]  # no token: blank
+            spans.append(slice(min(start for start, _ in offsets), max(end for _, end in offsets)))
+        return spans
 
     def predict_scores(
         self, texts: Sequence[TokenizedText], is_disconnected: Callable[[], bool] = lambda: False
@@ -230,9 +281,14 @@ class Service:
         """
         if not texts:
             return np.empty((0, len(self.target.names))), None
-        logits = self.batcher.infer([text.ids for text in texts], self.settings.timeout, is_disconnected)
-        per_model = np.stack(logits).astype(np.float64) / self._temperature
-        scores: np.ndarray = FUNCTIONS.get(self.target.function, self.target.scores)(per_model).mean(axis=1)
+        rows = [text.ids for text in texts] + [text.swapped for text in texts if text.swapped is not None]
+        per_model = np.stack(self.batcher.infer(rows, self.settings.timeout, is_disconnected)).astype(np.float64)
+        to_scores = FUNCTIONS.get(self.target.function, self.target.scores)
+        if self._is_symmetric:
+            first, second = np.split(to_scores(per_model), 2)
+            per_model = self.target.logits((first + second) / 2)
+        per_model = per_model / self._temperature
+        scores: np.ndarray = to_scores(per_model).mean(axis=1)
         if not np.isfinite(scores).all():
             raise NotFiniteError
         if function is None or function == self.target.function:

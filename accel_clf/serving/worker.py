@@ -48,6 +48,7 @@ class LoadedModel:
         device: the device that the model runs on.
         tokenizer: the tokenizers library's JSON.
         truncation_side: "left" or "right".
+        with_types: whether it takes token types.
     """
 
     config: Config
@@ -58,6 +59,7 @@ class LoadedModel:
     device: str
     tokenizer: str
     truncation_side: str
+    with_types: bool
 
 
 class Worker:
@@ -102,7 +104,7 @@ class Worker:
         """Return one batch's logits by each model: float32 [rows, models, outputs]. Not thread-safe.
 
         Args:
-            rows: token ids, int [length] each.
+            rows: token ids, int [length] each; or, with token types, [length, 2].
 
         Raises:
             UserError: the process has ended.
@@ -179,6 +181,7 @@ def main() -> None:
                 device=str(predictor.strategy.device),
                 tokenizer=predictor.tokenizer.backend_tokenizer.to_str(),
                 truncation_side=predictor.tokenizer.truncation_side,
+                with_types=predictor.with_types,
             ),
             replies,
         )

@@ -1,9 +1,12 @@
 """What words alone give: TF-IDF and a linear model, on the same rows as the encoder."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from accel_clf.core.console import log
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.texts import SEPARATOR, sides
 from accel_clf.targets.label_names import rare_labels_expected
 
 MAX_WEIGHTS = 50_000_000  # L-BFGS keeps 20 copies of them: 8 GB
@@ -25,7 +28,7 @@ def tfidf_scores(train: Dataset, rows: Dataset) -> np.ndarray | None:
 
     words, estimator = TfidfVectorizer(ngram_range=(1, 2)), train.target.baseline()
     try:
-        features = words.fit_transform(train.texts())
+        features = words.fit_transform(_documents(train))
         if (weights := features.shape[1] * len(train.target.names)) > MAX_WEIGHTS:
             raise ValueError(f"{len(train.target.names)} labels and {features.shape[1]} words have {weights:,} weights")
         with rare_labels_expected():
@@ -33,7 +36,12 @@ def tfidf_scores(train: Dataset, rows: Dataset) -> np.ndarray | None:
     except ValueError as error:
         log(f"warning: no baseline: {str(error).splitlines()[0]}")
         return None
-    return train.target.baseline_scores(estimator, words.transform(rows.texts()))
+    return train.target.baseline_scores(estimator, words.transform(_documents(rows)))
+
+
+def _documents(rows: Dataset) -> Iterator[str]:
+    """Stream the texts, the two of a pair joined."""
+    return (SEPARATOR.join(sides(text)) for text in rows.texts())
 
 
 def tfidf_metrics(train: Dataset, held_out: Dataset) -> dict[str, float]:

@@ -58,7 +58,7 @@ def expected_graphs(
 def graphs_of_run(prepared: PreparedRun, processes: int) -> set[CompiledGraph]:
     """Return every graph of a run."""
     config, rows = prepared.config, prepared.training_rows("bucketed")
-    evaluated = [tokens for split, tokens in prepared.tokens.items() if split != "train"]
+    evaluated = [tokens.in_both_orders() for split, tokens in prepared.tokens.items() if split != "train"]
     size, length = config.batch.evaluation_size, config.data.max_length
     return expected_graphs(
         (epoch_batches(rows, config, processes, epoch) for epoch in range(config.training.epochs)),

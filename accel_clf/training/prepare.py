@@ -18,6 +18,7 @@ from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.data.windows import describe_cut
 from accel_clf.models.checks import check_fits
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
+from accel_clf.models.pairs import check_pairs, takes_token_types
 from accel_clf.models.windows import pool_windows
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
@@ -53,12 +54,16 @@ class PreparedRun:
 
     def training_rows(self, layout: str) -> TrainingRows:
         """Return the rows to train on, for batches of a layout."""
-        return TrainingRows(self.tokens["train"], self.objective, self.splits.train.ids, layout, self.pad_id)
+        tokens, ids = self.tokens["train"].in_both_orders(), self.splits.train.ids
+        ids = np.tile(ids, len(tokens) // len(ids))
+        return TrainingRows(tokens, self.objective, ids, layout, self.pad_id)
 
     @cached_property
     def objective(self) -> Objective:
         """What the model is trained towards, by its own training rows."""
-        return self.splits.train.target.objective(self.config.target, self.splits.train.labels)
+        rows = self.splits.train
+        labels = np.concatenate([rows.labels] * (2 if rows.is_symmetric else 1))
+        return rows.target.objective(self.config.target, labels)
 
     def load_model(self) -> nn.Module:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
@@ -91,6 +96,12 @@ def read_splits(config: Config, with_folds: bool = False) -> Splits:
 def _check_settings(config: Config, target: Target) -> None:
     """Raise ConfigError where settings do not fit what is predicted, or need rows that there are not."""
     target.check_settings(config.target, config.evaluation.named_metrics)
+    if config.data.symmetric and config.target.calibration == "temperature":
+        raise ConfigError(
+            "target.calibration is temperature, and data.symmetric",
+            "one of them: a temperature inside the model would not be that of the mean of both orders",
+            "a cross-validation, which fits the temperature of the mean",
+        )
     is_fitted = {
         "target.thresholds f1": config.target.thresholds == "f1",
         "target.calibration temperature": config.target.calibration == "temperature",
@@ -135,14 +146,26 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         f"and {counts['test']} test rows{calibration}; {target.describe()}"
     )
     prepared = PreparedRun(config, rows, load_tokenizer(config.model, rows.train, length), {})
+    with_types = False
     model = prepared.load_model()
+    if rows.train.has_pairs:
+        if hint := check_pairs(prepared.tokenizer, config.model.name, length):
+            log_line(f"warning: {hint}")
+        with_types = takes_token_types(model, prepared.tokenizer)
     check_fits(model, config.model.name, largest_token=0, max_length=length)
     if modules := config.evaluation.modules:
         labels = target.example_labels(rows.train.labels)
         module_metrics(modules, labels, labels, target.scores(np.zeros((len(labels), len(target.output_names)))))
 
     def tokens_of(part: Dataset) -> TokenizedDataset:
-        tokens = tokenize(part, prepared.tokenizer, length, show_progress=logs, windows=config.data.windows)
+        tokens = tokenize(
+            part,
+            prepared.tokenizer,
+            length,
+            show_progress=logs,
+            windows=config.data.windows,
+            with_types=with_types,
+        )
         check_fits(model, config.model.name, tokens.largest, length)
         return tokens
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from accel_clf.core.console import log
 from accel_clf.inference.evaluate import evaluate
-from accel_clf.inference.forward import compute_logits
+from accel_clf.inference.forward import answer_logits
 from accel_clf.models.head import KEPT_BESIDE, last_linear, rescaled
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_trained, save
@@ -68,10 +68,11 @@ class SavedModel:
             split: "validation", "test", "held_out" or "calibration".
             layout: of the batches.
         """
-        return compute_logits(
+        return answer_logits(
             model,
             self.prepared.tokens[split],
             self.strategy,
+            self.target,
             size=self.config.batch.evaluation_size,
             layout=layout,
             max_length=self.config.data.max_length,

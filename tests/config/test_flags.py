@@ -12,6 +12,7 @@ from accel_clf.core.exit_codes import USAGE
 Refused = Callable[..., str]
 VALUES = {
     "text": "body",
+    "pair": "reply",
     "label": "stars",
     "model": "demo",
     "epochs": "3",

@@ -1,5 +1,6 @@
 """Rows to tensors: nothing is lost or invented, and shapes are few where they must be."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -119,3 +120,18 @@ def test_batches_have_few_shapes(module: Any) -> None:
     assert all(shape % shape_step(shape, per_doubling, smallest) == 0 for shape in shapes), "a shape stays as it is"
     large = per_doubling * smallest
     assert all(filler < tokens / per_doubling for tokens, filler in enumerate(fillers, start=1) if tokens >= large)
+
+
+@pytest.mark.parametrize("layout", ["padded", "bucketed", "packed", "varlen"])
+def test_token_types_go_with_their_tokens(layout: str) -> None:
+    """As an input of the shape of the ids, 0 for padding; without them there is no such input."""
+    tokens = make_tokens([5, 3, 9])
+    typed = replace(tokens, ids=np.stack([tokens.ids, tokens.ids % 2], axis=1))
+    rows = np.array([[0, 1, 2, PADDING_ROW]])
+    (slots,) = GlobalBatchSampler(rows, tokens.lengths, layout, 40)
+    plain, batch = (collate(part, PAD, layout, 40)(slots) for part in (tokens, typed))
+    assert batch.keys() - plain.keys() == {"token_type_ids"}
+    assert torch.equal(batch["input_ids"], plain["input_ids"])
+    expected = torch.where(plain["input_ids"] == PAD, 0, plain["input_ids"] % 2)
+    assert torch.equal(batch["token_type_ids"], expected)
+    assert torch.equal(collate(typed, PAD, layout, 40)(slots[3:])["token_type_ids"].unique(), torch.tensor([0]))

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from accel_clf.config.schema import DataConfig, ModelConfig
-from accel_clf.data.dataset import Dataset
+from accel_clf.data.dataset import Dataset, count_blank_texts, digest, shared_texts
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize, tokenize_texts, tokenizer_digest
 from accel_clf.models.loading import load_tokenizer
+from tests.conftest import write_csv
+from tests.pair_forms import FORMS, HEADER, make_tokenizer, random_pairs, write_pairs
+
+PAIRS = DataConfig(text="first", pair="second")
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +106,64 @@ def test_interrupted_tokenization_leaves_nothing_behind(rows: Dataset, tokenizer
     with pytest.raises(KeyboardInterrupt):
         tokenize(replace(rows, stream=interrupted_texts), tokenizer, 16, tmp_path)
     assert not any(path.is_dir() for path in (tmp_path / "tokens").iterdir())
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    path = write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.csv")
+    return read_dataset(str(path), PAIRS, split="train")
+
+
+@pytest.mark.parametrize("family", FORMS)
+def test_pairs_are_encoded_as_the_tokenizer_encodes_them(pairs: Dataset, family: str, tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(family)
+    first, second = zip(*pairs.texts(), strict=True)
+    expected = tokenizer(list(first), list(second), truncation=True, max_length=16, return_token_type_ids=True)
+    for folder in (tmp_path, tmp_path):  # made, and read from the cache
+        tokens = tokenize(pairs, tokenizer, 16, folder)
+        assert [tokens[row].tolist() for row in range(len(tokens))] == expected["input_ids"]
+        typed = tokenize(pairs, tokenizer, 16, folder, with_types=True)
+        assert [typed[row][:, 0].tolist() for row in range(len(typed))] == expected["input_ids"]
+        assert [typed[row][:, 1].tolist() for row in range(len(typed))] == expected["token_type_ids"]
+        assert typed.lengths.tolist() == tokens.lengths.tolist()
+        assert typed.largest == tokens.largest == max(map(max, expected["input_ids"]))
+    in_memory = tokenize_texts(list(pairs.texts()), tokenizer, 16, with_types=True)
+    assert np.array_equal(in_memory.ids, typed.ids)
+
+
+def test_cache_of_pairs_sees_both_sides(pairs: Dataset, tmp_path: Path) -> None:
+    tokenizer = make_tokenizer("bert")
+    swapped = read_dataset(pairs.origin, DataConfig(text="second", pair="first"), split="train")
+    joined = read_dataset(pairs.origin, DataConfig(text=("first", "second")), split="train")
+    folders = set()
+    for rows, with_types in ((pairs, False), (pairs, True), (swapped, False), (joined, False)):
+        tokenize(rows, tokenizer, 16, tmp_path, with_types=with_types)
+        folders |= {path.name for path in (tmp_path / "tokens").iterdir() if path.is_dir()}
+    assert len(folders) == 4
+    assert len({rows.digest() for rows in (pairs, swapped, joined)}) == 3
+
+
+@pytest.mark.parametrize("max_length", [5, 6, 16])
+def test_no_side_of_a_pair_is_cut_to_nothing(max_length: int) -> None:
+    """Of 10,000 pairs, most of them far longer on one side: whose tokens have the types 0 and 1, each with a [SEP]."""
+    short, long = (random_pairs(5000, seed=longest, longest=longest) for longest in (2, 60))
+    pairs = [(a, b) for (a, _), (_, b) in zip(short, long, strict=True)]
+    pairs += [(b, a) for a, b in pairs]
+    tokens = tokenize_texts(pairs, make_tokenizer("bert"), max_length, with_types=True)
+    assert len(tokens) == 10_000
+    of_second = np.add.reduceat(tokens.ids[:, 1], tokens.starts)
+    assert (of_second >= 2).all()
+    assert (tokens.lengths - of_second >= 3).all()
+    assert (tokens.lengths <= max_length).all()
+
+
+def test_digests_of_pairs(tmp_path: Path) -> None:
+    """See both texts and their order; an empty one is counted."""
+    texts: list[Any] = [("ab", "c"), ("a", "bc"), ("c", "ab"), "abc", ("", "a"), ("a", ""), ("", ""), ""]
+    assert len({digest(text) for text in texts}) == len(texts)
+    assert {len(digest(text)) for text in texts} == {16}
+    rows = [("a", "", "x"), ("", "b", "y"), ("", "", "x"), ("a", "b", "y"), ("b", "a", "x"), ("a", "b", "x")]
+    path = write_csv(tmp_path / "pairs.csv", rows, HEADER)
+    dataset = read_dataset(str(path), PAIRS, split="train")
+    assert count_blank_texts(dataset) == 3
+    assert shared_texts(dataset.take(np.array([3])), dataset).sum() == 2

@@ -79,6 +79,29 @@ def test_packed_model_equals_padded_model(family: str, lengths: list[int], seed:
         )
 
 
+def with_types(rows: list[np.ndarray]) -> list[np.ndarray]:
+    """The same tokens as pairs, of which a third is the first text."""
+    return [np.stack([row, np.arange(len(row)) * 3 >= len(row)], axis=1) for row in rows]
+
+
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_token_types_belong_to_their_document(family: str) -> None:
+    """Logits and the gradient of the types' embeddings equal the padded layout's, and differ without types."""
+    rows = random_rows([7, 7, 3, 64, 2])
+    plain = make_model(family).eval()
+    results = []
+    for model, batch in ((plain, pad(with_types(rows), PAD)), (packed_copy(plain), pack(with_types(rows)))):
+        logits = model(**batch).logits
+        logits.square().sum().backward()
+        gradients = dict(model.named_parameters())
+        (name,) = (name for name in gradients if "token_type_embeddings" in name)
+        results.append((logits.detach(), gradients[name].grad))
+    (logits, gradient), (packed_logits, packed_gradient) = results
+    torch.testing.assert_close(packed_logits, logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(packed_gradient, gradient, rtol=1e-4, atol=1e-4)
+    assert (plain(**pad(rows, PAD)).logits - logits).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_has_the_same_distribution(family: str) -> None:
     """Over many draws, the logits have the mean and spread of the padded model's with torch.nn.Dropout."""

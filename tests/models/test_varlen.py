@@ -23,7 +23,7 @@ from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels import varlen
 from accel_clf.models.kernels.varlen import CopyWeights, Documents, varlen_attention
 from accel_clf.training.optim import make_optimizer
-from tests.models.test_packed import LONGEST, PAD, make_model, random_rows, varlen_copy
+from tests.models.test_packed import LONGEST, PAD, make_model, random_rows, varlen_copy, with_types
 
 BASE = {"vocab_size": 30522, "num_labels": 2}  # BERT-base
 
@@ -59,6 +59,16 @@ def attention(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute in bf16 on meta tensors, for which torch has no autocast."""
     monkeypatch.setattr(varlen, "compute_dtype", lambda hidden: torch.bfloat16)
+
+
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_token_types_belong_to_their_document(family: str) -> None:
+    rows = with_types(random_rows([7, 7, 3, 64, 2]))
+    plain = make_model(family).eval()
+    batch = pack_varlen(rows, PAD, LONGEST)
+    assert batch["token_type_ids"].shape == batch["input_ids"].shape
+    logits = varlen_copy(plain)(**batch).logits[: len(rows)]
+    torch.testing.assert_close(logits, plain(**pad(rows, PAD)).logits, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

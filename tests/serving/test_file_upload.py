@@ -129,3 +129,9 @@ def test_invalid_file_is_refused(server: Server, name: str, content: bytes, mess
     assert response.status == 422
     assert message in response.json["error"]
     assert "/tmp" not in response.json["error"]
+
+
+def test_texts_of_several_columns(server: Server) -> None:
+    [label] = predict_labels(server, ["a dull film"])
+    response = server.upload("x.csv", b"title,body\na,dull film\n,a dull film\n", "title&text=body")
+    assert [(row["title"], row["predicted"]) for row in read_table(response.body)] == [("a", label), ("", label)]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import accel_clf
 from accel_clf.config.load import load
 from accel_clf.training.trainer import train
 from tests.conftest import write_csv
+from tests.pair_forms import make_encoder, settings, write_pairs
 from tests.serving.harness import Server, serving
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -112,6 +114,31 @@ def test_file_upload(page: "playwright.Page", server: Server, tmp_path: Path) ->
         labelled = list(csv.DictReader(file))
     assert [(row["review"], row["id"]) for row in labelled] == rows
     assert labelled[-1]["predicted"] == server.predict(SCRIPT).json[0][0]["label"]
+
+
+def test_pair_of_texts(browser: "playwright.Browser", tmp_path: Path) -> None:
+    """Has a box for each text, which are labelled, explained and read from a file together."""
+    data = write_pairs(tmp_path / "pairs.csv")
+    run = accel_clf.train(settings(tmp_path, make_encoder(tmp_path / "bert", "bert"), data))
+    with serving(run.path, tmp_path) as server:
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.fill("#text", "two dogs")
+        page.fill("#pair", "an animal moves")
+        page.keyboard.press("Control+Enter")
+        playwright.expect(page.locator("#answer")).to_be_visible()
+        [prediction] = server.predict([["two dogs", "an animal moves"]]).json
+        assert page.locator("#label").inner_text() == prediction[0]["label"]
+        page.get_by_role("button", name="Which words matter?").click()
+        playwright.expect(page.locator("#parts")).to_have_text("two dogs")
+        playwright.expect(page.locator("#pair-parts")).to_have_text("an animal moves")
+        page.set_input_files("#file", data)
+        page.get_by_role("button", name="Label the file").click()
+        playwright.expect(page.locator("#rows")).to_have_text("90 rows labelled.")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than a phone"
+        assert errors == []
 
 
 def test_unreachable_server_is_reported(page: "playwright.Page") -> None:

@@ -23,7 +23,9 @@ def line_records(request: Request) -> Iterator[Record]:
     if len(request.columns) > 1:
         raise DataError(
             f"{request.path}: a text in each line, without a column {request.columns[1]!r}",
-            "a file with labels, such as .csv, or a folder of text files for each label",
+            "a file with labels, such as .csv, or a folder of text files for each label"
+            if request.is_labelled
+            else "a file with columns, such as .csv",
         )
     with open_text(request.path, request.data.encoding, newline="\n") as file:
         for number, line in enumerate(file, start=1):

@@ -8,6 +8,8 @@ const ABSTAIN = "abstain"; // in place of a label, of a server with --risk
 // What is predicted: "single_label", "multi_label", "ordinal" or "regression"; and from which score labels are given.
 const target = document.body.dataset.target;
 const thresholds = JSON.parse(document.body.dataset.thresholds);
+const pair = byId("pair"); // the box for the second text, where the model reads pairs
+const inputs = () => pair ? { text: byId("text").value, text_pair: pair.value } : byId("text").value;
 const percent = (score) => `${(100 * score).toFixed(1)}%`;
 
 function show(id, visible = true) {
@@ -98,7 +100,7 @@ function headline(scores) {
 
 async function label() {
   const began = performance.now();
-  const response = await ask("predict", asJSON({ inputs: byId("text").value }));
+  const response = await ask("predict", asJSON({ inputs: inputs() }));
   const [scores] = await response.json();
   [byId("label").textContent, byId("score").textContent] = headline(scores);
   const shown = target === "regression" ? [] : scores.filter((item, place) => place < MAX_BARS || item.predicted);
@@ -111,17 +113,20 @@ async function label() {
 }
 
 async function explain(label) {
-  const explanation = await (await ask("explain", asJSON({ inputs: byId("text").value, label }))).json();
+  const explanation = await (await ask("explain", asJSON({ inputs: inputs(), label }))).json();
   const largest = Math.max(...explanation.parts.map((part) => Math.abs(part.weight)), 1e-9);
   byId("for").textContent = explanation.label;
-  byId("parts").replaceChildren(...explanation.parts.map(({ text, weight }) => {
+  const marked = ({ text, weight }) => {
     const part = element("span", "", text);
     const colour = weight > 0 ? "--for" : "--against";
     part.style.backgroundColor = `rgba(var(${colour}), ${(0.6 * Math.abs(weight) / largest).toFixed(3)})`;
     const change = target === "regression" ? weight.toPrecision(2) : `${(100 * weight).toFixed(1)} points`;
     part.title = `${weight > 0 ? "+" : ""}${change}`;
     return part;
-  }));
+  };
+  const ofSide = (name) => explanation.parts.filter(({ side = "text" }) => side === name).map(marked);
+  byId("parts").replaceChildren(...ofSide("text"));
+  if (pair) byId("pair-parts").replaceChildren(...ofSide("text_pair"));
   show("several", target === "multi_label");
   show("words");
 }
@@ -138,7 +143,9 @@ async function labelFile() {
   byId("progress").removeAttribute("value");
   byId("rows").textContent = "Uploading…";
   try {
-    const response = await ask(`predict/file?text=${encodeURIComponent(byId("column").value)}`, { method: "POST", body: form });
+    const columns = new URLSearchParams([...document.querySelectorAll(".column")].map((input) => ["text", input.value]));
+    if (pair) columns.append("pair", byId("pair-column").value);
+    const response = await ask(`predict/file?${columns}`, { method: "POST", body: form });
     const rows = Number(response.headers.get("X-Rows"));
     const totalLines = rows + (file.name.toLowerCase().endsWith(".jsonl") ? 0 : 1);
     byId("progress").max = totalLines;
@@ -177,10 +184,12 @@ byId("ask").addEventListener("submit", handler(submit(byId("ask")), label));
 byId("explain").addEventListener("click", handler(byId("explain"), () => explain()));
 byId("upload").addEventListener("submit", handler(submit(byId("upload")), labelFile));
 byId("file").addEventListener("change", choose);
-byId("text").addEventListener("input", () => { show("explain", false); show("words", false); });
-byId("text").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("ask").requestSubmit();
-});
+for (const box of [byId("text"), ...(pair ? [pair] : [])]) {
+  box.addEventListener("input", () => { show("explain", false); show("words", false); });
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("ask").requestSubmit();
+  });
+}
 for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
   byId("drop").addEventListener(name, (event) => {
     event.preventDefault();
