@@ -2,8 +2,8 @@
 
 demo_corpus   the built-in corpus, generated from a seed
 readers       strict readers of CSV, TSV, JSON Lines and Parquet
-dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
+dataset       labelled rows, whose texts are streamed and never held in memory
 near_duplicates texts that are nearly those of other rows
 sources       the demo, a file or a Hub data set, read as a dataset
 stratification rows with several labels, dealt to parts in even shares of each label; groups kept whole

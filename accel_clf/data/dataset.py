@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from accel_clf.core.errors import DataError
+from accel_clf.data.incomplete import IncompleteRows
 from accel_clf.targets.base import Target
 
 DIGEST_BYTES = 16
@@ -43,7 +44,7 @@ class Dataset:
         labels: [rows, ...], as the target encodes them.
         groups, slices: columns, or None where the settings name none.
         blanks: digests of those texts of the source that have nothing but spaces.
-        left_out: which rows of the source are left out, for messages; empty where none is.
+        incomplete: the rows of the source that were left out.
     """
 
     origin: str
@@ -55,7 +56,7 @@ class Dataset:
     groups: Categorical | None = None
     slices: Categorical | None = None
     blanks: frozenset[bytes] = frozenset()
-    left_out: str = ""
+    incomplete: IncompleteRows | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,6 +103,11 @@ class Dataset:
         """Return a digest of the texts, the labels and their order."""
         labels = json.dumps(self.target.names).encode() + self.labels.tobytes()
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
+
+
+def left_out(rows: Dataset) -> str:
+    """Say how many rows of a dataset's source are left out, and why; empty where none is."""
+    return rows.incomplete.note if rows.incomplete else ""
 
 
 def digest(text: str) -> bytes:

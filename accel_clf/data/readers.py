@@ -56,6 +56,24 @@ def read(path: Path, columns: Sequence[str]) -> Iterator[Record]:
         raise _encoding_error(path) from None
 
 
+def column_names(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns of a file that has been read; of JSON Lines, the keys of the first record."""
+    names: list[str] = []
+    suffix = format_suffix(path)
+    if suffix == ".parquet":
+        import pyarrow.parquet
+
+        with _open_binary(path) as source, pyarrow.parquet.ParquetFile(source) as table:
+            names = table.schema_arrow.names
+    else:
+        with _open_text(path) as file:
+            if suffix == ".jsonl":
+                names = list(json.loads(next(line for line in file if line.strip())))
+            else:
+                names = next(csv.reader(file, dialect="excel-tab" if suffix == ".tsv" else "excel"))
+    return tuple(names)
+
+
 def require_columns(path: Path | str, names: Sequence[str], columns: Sequence[str], location: str = "") -> None:
     """Check that a table has the requested columns.
 

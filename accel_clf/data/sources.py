@@ -90,7 +90,7 @@ def read_dataset(
         groups=columns.pop(0) if data.group else None,
         slices=columns.pop(0) if data.slice else None,
         blanks=frozenset(blanks),
-        left_out=incomplete.note,
+        incomplete=incomplete,
     )
 
 
@@ -109,6 +109,13 @@ def read_texts(source: str, text_column: str, *, config: str | None = None, spli
     table = _open_table(source, config, split, [text_column])
     for line, (text,) in table.records():
         yield _require_text(text, table.location(line), text_column)
+
+
+def column_names(source: str) -> tuple[str, ...]:
+    """Return the names of the columns of a source that has been read; none of a Hub data set."""
+    if source == "demo":
+        return ("text", "label")
+    return readers.column_names(Path(source)) if is_file(source) else ()
 
 
 def is_file(source: str) -> bool:

@@ -79,7 +79,7 @@ def warnings(splits: Splits, data: DataConfig) -> list[str]:
         splits: the rows.
         data: the settings that they were read by.
     """
-    messages = list(dict.fromkeys(rows.left_out for rows in splits if rows is not None and rows.left_out))
+    messages = list(dict.fromkeys(filter(None, (dataset.left_out(rows) for rows in splits if rows is not None))))
     for name, rows in splits._asdict().items():
         if rows is None:
             continue

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
+from accel_clf.data.dataset import left_out
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
@@ -68,8 +69,8 @@ def evaluate_source(
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
-    if rows.left_out:
-        log(f"warning: {rows.left_out}")
+    if message := left_out(rows):
+        log(f"warning: {message}")
     tokens = tokenize(rows, predictor.tokenizer, predictor.config.data.max_length)
     per_model = predictor.logits(tokens, show_progress=show_progress)
     target, scores = predictor.target, predictor.ensemble_scores(per_model)

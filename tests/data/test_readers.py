@@ -47,6 +47,7 @@ def test_all_formats_give_the_same_records(tmp_path: Path, suffix: str, gzipped:
         compressed.write_bytes(gzip.compress(path.read_bytes()))
         path = compressed
     assert records(path) == rows
+    assert readers.column_names(path) == tuple(COLUMNS)
 
 
 def test_labels_are_kept_as_written(tmp_path: Path) -> None:
