@@ -1,4 +1,4 @@
-"""accel-clf doctor: what is installed here, and what a run would use and why."""
+"""accel-clf doctor: what is installed here, and what a run would use and why; or what a data set is like."""
 
 import json
 import os
@@ -8,27 +8,59 @@ from importlib.util import find_spec
 from typing import Any
 
 from accel_clf.cli.arguments import parser_for
+from accel_clf.config.flags import add_settings
+from accel_clf.config.load import load
+from accel_clf.config.schema import Config, merge
 from accel_clf.core.cache import cache_folder
 from accel_clf.core.command import run_command
-from accel_clf.core.exit_codes import DONE
+from accel_clf.core.errors import ConfigError
+from accel_clf.core.exit_codes import DATA, DONE
 from accel_clf.core.hub_errors import is_offline
 from accel_clf.core.process_env import cpu_requested
 from accel_clf.run_folder.environment import versions
 from accel_clf.strategies.xla.detect import tpu_chips, tpu_devices, tpu_host
 
+DESCRIPTION = (
+    "Show versions, devices, and what a run would use and why. With --data: what the data set is like, what a run "
+    "would make of it, and whether it could be trained on, by the settings of `train`."
+)
+USAGE = "accel-clf doctor [--json] [[CONFIG.yaml] [--data SOURCE] [--text COLUMN] [--section.key value ...]]"
+
 
 def main(argv: Sequence[str]) -> int:
-    """Show versions, devices and choices; the exit code."""
+    """Show versions, devices and choices, or what a data set is like; the exit code."""
     return run_command(lambda: _doctor(argv), debug="--debug" in argv)
 
 
 def _doctor(argv: Sequence[str]) -> int:
-    parser = parser_for("doctor", "Show versions, devices, and what a run would use and why.")
+    parser = parser_for("doctor", DESCRIPTION, USAGE)
+    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings of a run, whose data is examined")
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    read_settings = add_settings(parser, Config)
+    # In place of pydantic's --data, which takes a whole section.
+    group = parser.add_argument_group("data set", conflict_handler="resolve")
+    group.add_argument("--data", dest="source", metavar="SOURCE", help="a file, or a Hub data set's id or folder")
+    group.add_argument("--text", dest="text_column", metavar="COLUMN", help="the column with the text")
+    group.add_argument(
+        "--label", dest="label_columns", metavar="COLUMN", action="append", help="the column with the label"
+    )
     arguments = parser.parse_args(argv)
-    report = examine()
-    print(json.dumps(report) if arguments.json else as_text(report))
-    return DONE
+    short = {"train": arguments.source, "text": arguments.text_column, "label": arguments.label_columns}
+    settings = read_settings(arguments)
+    of_data = {name: value for name, value in short.items() if value is not None}
+    settings = merge(settings, {"data": of_data}) if of_data else settings
+    if arguments.config is None and "train" not in settings.get("data", {}):
+        if settings:
+            raise ConfigError("settings, and no data to examine", "--data FILE, or CONFIG.yaml")
+        report = examine()
+        print(json.dumps(report) if arguments.json else as_text(report))
+        return DONE
+
+    from accel_clf.reports import data, data_text
+
+    report = data.examine(load(arguments.config, settings))
+    print(json.dumps(report, ensure_ascii=False) if arguments.json else data_text.data_text(report))
+    return DATA if report["problems"] else DONE
 
 
 def examine() -> dict[str, Any]:

@@ -18,7 +18,7 @@ COMMANDS = {
     "evaluate": "evaluate a trained run on labelled rows",
     "predict": "label texts with a trained run",
     "serve": "answer over HTTP with a trained run: an API and a page",
-    "doctor": "show versions, devices, and what a run would use and why",
+    "doctor": "show versions, devices, what a run would use and why; --data: what a data set is like",
 }
 
 

@@ -75,8 +75,8 @@ class DataConfig(Section):
     """Rows without a text or a label: refuse ends the command and counts them; skip leaves them out, and those with an
     empty text, and says how many. A text that may have several labels may have none."""
     near_duplicates: bool = True
-    """Warn of validation, test and calibration rows whose text is nearly that of a training row; up to a million
-    rows."""
+    """Warn of validation, test and calibration rows whose text is nearly that of a training row, and of such rows in
+    different folds; up to a million training rows and 200,000 others."""
     group: str | None = None
     """Column with the group of each row; a group is never divided between splits or folds."""
     fold: str | None = None

@@ -4,8 +4,10 @@ demo_corpus   the built-in corpus, generated from a seed
 texts         the text of a row: of one column, of several, or a pair
 rows          rows with their other columns, which predictions keep
 readers       strict readers of files and folders, a file a kind
+incomplete    rows without a text or a label
 dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
+dataset       labelled rows, whose texts are streamed and never held in memory
 near_duplicates texts that are nearly those of other rows
 twins         pairs whose order means nothing, and their twins, in one group
 tables        the records of the demo, a file or a Hub data set

@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 
 from accel_clf.core.errors import DataError
+from accel_clf.data.incomplete import IncompleteRows
 from accel_clf.data.texts import Text, sides, swap
 from accel_clf.targets.base import Target
 
@@ -46,7 +47,7 @@ class Dataset:
         groups, slices, folds: columns, or None where the settings name none.
         notes: what a user should know about the source.
         blanks: digests of those texts of the source that have nothing but spaces, or of whose pair one has no more.
-        left_out: which rows of the source are left out, for messages; empty where none is.
+        incomplete: the rows of the source that were left out.
         has_pairs: whether each text is a pair.
         is_symmetric: whether a pair in the other order is the same.
     """
@@ -61,7 +62,7 @@ class Dataset:
     slices: Categorical | None = None
     notes: tuple[str, ...] = ()
     blanks: frozenset[bytes] = frozenset()
-    left_out: str = ""
+    incomplete: IncompleteRows | None = None
     folds: Categorical | None = None
     has_pairs: bool = False
     is_symmetric: bool = False
@@ -135,6 +136,11 @@ class Dataset:
         """Return a digest of the texts, the labels and their order."""
         labels = json.dumps(self.target.names).encode() + self.labels.tobytes()
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
+
+
+def left_out(rows: Dataset) -> str:
+    """Say how many rows of a dataset's source are left out, and why; empty where none is."""
+    return rows.incomplete.note if rows.incomplete else ""
 
 
 def digest(text: Text) -> bytes:

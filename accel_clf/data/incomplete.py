@@ -16,13 +16,18 @@ class IncompleteRows:
 
     A null is no text. A text of nothing but spaces is one, which is left out where rows may be, and otherwise kept. Of
     several columns one with a text is enough; of a pair both sides need one.
+
+    Attributes:
+        rows: those read so far.
+        left_out: those that cannot be used.
+        counts: problem -> rows that have it.
     """
 
     def __init__(self, origin: str, unit: str, data: DataConfig) -> None:
         self._origin, self._unit, self._separator = origin, unit, data.label_separator
         self._skip = data.incomplete == "skip"
         self._lines: dict[str, list[int | str]] = {NO_TEXT: [], NO_LABEL: [], BLANK: []}  # the first of each
-        self._counts = dict.fromkeys(self._lines, 0)
+        self.counts = dict.fromkeys(self._lines, 0)
         self.rows = self.left_out = 0
 
     def leaves_out(self, line: int | str, text: Sequence[Sequence[Any]], labels: Sequence[Any]) -> bool:
@@ -44,7 +49,7 @@ class IncompleteRows:
         if label_cells.is_missing(labels, self._separator):
             problems.append(NO_LABEL)
         for problem in problems:
-            self._counts[problem] += 1
+            self.counts[problem] += 1
             if len(self._lines[problem]) <= MAX_LOCATIONS:
                 self._lines[problem].append(line)
         if not problems or (problems == [BLANK] and not self._skip):
@@ -80,7 +85,7 @@ class IncompleteRows:
 
     def _describe(self, total: str = "") -> str:
         parts: list[str] = []
-        for problem, count in self._counts.items():
+        for problem, count in self.counts.items():
             if count:
                 first = ", ".join(map(str, self._lines[problem][:MAX_LOCATIONS]))
                 more = " ..." if count > MAX_LOCATIONS else ""

@@ -105,7 +105,7 @@ def read_dataset(
         slices=columns.pop(0) if data.slice else None,
         notes=table.notes(),
         blanks=frozenset(blanks),
-        left_out=incomplete.note,
+        incomplete=incomplete,
         folds=columns.pop(0) if fold else None,
         has_pairs=data.pair is not None,
         is_symmetric=data.symmetric,
@@ -208,6 +208,11 @@ def read_rows(source: str, data: DataConfig, keep: Sequence[str] | None, *, spli
         )
 
     return TextRows(table.origin, columns, texts.names, stream, schema, table.notes)
+
+
+def column_names(source: str, data: DataConfig, split: str) -> tuple[str, ...]:
+    """Return the names of the columns of a source that has been read."""
+    return open_table(source, data, split, data.label_columns).names()
 
 
 def is_file(source: str) -> bool:

@@ -95,7 +95,7 @@ def warnings(splits: Splits, data: DataConfig) -> list[str]:
         data: the settings that they were read by.
     """
     present = [rows for rows in splits if rows is not None]
-    notes = [note for rows in present for note in (*rows.notes, rows.left_out) if note]
+    notes = [note for rows in present for note in (*rows.notes, dataset.left_out(rows)) if note]
     messages = list(dict.fromkeys(notes))
     for name, rows in splits._asdict().items():
         if rows is None:

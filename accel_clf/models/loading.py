@@ -27,13 +27,14 @@ from accel_clf.targets.registry import OPTIONS, options_of
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any:
+def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int, *, only_local: bool = False) -> Any:
     """Load the model's tokenizer; the demo's is trained on the texts of `rows`, once, and kept in the cache.
 
     Args:
         settings: names the model.
         rows: the training rows.
         max_length: tokens per row.
+        only_local: whether to look on this machine only.
 
     Raises:
         ConfigError: the model is not available, or must not be loaded as it is.
@@ -43,7 +44,9 @@ def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int) -> Any
     from transformers import AutoTokenizer
 
     with _user_errors(settings, "tokenizer"):
-        return AutoTokenizer.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
+        return AutoTokenizer.from_pretrained(
+            settings.name, trust_remote_code=settings.allow_code, local_files_only=only_local
+        )
 
 
 def load_model(

@@ -2,4 +2,6 @@
 
 text     metrics as a few small tables
 summary  what `train`, `cv` and `evaluate` print at their end
+data     what a data set is like, before anything is trained on it
+data_text what `doctor --data` prints
 """

@@ -144,3 +144,15 @@ def test_a_value_is_the_same_label_however_a_file_writes_it(
 def test_other_values_are_unknown_labels(tmp_path: Path, trained: tuple[str, ...], cell: str) -> None:
     with pytest.raises(DataError, match="one of the training rows' labels"):
         read(write_csv(tmp_path / "rows.csv", [("a", cell)]), SingleLabel(trained))
+
+
+def test_hidden_labels_of_a_hub_data_set_are_missing(tmp_path: Path) -> None:
+    """A class label of -1, as the test splits of competitions have it."""
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    columns = {"text": ["a", "b", "c"], "label": [1, -1, None]}
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(str(tmp_path / "train-00000-of-00001.parquet"))
+    with pytest.raises(DataError, match=r"2 of 3 rows have no label \(row 2, 3\)"):
+        read(tmp_path)
+    assert labels_of(read(tmp_path, incomplete="skip")) == ["yes"]

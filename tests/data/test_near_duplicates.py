@@ -65,7 +65,10 @@ def test_rows_among_themselves(tmp_path: Path) -> None:
 def test_rows_of_one_fold_are_not_apart(tmp_path: Path) -> None:
     texts = texts_of(2, seed=6)
     rows = rows_of(tmp_path / "rows.csv", [*texts, *(f"{text}." for text in texts)])
-    assert near_duplicates.find(rows, rows, fold=np.array([0, 1, 0, 2])).others == {1: 3, 3: 1}
+    fold = np.array([0, 1, 0, 2])
+    assert near_duplicates.find(rows, rows, fold).others == {1: 3, 3: 1}
+    [message] = near_duplicates.warnings(rows, rows, "rows", "a row in another fold", fold)
+    assert message.startswith("2 of 4 rows have nearly the text of a row in another fold")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def flags(rows: tuple[Path, Path], encoder: Path) -> list[str]:
         "--model.name", str(encoder), "--data.train", str(rows[0]), "--data.validation", "null",
         "--data.test", str(rows[1]), "--data.max_length", "128", "--training.epochs", "3",
         "--training.learning_rate", "1e-3", "--training.lr_scaling", "none", "--batch.accumulate", "3",
+        "--data.near_duplicates", "false",
     ]  # fmt: skip
 
 
