@@ -19,7 +19,8 @@ import yaml
 import accel_clf
 from accel_clf.cli.main import COMMANDS, main
 from accel_clf.config.flags import SHORT_FLAGS, settings_table
-from accel_clf.config.schema import SECTIONS, Config, ServeConfig, settings
+from accel_clf.config.schema import SECTIONS, Config, settings
+from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.models import kernel_selection
 from accel_clf.strategies.xla.detect import CHIPS
 from tests import forked

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from accel_clf.cli.arguments import add_run, parser_for
 from accel_clf.config.flags import add_settings
 from accel_clf.config.load import load_serve
-from accel_clf.config.schema import ServeConfig
+from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.command import run_command
 from accel_clf.core.errors import ConfigError
 

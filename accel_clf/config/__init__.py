@@ -3,6 +3,7 @@
 metric_names  the names of metrics that settings may have
 values        types of settings whose values are written in more than one way
 schema        every setting once: name, type, default, check and description
+serve_schema  every setting of the server, likewise
 load          a YAML file and flags become a Config, or an error that names the setting
 flags         every setting as a flag of the command line and as a row of the documentation's tables
 """

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from accel_clf.config.schema import SECTIONS, Config, Section, ServeConfig, merge, settings
+from accel_clf.config.schema import SECTIONS, Config, Section, merge, settings
+from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.errors import ConfigError, closest
 
 _Model = TypeVar("_Model", bound=Section)

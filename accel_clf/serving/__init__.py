@@ -4,7 +4,8 @@ schema       request and response models, from which the OpenAPI description is 
 errors       the reasons for refusing a request, and error responses
 batcher      dynamic batching: rows of concurrent requests in batches of similar length
 worker       the model in a separate process
-service      admission, tokenization and scores for concurrent requests
+tokenizer    texts to token ids, in the threads of their requests
+service      admission and scores for concurrent requests
 prometheus   Prometheus metrics
 occlusion    word importance
 cors         headers for pages of other sites

@@ -13,7 +13,7 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 from werkzeug.exceptions import BadRequest
 
 from accel_clf import __version__
-from accel_clf.config.schema import ServeConfig
+from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.readers.json_files import parse_json
 from accel_clf.serving.errors import ApiError

@@ -36,7 +36,8 @@ from accel_clf.serving.schema import (
     SentenceQuery,
     SentenceResponse,
 )
-from accel_clf.serving.service import Service, TokenizedText, ranked_outputs
+from accel_clf.serving.service import Service, ranked_outputs
+from accel_clf.serving.tokenizer import TokenizedText
 from accel_clf.targets.abstaining import Abstaining
 from accel_clf.targets.label_names import listed
 
@@ -103,7 +104,7 @@ def register_prediction_routes(
     file_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FILES)
 
     def tokenize(texts: Sequence[Text], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
-        tokenized = service.tokenize(texts, truncate, side)
+        tokenized = service.tokenizer.tokenize(texts, truncate, side)
         metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
         return tokenized
 
@@ -170,7 +171,7 @@ def register_prediction_routes(
         """
         text = service.text_columns.parse(json.inputs, "inputs")
         with service.admit():
-            spans = service.find_read_spans(text)
+            spans = service.tokenizer.find_read_spans(text)
             read = tuple(side[span] for side, span in zip(sides(text), spans, strict=True))
             words = [occlusion.split_text(side, occlusion.MAX_PARTS // len(read)) for side in read]
             tokenized = tokenize(occlusion.leave_one_out(words))

@@ -17,7 +17,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from accel_clf.config.schema import ServeConfig
+from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import UserError
 from accel_clf.core.exit_codes import DONE, FAILED

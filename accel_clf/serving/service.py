@@ -1,25 +1,21 @@
-"""A loaded run that scores texts for many threads: callers tokenize in their own threads, one thread runs the model."""
+"""A loaded run that scores texts for many threads: callers tokenize in their own, one thread runs the model."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from tokenizers import Encoding, Tokenizer
 
-from accel_clf.config.schema import ServeConfig
-from accel_clf.data.texts import Text, TextColumns, check_text, sides, swap
-from accel_clf.data.windows import kept_windows
+from accel_clf.config.serve_schema import ServeConfig
+from accel_clf.data.texts import Text, TextColumns
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import Batcher
-from accel_clf.serving.errors import NotFiniteError, OverloadedError, TooLongError
+from accel_clf.serving.errors import NotFiniteError, OverloadedError
+from accel_clf.serving.tokenizer import TextTokenizer, TokenizedText
 from accel_clf.serving.worker import Worker, load_predictor, max_batch_tokens
 from accel_clf.targets.base import Target
 
@@ -34,23 +30,6 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 RETRY_SECONDS = 0.05  # between two attempts of a large request to be admitted
 
 
-@dataclass(frozen=True)
-class TokenizedText:
-    """A text as the model reads it.
-
-    Attributes:
-        ids: int32 [tokens], including special tokens; with token types [tokens, 2].
-        full_length: number of tokens of the whole text.
-        is_truncated: whether the model does not read all of it.
-        swapped: `ids` of a pair in its other order, where both are asked.
-    """
-
-    ids: np.ndarray
-    full_length: int
-    is_truncated: bool
-    swapped: np.ndarray | None = None
-
-
 class Service:
     """A run, or a cross-validation's ensemble, that scores texts.
 
@@ -63,6 +42,7 @@ class Service:
         models: number of models in the ensemble.
         model_name: the name of the pretrained encoder.
         text_columns: the columns that the text is in, in the training data.
+        tokenizer: makes what `predict_scores` takes.
         precision: the precision of matrix products.
         max_length: maximum number of tokens per text, including special tokens.
         device: the device that the model runs on.
@@ -83,12 +63,8 @@ class Service:
         config = model.config
         self.max_length, self.model_name = config.data.max_length, config.model.name
         self.text_columns = TextColumns.of(config.data)
-        self._with_types, self._is_symmetric = model.with_types, config.data.symmetric
-        self._stride = config.data.windows.stride or 0
-        self._max_windows = 1 if config.data.windows.stride is None else config.data.windows.most
-        self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self.max_length, model.truncation_side, self._stride)
-        self._truncation_side, self._serialized_tokenizer = model.truncation_side, model.tokenizer
-        self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._is_symmetric = config.data.symmetric
+        self.tokenizer = TextTokenizer(model, self.has_pairs)
         batch_tokens = max_batch_tokens(settings, self.device)
         self._draining = False
         self._processed_tokens, self._busy_seconds = 0, 0.0
@@ -173,86 +149,6 @@ class Service:
             for index, value in enumerate(inputs):
                 yield self.text_columns.parse(value, f"inputs[{index}]")
 
-    def tokenize(self, texts: Sequence[Text], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
-        """Tokenize texts exactly as evaluation does.
-
-        Args:
-            texts: to tokenize.
-            truncate: whether to truncate those that are too long, rather than to refuse them.
-            side: of a text that truncation removes, "left" or "right"; None for the tokenizer's own.
-
-        Raises:
-            TooLongError: a text is too long, and `truncate` is false.
-            DataError: a text contains a lone surrogate.
-        """
-        for index, text in enumerate(texts):
-            for each in sides(text):
-                check_text(each, f"inputs[{index}]")
-        tokenized = []
-        is_own = side in (None, self._truncation_side)
-        tokenizer = self._tokenizer if is_own else self._tokenizer_of_other_side
-        with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
-            encodings = tokenizer.encode_batch_fast(list(texts))
-        for index, encoding in enumerate(encodings):
-            windows = [encoding, *encoding.overflowing]
-            full_length, is_truncated = self._full_length(texts[index], windows), len(windows) > self._max_windows
-            if is_truncated and not truncate:
-                raise TooLongError(index, full_length, self.max_length)
-            tokenized.append(TokenizedText(self._ids_of(windows), full_length, is_truncated))
-        if self._is_symmetric:
-            with self._tokenizer_slots:
-                encodings = tokenizer.encode_batch_fast(list(map(swap, texts)))
-            swapped = (self._ids_of([encoding]) for encoding in encodings)
-            tokenized = [replace(text, swapped=ids) for text, ids in zip(tokenized, swapped, strict=True)]
-        return tokenized
-
-    @cached_property
-    def _tokenizer_of_other_side(self) -> Tokenizer:
-        """The tokenizer that truncates at the other side than the run's; few clients ask for it."""
-        side = "left" if self._truncation_side == "right" else "right"
-        return _thread_safe_tokenizer(self._serialized_tokenizer, self.max_length, side, self._stride)
-
-    def _ids_of(self, windows: Sequence[Encoding]) -> np.ndarray:
-        kept = [windows[number] for number in kept_windows(len(windows), self._max_windows)]
-        ids = np.concatenate([window.ids for window in kept]).astype(np.int32)
-        if not self._with_types:
-            return ids
-        return np.stack([ids, np.concatenate([window.type_ids for window in kept]).astype(np.int32)], axis=1)
-
-    def _full_length(self, text: Text, windows: Sequence[Encoding]) -> int:
-        """Count the tokens of a whole text, some of which are in several of its windows."""
-        [first, *others] = windows
-        special = sum(first.special_tokens_mask)
-        if others and self.has_pairs:  # whose windows repeat tokens: of one side with each piece of the other
-            return special + sum(len(piece) - sum(piece.special_tokens_mask) for piece in self._pieces(text))
-        return len(first.ids) + sum(len(window.ids) - special - self._stride for window in others)
-
-    def _pieces(self, text: Text) -> list[Encoding]:
-        """Encode each side alone, in pieces of at most max_length tokens."""
-        with self._tokenizer_slots:
-            encodings = self._tokenizer.encode_batch_fast(list(sides(text)), add_special_tokens=False)
-        return [piece for encoding in encodings for piece in (encoding, *encoding.overflowing)]
-
-    def find_read_spans(self, text: Text) -> list[slice]:
-        """Return the span of characters that the model reads of a text, or of each one of a pair.
-
-        Raises:
-            DataError: the text contains a lone surrogate.
-        """
-        texts = sides(text)
-        for side in texts:
-            check_text(side, "inputs")
-        with self._tokenizer_slots:
-            [encoding] = self._tokenizer.encode_batch([text])
-        if not encoding.overflowing or self._max_windows > 1:
-            return [slice(0, len(side)) for side in texts]  # of windows that are left out, the words have no weight
-        spans = []
-        for index, side in enumerate(texts):
-            tokens = zip(encoding.offsets, encoding.sequence_ids, strict=True)
-            offsets = [offset for offset, of_side in tokens if of_side == index] or [(0, len(side))]  # no token: blank
-            spans.append(slice(min(start for start, _ in offsets), max(end for _, end in offsets)))
-        return spans
-
     def predict_scores(
         self, texts: Sequence[TokenizedText], is_disconnected: Callable[[], bool] = lambda: False
     ) -> np.ndarray:
@@ -268,7 +164,7 @@ class Service:
         """Return the scores of texts, float64 [texts, scores], and what a function makes of the logits.
 
         Args:
-            texts: as `tokenize` returns them.
+            texts: as `tokenizer` returns them.
             is_disconnected: returns whether the client has disconnected.
             function: applied to the logits: softmax, sigmoid, or none.
 
@@ -348,11 +244,3 @@ def ranked_outputs(
         ]
         texts.append(items if count is None else items[:count] + [i for i in items[count:] if i.get("predicted")])
     return texts
-
-
-def _thread_safe_tokenizer(tokenizer_json: str, max_length: int, truncation_side: str, stride: int) -> Tokenizer:
-    """Return a tokenizer whose state never changes after this, so that threads can share it."""
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length, stride=stride, direction=truncation_side)
-    return tokenizer

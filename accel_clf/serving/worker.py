@@ -17,7 +17,8 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from accel_clf.config.schema import Config, ServeConfig
+from accel_clf.config.schema import Config
+from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.errors import UserError
 from accel_clf.targets.base import Target
 

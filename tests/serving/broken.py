@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from accel_clf.config.schema import ServeConfig
+from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.inference.predictor import Predictor
 from accel_clf.serving import service
 from accel_clf.serving.worker import load_predictor

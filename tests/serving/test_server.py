@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from accel_clf.config.schema import ServeConfig
+from accel_clf.config.serve_schema import ServeConfig
 from tests.conftest import Cli
 from tests.serving.broken import plant
 from tests.serving.harness import Response, Server, serving, wait_until
