@@ -14,7 +14,7 @@ import numpy as np
 
 from accel_clf.core.errors import DataError
 from accel_clf.data.incomplete import IncompleteRows
-from accel_clf.data.texts import Text, sides, swap
+from accel_clf.data.texts import Text, swap
 from accel_clf.targets.base import Target
 
 DIGEST_BYTES = 16
@@ -145,9 +145,9 @@ def left_out(rows: Dataset) -> str:
 
 def digest(text: Text) -> bytes:
     """Return the digest of a text, DIGEST_BYTES long, of a pair half of it for each side."""
-    texts = sides(text)
-    size = DIGEST_BYTES // len(texts)
-    return b"".join(hashlib.blake2b(side.encode(), digest_size=size).digest() for side in texts)
+    if isinstance(text, str):
+        return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+    return b"".join(hashlib.blake2b(side.encode(), digest_size=DIGEST_BYTES // 2).digest() for side in text)
 
 
 def count_blank_texts(rows: Dataset) -> int:

@@ -18,7 +18,7 @@ class IncompleteRows:
     several columns one with a text is enough; of a pair both sides need one.
 
     Attributes:
-        rows: those read so far.
+        rows: those read; whoever reads them sets it.
         left_out: those that cannot be used.
         counts: problem -> rows that have it.
     """
@@ -31,14 +31,13 @@ class IncompleteRows:
         self.rows = self.left_out = 0
 
     def leaves_out(self, line: int | str, text: Sequence[Sequence[Any]], labels: Sequence[Any]) -> bool:
-        """Count a row; return whether it cannot be used.
+        """Count a row's problems; return whether it cannot be used.
 
         Args:
             line: its place.
             text: the values of its text, and of the second one of a pair: see TextColumns.by_side.
             labels: the values of its label columns.
         """
-        self.rows += 1
         problems = []
         for values in text:
             if all(map(label_cells.is_null, values)):

@@ -12,12 +12,17 @@ from accel_clf.core.errors import DataError
 from accel_clf.core.exit_codes import DATA, USAGE
 from accel_clf.data import near_duplicates
 from accel_clf.data.dataset import count_blank_texts, digest
-from accel_clf.data.sources import read_dataset, read_texts
+from accel_clf.data.sources import read_dataset, read_rows
+from accel_clf.data.texts import Text
 from tests.conftest import write_csv
 
 TWO = DataConfig(text=("title", "body"))
 ROWS = [("A title", "and a body", "x"), ("", "no title", "y"), ("no body", "", "x"), ("", "", "y")]
 JOINED = ["A title and a body", "no title", "no body", ""]
+
+
+def texts_of(path: Path, data: DataConfig) -> list[Text]:
+    return [row.text for row in read_rows(str(path), data, []).stream()]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
@@ -30,7 +35,7 @@ def test_columns_are_joined_without_the_empty_ones(tmp_path: Path, suffix: str) 
         separator = "\t" if suffix == ".tsv" else ","
         path.write_text("\n".join(separator.join(row) for row in [header, *ROWS]))
     rows = read_dataset(str(path), TWO, split="train")
-    assert list(rows.texts()) == list(read_texts(str(path), TWO)) == JOINED
+    assert list(rows.texts()) == texts_of(path, TWO) == JOINED
     assert [row.tobytes() for row in rows.digests] == list(map(digest, JOINED))
     assert rows.target.names == ("x", "y")
 
@@ -131,7 +136,7 @@ def test_columns_by_number_and_inside_of_objects(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"data": {"title": "a", "reply": "b"}, "body": "c", "label": "x"}))
     data = DataConfig(text=("data.title", "body"), pair="data.reply")
-    assert list(read_texts(str(path), data)) == [("a c", "b")]
+    assert texts_of(path, data) == [("a c", "b")]
 
 
 def test_near_duplicates_of_pairs_are_those_of_both_texts(tmp_path: Path) -> None:
