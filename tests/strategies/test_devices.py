@@ -89,7 +89,7 @@ def test_copies_to_a_device_block_unless_it_is_cuda(
 ) -> None:
     options: list[dict[str, Any]] = []
     monkeypatch.setattr(loader, "prepare_data_loader", lambda *_, **given: options.append(given))
-    loader.make_loader(make_batches(), collate(TOKENS, None, 0, "padded", 8), torch.device(device_name))
+    loader.make_loader(make_batches(), collate(TOKENS, 0, "padded", 8), torch.device(device_name))
     assert [option["non_blocking"] for option in options] == [non_blocking]
 
 

@@ -95,7 +95,7 @@ def test_every_way_to_ask_gives_the_same_answers(
     columns = ["--text", "a", "--pair", "b"]
     assert main(["predict", str(run.path), "--data", str(table), *columns, "--output", str(output)]) == 0
     answers = read_csv(output)
-    assert [(row["text"], row["text_pair"]) for row in answers] == asked
+    assert [(row["a"], row["b"]) for row in answers] == asked
     assert [float(row["score:same"]) for row in answers] == [scores["same"] for scores in expected]
 
 
