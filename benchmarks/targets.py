@@ -206,7 +206,7 @@ def imbalance(args: argparse.Namespace, seed: int, folder: Path) -> list[Row]:
     }  # fmt: skip
     base = settings(args, seed, {"data": data, "evaluation": {"metric": "macro_f1"}})
     lines = []
-    for loss in ("plain", "weighted", "focal", "logit_adjusted"):
+    for loss in args.losses:
         target = {"loss": loss, "calibration": "temperature"}
         metrics = train(load(None, merge(base, {"target": target, "output": str(folder / loss)})))["test"]
         lines.append([loss, *(f"{metrics[name]:.4f}" for name in ("macro_f1", "accuracy", "ece"))])
@@ -240,6 +240,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=None, help="of accel_clf (default: its own)")
     parser.add_argument("--rates", type=float, nargs="*", default=RATES, help="of the HF Trainer, for several labels")
+    parser.add_argument("--losses", nargs="+", default=("plain", "weighted", "focal", "logit_adjusted"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     lines: list[Row] = []
