@@ -187,8 +187,9 @@ class Run:
             "slice": slice,
             "separator": separator,
             "quoting": quoting,
+            "encoding": encoding,
+            "header": header,
         }
-        changes |= {"encoding": encoding, "header": header}
         changes = {setting: value for setting, value in changes.items() if value is not None}
         data = columns_of(self.config.data, str(source), changes)
         return evaluate_source(self._predictor, str(source), data, split=split).metrics

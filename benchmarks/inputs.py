@@ -11,19 +11,18 @@ joined by a space, as transformers' example script does it.
 import argparse
 import random
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from accel_clf.config.load import load
-from accel_clf.config.schema import merge
+from accel_clf.config.schema import Config, merge
 from accel_clf.core.console import format_table
 from accel_clf.data import splits
 from accel_clf.data.tokenization import tokenize
 from accel_clf.training.trainer import train
-from benchmarks.targets import read, write
+from benchmarks.targets import fit_trainer, read, write
 
 LENGTH, LONG, STRIDE = 128, 512, 32
 PAIR_LENGTH = 64
@@ -85,26 +84,21 @@ def pairs(args: argparse.Namespace, seed: int, folder: Path) -> list[list[str]]:
     header = ["first", "second", "label"]
     files = {name: write(folder / f"{name}.csv", header, table) for name, table in tables.items()}
     data = {**files, "text": "first", "pair": "second", "max_length": PAIR_LENGTH}
-    results = train(load(None, settings(args, seed, data, folder / "run")))
+    config = load(None, settings(args, seed, data, folder / "run"))
+    results = train(config)
     seconds = results["training"]["seconds"]
     lines = [["accel_clf", f"{results['test']['accuracy']:.4f}", "1.00"]]
     for name, joined in (("HF Trainer, pairs", False), ("HF Trainer, joined texts", True)):
-        accuracy, of_trainer = trainer_run(args, seed, tables, joined)
+        accuracy, of_trainer = trainer_run(args, config, tables, joined)
         lines.append([name, f"{accuracy:.4f}", f"{of_trainer / seconds:.2f}"])
     return lines
 
 
 def trainer_run(
-    args: argparse.Namespace, seed: int, tables: dict[str, list[list[str]]], joined: bool
+    args: argparse.Namespace, config: Config, tables: dict[str, list[list[str]]], joined: bool
 ) -> tuple[float, float]:
     """Train with the HF Trainer at its best settings for a CPU; return the accuracy, and the seconds of training."""
-    from transformers import (
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainingArguments,
-    )
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=2)
@@ -118,28 +112,9 @@ def trainer_run(
             for row, of in enumerate(table)
         ]
 
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=16,
-            num_train_epochs=args.epochs,
-            learning_rate=args.learning_rate,
-            warmup_steps=0.1,
-            seed=seed,
-            bf16=True,
-            use_cpu=True,
-            train_sampling_strategy="group_by_length",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        trainer = Trainer(
-            model, arguments, train_dataset=items(tables["train"]), data_collator=DataCollatorWithPadding(tokenizer)
-        )
-        began = time.perf_counter()
-        trainer.train()
-        seconds = time.perf_counter() - began
-        output: Any = trainer.predict(items(tables["test"]))
+    output, seconds = fit_trainer(
+        model, tokenizer, items(tables["train"]), items(tables["test"]), config, args.learning_rate
+    )
     return float((output.predictions.argmax(axis=1) == np.asarray(output.label_ids)).mean()), seconds
 
 

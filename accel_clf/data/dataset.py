@@ -45,7 +45,7 @@ class Dataset:
         target: what is predicted.
         labels: [rows, ...], as the target encodes them.
         groups, slices, folds: columns, or None where the settings name none.
-        notes: what a user should know about the source.
+        notes: what a user should know about the source, and of rows that were left out.
         blanks: digests of those texts of the source that have nothing but spaces, or of whose pair one has no more.
         incomplete: the rows of the source that were left out.
         has_pairs: whether each text is a pair.
@@ -136,11 +136,6 @@ class Dataset:
         """Return a digest of the texts, the labels and their order."""
         labels = json.dumps(self.target.names).encode() + self.labels.tobytes()
         return hashlib.sha256(self.digests.tobytes() + labels).hexdigest()
-
-
-def left_out(rows: Dataset) -> str:
-    """Say how many rows of a dataset's source are left out, and why; empty where none is."""
-    return rows.incomplete.note if rows.incomplete else ""
 
 
 def digest(text: Text) -> bytes:

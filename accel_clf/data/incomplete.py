@@ -18,7 +18,7 @@ class IncompleteRows:
     several columns one with a text is enough; of a pair both sides need one.
 
     Attributes:
-        rows: those read; whoever reads them sets it.
+        rows: those read, once all are.
         left_out: those that cannot be used.
         counts: problem -> rows that have it.
     """
@@ -56,12 +56,16 @@ class IncompleteRows:
         self.left_out += 1
         return True
 
-    def check(self) -> None:
+    def check(self, rows: int) -> None:
         """Check that rows which cannot be used may be left out, and that others remain.
+
+        Args:
+            rows: all that were read.
 
         Raises:
             DataError: they may not, or none does; names the first of them.
         """
+        self.rows = rows
         if self.left_out and not self._skip:
             raise DataError(
                 f"{self._origin}: {self._describe(f' of {self.rows} rows')}",

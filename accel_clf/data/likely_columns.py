@@ -45,11 +45,11 @@ def with_guess(error: MissingColumnError, data: DataConfig, sample: Sequence[Seq
         guesses["label"] = same_name("label", labels[0]) or likely_label(
             {name: values for name, values in columns.items() if name not in taken}
         )
-    found = [f"{guesses[role]!r} looks like the {role}" for role in missing if missing[role] and guesses[role]]
+    guessed = [f"{guesses[role]!r} looks like the {role}" for role in missing if missing[role] and guesses[role]]
     flags = {role: guesses[role] or "COLUMN" for role in missing if missing[role]}
     return MissingColumnError(
         error.got,
-        "; ".join([error.expected, ", ".join(found)] if found else [error.expected]),
+        "; ".join([error.expected, ", ".join(guessed)] if guessed else [error.expected]),
         "name the right ones: " + " ".join(f"--{role} {column}" for role, column in flags.items()),
         error.names,
         flags,

@@ -1,12 +1,11 @@
 """Texts that are nearly those of other rows: MinHash of word triples (Broder, 1997), by rensa."""
 
 import re
-from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
+from accel_clf.core.chunks import chunks
 from accel_clf.data import dataset
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.texts import SEPARATOR, Text, sides
@@ -77,14 +76,15 @@ def find(rows: Dataset, others: Dataset, fold: np.ndarray | None = None) -> Near
     first_rows = {keys[0] for keys in rows_of_text.values()}
     sketches = {}
     index = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
-    for chunk in _chunks((key, text) for key, text in enumerate(others.texts()) if key in first_rows):
+    once = ((key, text) for key, text in enumerate(others.texts()) if key in first_rows)
+    for chunk in chunks(once, CHUNK_SIZE):
         of_chunk = RMinHash.from_token_sets([triples(text) for _, text in chunk], PERMUTATIONS, 0)
         for (key, _), sketch in zip(chunk, of_chunk, strict=True):
             sketches[key] = sketch
             index.insert(key, sketch)
     matches: dict[int, int] = {}
     comparisons = 0
-    for chunk in _chunks(enumerate(rows.texts())):
+    for chunk in chunks(enumerate(rows.texts()), CHUNK_SIZE):
         of_chunk = RMinHash.from_token_sets([triples(text) for _, text in chunk], PERMUTATIONS, 0)
         for (row, _), sketch, candidates in zip(chunk, of_chunk, index.query_all(of_chunk), strict=True):
             for key in candidates:
@@ -111,8 +111,3 @@ def triples(text: Text) -> list[str]:
     if not words:
         return [joined.strip()]
     return [" ".join(words[start : start + 3]) for start in range(max(len(words) - 2, 1))]
-
-
-def _chunks(texts: Iterator[tuple[int, Text]]) -> Iterator[list[tuple[int, Text]]]:
-    while chunk := list(islice(texts, CHUNK_SIZE)):
-        yield chunk

@@ -7,9 +7,9 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from accel_clf.core.chunks import chunks
 from accel_clf.core.errors import DataError
 from accel_clf.data.texts import Text, side_names, sides
 
@@ -135,7 +135,7 @@ def infer_schema(rows: Iterator[Row], columns: Sequence[str]) -> "pyarrow.Schema
     import pyarrow
 
     types = dict.fromkeys(columns, pyarrow.null())
-    while chunk := list(islice(rows, CHUNK_ROWS)):
+    for chunk in chunks(rows, CHUNK_ROWS):
         for name, kind in types.items():
             try:
                 types[name] = _type_with(kind, [row.value(name) for row in chunk])

@@ -93,8 +93,7 @@ def read_dataset(
         cell_of_row.append(cells.setdefault(cell, len(cells)))
         for (codes_by_name, codes), value in zip(optional, others, strict=True):
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
-    incomplete.rows = index + 1
-    incomplete.check()
+    incomplete.check(index + 1)
     if kind is None or not cells:
         raise DataError(f"{table.origin}: no rows below the header", "at least one row", " ".join(table.notes()))
     columns = [Categorical(tuple(codes_by_name), np.array(codes, np.int32)) for codes_by_name, codes in optional]
@@ -110,7 +109,7 @@ def read_dataset(
         labels=encoded[cell_of_row],
         groups=columns.pop(0) if data.group else None,
         slices=columns.pop(0) if data.slice else None,
-        notes=table.notes(),
+        notes=(*table.notes(), *([incomplete.note] if incomplete.note else [])),
         blanks=frozenset(blanks),
         incomplete=incomplete,
         folds=columns.pop(0) if fold else None,

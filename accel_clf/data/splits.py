@@ -94,9 +94,7 @@ def warnings(splits: Splits, data: DataConfig) -> list[str]:
         splits: the rows.
         data: the settings that they were read by.
     """
-    present = [rows for rows in splits if rows is not None]
-    notes = [note for rows in present for note in (*rows.notes, dataset.left_out(rows)) if note]
-    messages = list(dict.fromkeys(notes))
+    messages = list(dict.fromkeys(note for rows in splits if rows is not None for note in rows.notes))
     for name, rows in splits._asdict().items():
         if rows is None:
             continue

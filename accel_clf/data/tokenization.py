@@ -6,9 +6,8 @@ the two apart by token types, a row's tokens are not [length] but [length, 2]: i
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from accel_clf.config.schema import WindowsConfig
 from accel_clf.core.cache import cache_folder, cache_lock
+from accel_clf.core.chunks import chunks
 from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_dir
@@ -219,7 +219,7 @@ def _write(
     largest = 0
     with atomic_dir(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, progress_bar("tokenizing", len(rows), show_progress) as bar:
-            for texts in _chunks(rows.texts()):
+            for texts in chunks(rows.texts(), CHUNK_SIZE):
                 ids, row_lengths, largest_id = _encode(texts, tokenizer, max_length, windows, with_types)
                 largest = max(largest, largest_id)
                 file.write(ids.astype(dtype).tobytes())  # unlike tofile, reports why it fails
@@ -247,8 +247,3 @@ def _load(folder: Path) -> TokenizedDataset | None:
         return TokenizedDataset(ids, bounds[:-1], bounds[1:], meta["largest"])
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
-    while chunk := list(islice(texts, CHUNK_SIZE)):
-        yield chunk

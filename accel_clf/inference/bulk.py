@@ -9,7 +9,6 @@ from accel_clf.config.load import changed
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.dataset import left_out
 from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.texts import Text
@@ -75,9 +74,8 @@ def evaluate_source(
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
-    for note in (*rows.notes, left_out(rows)):
-        if note:
-            log(f"warning: {note}")
+    for note in rows.notes:
+        log(f"warning: {note}")
     of_run = predictor.config.data
     tokens = tokenize(
         rows, predictor.tokenizer, of_run.max_length, windows=of_run.windows, with_types=predictor.with_types

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from accel_clf.core.chunks import chunks
 from accel_clf.core.console import log, progress_bar
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
@@ -158,9 +158,9 @@ class Predictor:
             texts: any number of them; pairs where `has_pairs`.
             show_progress: whether to show a bar.
         """
-        remaining, data = iter(texts), self.config.data
+        data = self.config.data
         with progress_bar("predicting", None, show_progress) as bar:
-            while chunk := list(islice(remaining, TEXTS_PER_CHUNK)):
+            for chunk in chunks(texts, TEXTS_PER_CHUNK):
                 options = {"with_types": self.with_types, "is_symmetric": data.symmetric}
                 tokens = tokenize_texts(chunk, self.tokenizer, data.max_length, data.windows, **options)
                 scores = self.ensemble_scores(self.logits(tokens, show_progress))

@@ -1,20 +1,19 @@
 """What a data set is like, before anything is trained on it."""
 
 from array import array
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from accel_clf.config.schema import Config, merge
+from accel_clf.core.chunks import chunks
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.data import near_duplicates, splits
-from accel_clf.data.dataset import Dataset, left_out
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.sources import column_names, is_file, read_dataset
 from accel_clf.data.splits import Splits
-from accel_clf.data.texts import Text, sides
+from accel_clf.data.texts import sides
 from accel_clf.data.tokenization import CHUNK_SIZE, tokenize_texts
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
@@ -96,8 +95,8 @@ def _labels(rows: Dataset) -> dict[str, Any]:
     several = labels.ndim == 2
     counts = labels.sum(axis=0, dtype=np.int64) if several else np.bincount(labels, minlength=len(names))
     order = np.argsort(-counts, kind="stable")
-    found = {"counts": {names[code]: int(counts[code]) for code in order}}
-    return found | ({"rows_without": int((~labels.any(axis=1)).sum())} if several else {})
+    report = {"counts": {names[code]: int(counts[code]) for code in order}}
+    return report | ({"rows_without": int((~labels.any(axis=1)).sum())} if several else {})
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
@@ -115,7 +114,7 @@ def _lengths(rows: Dataset, config: Config) -> dict[str, Any]:
     except ConfigError:
         tokenizer = None
     characters, units = array("q"), array("q")
-    for texts in _chunks(rows.texts()):
+    for texts in chunks(rows.texts(), CHUNK_SIZE):
         characters.extend(sum(map(len, sides(text))) for text in texts)
         if tokenizer is None:
             units.extend(sum(len(side.split()) for side in sides(text)) for text in texts)
@@ -129,11 +128,6 @@ def _lengths(rows: Dataset, config: Config) -> dict[str, Any]:
         "share_cut": float((lengths > max_length).mean()),
         "tokenizer": config.model.name if tokenizer is not None else None,
     }
-
-
-def _chunks(texts: Iterator[Text]) -> Iterator[list[Text]]:
-    while chunk := list(islice(texts, CHUNK_SIZE)):
-        yield chunk
 
 
 def _twins(rows: Dataset) -> dict[str, int]:
@@ -153,19 +147,19 @@ def _near_duplicates(rows: Dataset) -> dict[str, Any] | None:
     if len(rows) > near_duplicates.MAX_INDEXED:
         return None
     matches = near_duplicates.find(rows, rows)
-    found: dict[str, Any] = {"rows": len(matches.others), "all_compared": matches.is_complete, "example": []}
+    report: dict[str, Any] = {"rows": len(matches.others), "all_compared": matches.is_complete, "example": []}
     if matches.others:
         index, twin = next(iter(matches.others.items()))
         pair = np.array(sorted({index, int(np.searchsorted(rows.ids, twin))}))
-        found["example"] = list(rows.take(pair).texts())
-    return found
+        report["example"] = list(rows.take(pair).texts())
+    return report
 
 
 def _warnings(config: Config, target: Target, loaded: Splits | None, resolved: Config) -> list[str]:
     question = registry.question(target) if config.target.type == "auto" else None
     warnings = [question] if question else []
     if loaded:
-        counted = left_out(loaded.train)  # which stands beside the rows
+        counted = loaded.train.incomplete.note if loaded.train.incomplete else ""  # which stands beside the rows
         warnings += [message for message in splits.warnings(loaded, config.data) if message != counted]
         warnings += target.warnings(loaded.train.labels, config.target.loss, resolved.evaluation.metric)
     return warnings

@@ -4,10 +4,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+from accel_clf.core.chunks import chunks
 from accel_clf.core.errors import DataError
 from accel_clf.core.files import atomic_write
 from accel_clf.data.rows import ARROW_MISFITS, ArrowRow, Row, TextRows, no_arrow_type
@@ -133,7 +134,7 @@ def _write_parquet(file: IO[bytes], rows: TextRows, answered: Answered, target: 
     predicted = {"label": pyarrow.string(), "labels": labels, "value": pyarrow.float64()}[_predicted_key(target)]
     kinds = {"predicted": predicted, **dict.fromkeys(target.extra_columns, labels)}
     added = [(name, kinds.get(name, pyarrow.float64())) for name in added_columns(target, ".parquet")]
-    schema, remaining = pyarrow.schema([*kept, *added]), iter(answered)
+    schema = pyarrow.schema([*kept, *added])
     try:
         writer = pyarrow.parquet.ParquetWriter(file, schema)
     except pyarrow.ArrowException as error:
@@ -141,7 +142,7 @@ def _write_parquet(file: IO[bytes], rows: TextRows, answered: Answered, target: 
             f"{rows.origin}: Parquet cannot hold a column's type ({error})", fix="write to a .jsonl"
         ) from None
     with writer:
-        while chunk := list(islice(remaining, ROW_GROUP)):
+        for chunk in chunks(answered, ROW_GROUP):
             columns = _kept_arrays([row for row, _ in chunk], kept)
             answers = zip(*(_answer_values(target, answer) for _, answer in chunk), strict=True)
             columns += [pyarrow.array(values, kind) for values, (_, kind) in zip(answers, added, strict=True)]

@@ -3,13 +3,13 @@
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from flask import request
 
 from accel_clf.config.schema import DataConfig
+from accel_clf.core.chunks import chunks
 from accel_clf.core.errors import DataError
 from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import read_rows
@@ -113,8 +113,7 @@ def label_rows(
     """
 
     def answered() -> Iterator[tuple[Row, Prediction]]:
-        remaining = rows.stream()
-        while chunk := list(islice(remaining, CHUNK_ROWS)):
+        for chunk in chunks(rows.stream(), CHUNK_ROWS):
             yield from zip(chunk, map(target.answer, score_texts([row.text for row in chunk])), strict=True)
 
     kept = [name for name in rows.columns if name not in replaced]

@@ -3,13 +3,13 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Any, TypeVar
 
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
 
+from accel_clf.core.chunks import chunks
 from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler
 
 T = TypeVar("T")
@@ -46,8 +46,7 @@ def prefetch(batches: Iterable[Batch], count: int = 16) -> Iterator[Batch]:
     Made between two steps, one takes four times as long: the step has pushed this code and its data out of the
     processor's caches (benchmarks/LOG.md).
     """
-    iterator = iter(batches)
-    while chunk := list(islice(iterator, count)):
+    for chunk in chunks(batches, count):
         yield from chunk
 
 

@@ -1,6 +1,7 @@
 """AdamW's parameter groups, and the learning rate as a function of the step."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -29,6 +30,11 @@ def make_optimizer(model: nn.Module, weight_decay: float, head_lr_multiplier: fl
         # One pass over the weights instead of ten. XLA, which has no such kernel, fuses by itself.
         fused=all(parameter.device.type != "xla" for parameter in model.parameters()),
     )
+
+
+def optimizer_for(settings: TrainingConfig) -> Callable[[nn.Module], torch.optim.Optimizer]:
+    """Return what makes a model's optimizer by a run's settings."""
+    return lambda model: make_optimizer(model, settings.weight_decay, settings.head_lr_multiplier or 1.0)
 
 
 def scaled_lr(settings: TrainingConfig, processes: int) -> float:

@@ -193,14 +193,11 @@ def _return_model(model: Any, mode: bool = True) -> Any:
 
 def _trace(strategy: Any, prepared: Any, host_model: Any, path: Path) -> None:
     from accel_clf.training.loop import fit
-    from accel_clf.training.optim import make_optimizer, scaled_lr
+    from accel_clf.training.optim import optimizer_for, scaled_lr
     from accel_clf.training.state import TrainState
 
     config = prepared.config
-    training = config.training
-    model, optimizer = strategy.prepare(
-        host_model, lambda moved: make_optimizer(moved, training.weight_decay, training.head_lr_multiplier or 1.0)
-    )
+    model, optimizer = strategy.prepare(host_model, optimizer_for(config.training))
     lines: list[dict[str, Any]] = []
     fit(
         model,

@@ -27,7 +27,7 @@ from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.batches import example_batch
 from accel_clf.training.checkpoint import Writer
 from accel_clf.training.loop import fit
-from accel_clf.training.optim import make_optimizer
+from accel_clf.training.optim import optimizer_for
 from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
 from accel_clf.training.resume import InitialState
 from accel_clf.training.saved_model import SavedModel
@@ -130,10 +130,9 @@ class Trainer:
             resume.check_rows_per_step(self.checkpoint, self.config, strategy.processes)
         if strategy.is_main:  # all have read the folder
             self._open_folder()
-        training = self.config.training
         model, optimizer = strategy.prepare(
             self.model,
-            lambda moved: make_optimizer(moved, training.weight_decay, training.head_lr_multiplier or 1.0),
+            optimizer_for(self.config.training),
             example_batch(self.prepared.training_rows(self.layout), self.config),
         )
         if self.checkpoint:

@@ -33,9 +33,9 @@ def test_changed_texts_are_found_and_no_others(tmp_path: Path, count: int) -> No
         " ".join([*text.split()[:-1], "other"]) for text in train[count:]
     ]
     held_out = [*texts_of(count, seed=1), *changed, *train]
-    found = near_duplicates.find(rows_of(tmp_path / "train.csv", train), rows_of(tmp_path / "dev.csv", held_out))
-    assert found.is_complete
-    assert found.others == {count + index: index for index in range(2 * count)}
+    matches = near_duplicates.find(rows_of(tmp_path / "train.csv", train), rows_of(tmp_path / "dev.csv", held_out))
+    assert matches.is_complete
+    assert matches.others == {count + index: index for index in range(2 * count)}
 
 
 def test_similarity_agrees_with_that_of_the_sets(tmp_path: Path) -> None:
@@ -49,11 +49,13 @@ def test_similarity_agrees_with_that_of_the_sets(tmp_path: Path) -> None:
         held_out.append(" ".join(words))
         ours, theirs = (set(near_duplicates.triples(of)) for of in (text, held_out[-1]))
         exact.append(len(ours & theirs) / len(ours | theirs))
-    found = near_duplicates.find(rows_of(tmp_path / "train.csv", train), rows_of(tmp_path / "dev.csv", held_out)).others
+    matches = near_duplicates.find(
+        rows_of(tmp_path / "train.csv", train), rows_of(tmp_path / "dev.csv", held_out)
+    ).others
     sure = [index for index, share in enumerate(exact) if 0.92 < share < 1]
     assert len(sure) > 10
-    assert set(sure) <= set(found)
-    assert all(exact[index] > 0.68 for index in found)
+    assert set(sure) <= set(matches)
+    assert all(exact[index] > 0.68 for index in matches)
 
 
 def test_rows_among_themselves(tmp_path: Path) -> None:

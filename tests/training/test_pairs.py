@@ -24,15 +24,9 @@ from tests.pair_forms import (
     pipeline_scores,
     random_pairs,
     settings,
-    write_pairs,
 )
 
 PAIRS = random_pairs(60, seed=1)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.csv")
 
 
 @pytest.fixture(scope="module")

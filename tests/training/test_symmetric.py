@@ -14,16 +14,11 @@ from accel_clf.data.dataset import shared_texts
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from tests.conftest import read_csv, write_csv
-from tests.pair_forms import HEADER, make_encoder, make_tokenizer, pipeline_scores, random_pairs, settings, write_pairs
+from tests.pair_forms import HEADER, make_encoder, make_tokenizer, pipeline_scores, random_pairs, settings
 
 PAIRS = random_pairs(15, seed=3)
 SWAPPED = [(second, first) for first, second in PAIRS]
 SYMMETRIC = DataConfig(text="first", pair="second", symmetric=True)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.csv")
 
 
 @pytest.fixture(scope="module")

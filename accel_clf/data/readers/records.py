@@ -80,13 +80,15 @@ def distinct(names: Sequence[str], request: Request) -> list[str]:
         request: the file's; how many of those are kept is remarked.
     """
     counts = Counter(names)
-    own = [
+    distinct_names = [
         name if counts[name] == 1 else f"{name} (column {number})".strip() for number, name in enumerate(names, start=1)
     ]
     kept = request.kept or ()
-    if repeated := [name for name, original in zip(own, names, strict=True) if name != original and name in kept]:
+    if repeated := [
+        name for name, original in zip(distinct_names, names, strict=True) if name != original and name in kept
+    ]:
         request.remarks[f"columns whose name another has, too, kept as {repeated[0]!r} ..."] += len(repeated)
-    return own
+    return distinct_names
 
 
 def value_at(value: Any, name: str) -> Any:
