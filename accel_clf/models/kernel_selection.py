@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from accel_clf.core.errors import ConfigError
-from accel_clf.models.families import FAMILIES, family_of
+from accel_clf.models.families.registry import FAMILIES, family_of
 from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.models.kernels.fused_inference import can_fuse, faster_for_long_inputs, fuse

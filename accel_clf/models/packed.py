@@ -7,7 +7,7 @@ output at each document's first token. Weights, their names and what is saved st
 from torch import nn
 
 from accel_clf.models.checks import first_position, position_embeddings
-from accel_clf.models.families import Family
+from accel_clf.models.families.base import Family
 from accel_clf.models.kernels.attention import packed_attention
 from accel_clf.models.kernels.first_token import ClsOnlyLayer
 from accel_clf.models.kernels.varlen import VarlenLayer

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from accel_clf.models.families import layer_classes
+from accel_clf.models.families.registry import layer_classes
 
 
 def configure(plugin: Any, model: nn.Module, device: torch.device, mixed_precision: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from accel_clf.data.collate import pack, pad
 from accel_clf.inference.quantize import quantize
-from accel_clf.models.families import FAMILIES
+from accel_clf.models.families.registry import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.first_token import directly_read_linears
 from accel_clf.models.kernels.fused_inference import Linear, can_fuse, fuse

@@ -13,7 +13,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.data.tokenization import tokenize_texts
 from accel_clf.inference.predictor import Predictor
 from accel_clf.models import kernel_selection
-from accel_clf.models.families import FAMILIES
+from accel_clf.models.families.registry import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference, optimize_for_training
 from accel_clf.models.kernels import embedding_grad, fused_inference
 from accel_clf.models.kernels.dropout import Dropout

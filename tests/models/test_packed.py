@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from accel_clf.data.collate import pack, pad
-from accel_clf.models.families import FAMILIES
+from accel_clf.models.families.registry import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.attention import GroupedAttention
 from accel_clf.models.kernels.dropout import Dropout, DropoutMask, replace_dropout

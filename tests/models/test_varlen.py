@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel_clf.data.collate import Batch, pack_varlen, pad
-from accel_clf.models.families import FAMILIES
+from accel_clf.models.families.registry import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels import varlen
 from accel_clf.models.kernels.varlen import CopyWeights, Documents, varlen_attention

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from accel_clf.core.errors import ConfigError
-from accel_clf.models.families import FAMILIES, layer_classes
+from accel_clf.models.families.registry import FAMILIES, layer_classes
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from tests.conftest import REPOSITORY, make_bert
 from tests.faults.harness import LaunchedRun

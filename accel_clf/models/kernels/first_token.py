@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel_clf.models.families import Family, Projections, family_of
+from accel_clf.models.families.base import Family, Projections
+from accel_clf.models.families.registry import family_of
 
 
 class ClsOnlyLayer:

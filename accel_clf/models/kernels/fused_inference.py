@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from accel_clf.models.families import Family, FeedForward, Projections
+from accel_clf.models.families.base import Family, FeedForward, Projections
 from accel_clf.models.kernels.attention import length_groups
 from accel_clf.models.kernels.first_token import directly_read_linears
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, pad
 
-from accel_clf.models.families import Family
+from accel_clf.models.families.base import Family
 
 HEAD_SIZE_MULTIPLE = 8  # of the kernels; a head of another size gets columns of zeros
 LARGEST_FLASH_HEAD = 256
