@@ -39,8 +39,8 @@ class WindowsConfig(Section):
     transformers' tokenizers count it; null: long texts are cut."""
     most: Count = 8
     """Maximum number of windows per text; of more, those in the middle are left out."""
-    pool: Literal["mean", "max"] = "mean"
-    """What a text's outputs are of its windows'."""
+    pool: Literal["mean", "max", "attention"] = "mean"
+    """What a text's outputs are of its windows'; attention: a mean whose weights are learned."""
 
 
 class DataConfig(Section):

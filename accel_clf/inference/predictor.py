@@ -83,7 +83,7 @@ class Predictor:
             target = of_model(model.config)
             self.with_types = self.has_pairs and takes_token_types(model, self.tokenizer)
             targets.add(target.names)
-            pool_windows(model, self.config.data.windows)
+            pool_windows(model, self.config.data.windows, folder / "model")
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
             if precision != "fp32":
                 quantize(model.eval(), precision)

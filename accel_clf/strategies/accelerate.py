@@ -36,11 +36,9 @@ from accel_clf.strategies import fsdp
 from accel_clf.strategies.base import OptimizerOf, Strategy
 from accel_clf.strategies.loader import make_loader, prefetch, prefetch_to_gpu
 from accel_clf.strategies.precision import choose_precision, device_type
+from accel_clf.strategies.process_groups import keep_until_exit
 from accel_clf.strategies.rendezvous import RESTARTS
 
-# What holds a group of processes stays until the process ends. Freed right after its last collective, gloo's group
-# waits for its thread with the interpreter's lock held, and the thread for that lock, to free the collective's tensors.
-_closed: list[object] = []
 NAMES_IN_MESSAGE = 8
 
 
@@ -231,7 +229,7 @@ class AccelerateStrategy(Strategy):
     def close(self) -> None:
         is_group = self.processes > 1
         if is_group:
-            _closed.append((self, torch.distributed.group.WORLD))
+            keep_until_exit(self, torch.distributed.group.WORLD)
         self.accelerator.end_training()
         # Without its group, so that another run of these processes makes one of its own.
         AcceleratorState._reset_state(reset_partial_state=is_group)

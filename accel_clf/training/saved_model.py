@@ -146,7 +146,7 @@ class SavedModel:
     def _load(self, layout: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
         """Read the model back; return it in a layout, and its weights."""
         saved = load_trained(self.folder, self.config.model)[0]
+        pool_windows(saved, self.config.data.windows, self.folder)
         weights = saved.state_dict()
-        pool_windows(saved, self.config.data.windows)
         apply_layout(saved, layout, is_requested=True, kernels=self.config.model.kernels)
         return saved, weights

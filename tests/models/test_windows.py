@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from accel_clf.config.schema import WindowsConfig
+from accel_clf.core.errors import ConfigError
 from accel_clf.data.collate import make_inputs, pad
 from accel_clf.models.kernel_selection import apply_layout
-from accel_clf.models.windows import pool_windows
+from accel_clf.models.windows import ATTENTION, pool_windows
 from tests.models.test_packed import PAD, make_model, random_rows
 
 LENGTH = 16
@@ -24,7 +26,7 @@ def windowed(layout: str, pool: str) -> nn.Module:
 
 
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-@pytest.mark.parametrize("pool", ["mean", "max"])
+@pytest.mark.parametrize("pool", ["mean", "max", "attention"])
 def test_outputs_are_pooled(layout: str, pool: str) -> None:
     rows, plain = random_rows(LENGTHS), make_model("bert").eval()
     with torch.no_grad():
@@ -32,8 +34,36 @@ def test_outputs_are_pooled(layout: str, pool: str) -> None:
         for row, logits in zip(rows, outputs.logits, strict=True):
             windows = [row[start : start + LENGTH] for start in range(0, len(row), LENGTH)]
             alone = plain(**pad(windows, PAD)).logits
-            expected = alone.mean(dim=0) if pool == "mean" else alone.amax(dim=0)
+            expected = alone.amax(dim=0) if pool == "max" else alone.mean(dim=0)  # before it is trained
             torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_attention_weighs_windows_by_their_states(layout: str) -> None:
+    model, rows = windowed(layout, "attention"), random_rows(LENGTHS)
+    direction = torch.randn(model.get_parameter(ATTENTION).shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.get_parameter(ATTENTION).copy_(direction)
+        outputs: Any = model(**make_inputs(rows, layout, PAD, max_length=LENGTH))
+        plain: Any = make_model("bert").eval()
+        for row, logits in zip(rows, outputs.logits, strict=True):
+            windows = pad([row[start : start + LENGTH] for start in range(0, len(row), LENGTH)], PAD)
+            states = plain.bert(**windows).pooler_output
+            expected = (states @ direction).softmax(dim=0) @ plain.classifier(states)
+            torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_needs_a_head_of_one_vector() -> None:
+    class Summed(nn.Module):
+        """A head whose outputs are no linear layer's."""
+
+        config = make_model("bert").config
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SequenceClassifierOutput:
+            return SequenceClassifierOutput(logits=input_ids.float())
+
+    with pytest.raises(ConfigError, match="Summed's head"):
+        pool_windows(Summed(), WindowsConfig.model_validate({"stride": 0, "pool": "attention"}))
 
 
 def test_loss_of_a_text_does_not_depend_on_its_windows() -> None:

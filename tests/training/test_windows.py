@@ -12,6 +12,7 @@ import accel_clf
 from accel_clf.cli.main import main
 from accel_clf.config.load import load
 from accel_clf.core.errors import ConfigError
+from accel_clf.models.windows import ATTENTION
 from accel_clf.training.trainer import train
 from tests.conftest import read_csv, write_csv
 from tests.serving.harness import serving
@@ -74,6 +75,18 @@ def test_texts_that_fit_give_the_same_bits(reviews: Path, tiny_bert: Path, tmp_p
         weights.append(load_file(tmp_path / name / "model" / "model.safetensors"))
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert read_csv(tmp_path / "cut" / "predictions.csv") == read_csv(tmp_path / "windows" / "predictions.csv")
+
+
+def test_attention_is_learned_saved_and_read_back(long_texts: Path, tmp_path: Path) -> None:
+    """Also through the temperature, for which the model is written a second time."""
+    run = settings("demo", long_texts, tmp_path / "run", {"stride": 4, "pool": "attention"})
+    run |= {"target": {"calibration": "temperature"}}
+    run["data"] |= {"test": str(long_texts)}
+    assert train(load(None, run))["validation"]["accuracy"] == 1.0
+    assert load_file(tmp_path / "run" / "model" / "model.safetensors")[ATTENTION].abs().max() > 0.01
+    rows, texts = read_csv(tmp_path / "run" / "predictions.csv")[:4], read_csv(long_texts)[:4]
+    for row, answer in zip(rows, accel_clf.load(tmp_path / "run").predict([row["text"] for row in texts]), strict=True):
+        assert answer["score"] == pytest.approx(float(row[f"score:{row['predicted']}"]), abs=1e-6)
 
 
 def test_batches_of_few_shapes_are_refused(long_texts: Path, tmp_path: Path) -> None:
