@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.faults.harness import free_port
+from tests.parity.test_processes import free_port
 
 GATHER_AND_END = """
 import sys
