@@ -1,12 +1,14 @@
-"""Files and folders that appear under their names once they are complete, or not at all."""
+"""Files and folders that appear under their names once they are complete, or not at all; lines of CSV."""
 
+import csv
 import errno
+import io
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -88,3 +90,10 @@ def atomic_dir(folder: Path) -> Iterator[Path]:
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def csv_line(values: Iterable[Any], dialect: str = "excel") -> str:
+    """Format values as a line of CSV that ends in a line feed; fields with a carriage return are quoted, too."""
+    line = io.StringIO()
+    csv.writer(line, dialect=dialect).writerow(values)  # it quotes the letters of its line ends, which are both
+    return line.getvalue().removesuffix("\r\n") + "\n"

@@ -1,6 +1,5 @@
 """What a cross-validation's folds say together: out-of-fold metrics, temperature, suspect labels, ensemble."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
-from accel_clf.core.files import atomic_write, write_json
+from accel_clf.core.files import atomic_write, csv_line, write_json
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.data.texts import side_names, sides
@@ -89,15 +88,14 @@ def _write_suspects(output: Path, rows: Dataset, scores: np.ndarray, folds: np.n
     indices = set(suspects.rows.tolist())
     texts = {index: text for index, text in enumerate(rows.texts()) if index in indices}
     with atomic_write(output / "suspect_labels.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["row", "fold", "label", "predicted", "probability_of_label", "issue", *side_names(rows.has_pairs)]
-        )
+        columns = ["row", "fold", "label", "predicted", "probability_of_label", "issue"]
+        file.write(csv_line([*columns, *side_names(rows.has_pairs)]))
         for index in suspects.rows.tolist():
             position = [int(rows.ids[index]), int(folds[index])]
             names = [target.to_text(labels[index]), target.to_text(decided[index])]
             issue = str(bool(suspects.is_issue[index])).lower()
-            writer.writerow([*position, *names, float(suspects.probabilities[index]), issue, *sides(texts[index])])
+            values = [*position, *names, float(suspects.probabilities[index]), issue, *sides(texts[index])]
+            file.write(csv_line(values))
     return {"listed": len(suspects.rows), "issues": int(suspects.is_issue[suspects.rows].sum())}
 
 

@@ -1,7 +1,5 @@
 """Tables of answers: a row's own columns, then what is predicted: CSV, TSV, JSON Lines or Parquet."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -10,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from accel_clf.core.chunks import chunks
 from accel_clf.core.errors import DataError
-from accel_clf.core.files import atomic_write
+from accel_clf.core.files import atomic_write, csv_line
 from accel_clf.data.rows import ARROW_MISFITS, ArrowRow, Row, TextRows, no_arrow_type
 from accel_clf.targets.base import Target
 
@@ -94,9 +92,9 @@ def table_lines(suffix: str, columns: Sequence[str], answered: Answered, target:
             yield json_line({**row.values(names), "predicted": answer[_predicted_key(target)], **rest})
         return
     dialect = "excel-tab" if suffix == ".tsv" else "excel"
-    yield _format_line(dialect, [*columns, *added_columns(target, suffix)])
+    yield csv_line([*columns, *added_columns(target, suffix)], dialect)
     for row, answer in answered:
-        yield _format_line(dialect, [*row.texts(columns), *_answer_cells(target, answer)])
+        yield csv_line([*row.texts(columns), *_answer_cells(target, answer)], dialect)
 
 
 def json_line(record: dict[str, Any]) -> str:
@@ -118,12 +116,6 @@ def _predicted_key(target: Target) -> str:
 def _answer_cells(target: Target, answer: Prediction) -> list[Any]:
     score = [answer["score"]] if target.has_score else []
     return [target.answer_text(answer), *score, *target.extra_values(answer), *answer.get("scores", {}).values()]
-
-
-def _format_line(dialect: str, values: Sequence[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, dialect=dialect).writerow(values)  # it quotes the letters of its line ends, which are both
-    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _write_parquet(file: IO[bytes], rows: TextRows, answered: Answered, target: Target) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accel_clf.core.errors import UserError
-from accel_clf.core.files import atomic_write
+from accel_clf.core.files import atomic_write, csv_line
 from accel_clf.data.dataset import Dataset
 from accel_clf.targets.base import Target
 
@@ -37,15 +37,16 @@ def write_predictions(
     scores = target.scores(logits)
     decided = target.decide(scores) if decided is None else decided
     with atomic_write(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
         columns = [f"score:{name}" for name in target.score_names] + [f"logit:{name}" for name in target.output_names]
-        writer.writerow(["row", *more, "label", "predicted", *(["score"] if target.has_score else []), *columns])
+        header = ["row", *more, "label", "predicted", *(["score"] if target.has_score else []), *columns]
+        file.write(csv_line(header))
         values = (rows.ids.tolist(), rows.labels, decided, scores.tolist(), logits.tolist(), *more.values())
         for row_id, label, predicted, row_scores, row_logits, *others in zip(*values, strict=True):
             texts = [target.to_text(label), target.to_text(predicted)]
             if target.has_score:
                 texts.append(row_scores[predicted])
-            writer.writerow([row_id, *others, *texts, *(row_scores if target.score_names else []), *row_logits])
+            numbers = [*(row_scores if target.score_names else []), *row_logits]
+            file.write(csv_line([row_id, *others, *texts, *numbers]))
 
 
 def read_labelled_logits(path: Path, target: Target) -> tuple[np.ndarray, np.ndarray]:
