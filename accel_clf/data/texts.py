@@ -121,7 +121,9 @@ def side_names(is_pair: bool) -> tuple[str, ...]:
 
 def _require_text(value: Any, location: str, column: str) -> str:
     if not isinstance(value, str):
-        raise DataError(f"{location}: column {column!r} is {'null' if value is None else type(value).__name__}", "text")
+        fix = "a table by columns, as of pandas, is written by rows: to_json(orient='records')"
+        got = "null" if value is None else type(value).__name__
+        raise DataError(f"{location}: column {column!r} is {got}", "text", fix if isinstance(value, dict) else "")
     check_text(value, location)
     return value
 

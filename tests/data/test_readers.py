@@ -199,3 +199,42 @@ def test_file_that_changes_between_two_reads_is_refused(tmp_path: Path) -> None:
     write_csv(path, [("one", "a")])
     with pytest.raises(DataError, match="changed while it was being read"):
         list(rows.texts())
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "fix"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00", "a zip archive or an Excel workbook", ".xlsx"),
+        (gzip.compress(b"text,label\n"), "a gzip file", ".csv.gz"),
+        (b"PAR1\x15\x04", "a Parquet file", ".parquet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "an Excel workbook of the old kind", "save it as .xlsx or .csv"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+            "a pointer of Git LFS",
+            "git lfs pull",
+        ),
+        (b"\n <!DOCTYPE HTML>\n<html>", "a web page", "download the file itself"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json"])
+def test_other_contents_than_the_name_says(
+    tmp_path: Path, refused: Refused, suffix: str, content: bytes, kind: str, fix: str
+) -> None:
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(content)
+    message = refused(DATA, "train", "--data.train", path)
+    assert f"{path}: {kind}" in message
+    assert fix in message
+
+
+def test_excels_line_about_the_separator(tmp_path: Path, refused: Refused) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("sep=;\r\ntext;label\r\ngood, really;pos\r\nbad;neg\r\n")
+    assert "--data.separator ';'" in refused(DATA, "train", "--data.train", path)
+    assert read_records(path, separator=";") == [("good, really", "pos"), ("bad", "neg")]
+
+
+def test_a_table_by_columns_is_told_how_to_be_written(tmp_path: Path, refused: Refused) -> None:
+    path = tmp_path / "columns.json"
+    path.write_text('{"text": {"0": "good", "1": "bad"}, "label": {"0": "pos", "1": "neg"}}')
+    assert "to_json(orient='records')" in refused(DATA, "train", "--data.train", path)

@@ -19,6 +19,7 @@ from accel_clf.data.readers.guesses import looks_like
 from accel_clf.data.readers.records import Record, Request, distinct, refuse_nul, require_columns
 
 csv.field_size_limit(2**31 - 1)  # the default limit refuses texts over 128 KiB
+SEPARATOR_LINE = re.compile("sep=.")  # Excel's: what separates the fields of the lines below
 BLOCK = 1 << 16  # characters of lines that are read at a time
 
 Row = tuple[int, list[str]]  # the line where it starts, and its fields
@@ -112,6 +113,8 @@ def _rows(request: Request, lines: _Lines) -> Iterator[Row]:
     line = 1  # where the current record starts
     try:
         first = next(reader, None)
+        if header and first and SEPARATOR_LINE.fullmatch(separator(request).join(first)):
+            first = next(reader, None)
         if not first:
             problem = "an empty file" if first is None else "line 1 is empty"
             raise DataError(f"{path}: {problem}", "a header line" if header else "a row in each line")

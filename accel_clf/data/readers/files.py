@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from accel_clf.core.errors import DataError
 from accel_clf.data.readers import delimited, json_files, parquet, sheets, texts
 from accel_clf.data.readers.containers import last_suffix, member_name
-from accel_clf.data.readers.guesses import looks_utf8, undecodable
+from accel_clf.data.readers.guesses import looks_utf8, refuse_other_kinds, undecodable
 from accel_clf.data.readers.records import Record, Request
 from accel_clf.data.rows import text_schema
 
@@ -87,10 +87,13 @@ def located(request: Request) -> Request:
                 if kind in ("", ".zip") or last_suffix(name) == ".gz":
                     raise DataError(f"{path}: contains {name.name}", f"one of {' '.join(SUFFIXES)}", "unpack it")
             request = replace(request, kind=kind)
+            if kind in ENCODED and kind != ".txt":  # whose first text may be anything
+                refuse_other_kinds(request)
             if kind == ".json" and json_files.starts_array(request):
                 kind = ARRAY
     if kind not in READERS:
-        raise DataError(f"{path}: unknown file type", f"one of {KINDS_OF_FILES}")
+        fix = "save it as one of them" if path.suffix else "give it the suffix of its kind"
+        raise DataError(f"{path}: unknown file type", f"one of {KINDS_OF_FILES}", fix)
     return replace(request, kind=kind)
 
 

@@ -12,6 +12,17 @@ from accel_clf.data.readers.records import Request
 SAMPLE = 1 << 16  # bytes at the start of a file that a guess goes by
 SEPARATORS = {",": ",", ";": ";", "\t": "tab", "|": "|"}
 
+# What files begin with, in lower case, that are not what their names say: the kind, and what to do.
+OTHER_KINDS = {
+    b"pk\x03\x04": ("a zip archive or an Excel workbook", "give it its own suffix: .zip or .xlsx"),
+    b"\x1f\x8b": ("a gzip file", "give it its own suffix, as in .csv.gz"),
+    b"par1": ("a Parquet file", "give it its own suffix: .parquet"),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook of the old kind, .xls", "save it as .xlsx or .csv"),
+    b"version https://git-lfs": ("a pointer of Git LFS, not the data", "fetch the data: git lfs pull"),
+    b"<!doctype html": ("a web page", "download the file itself, not the page about it"),
+    b"<html": ("a web page", "download the file itself, not the page about it"),
+}
+
 
 def encoding_of(sample: bytes) -> str:
     """Guess the encoding of the start of a file, or of a line; "" for none of the usual ones."""
@@ -30,6 +41,15 @@ def encoding_of(sample: bytes) -> str:
         return "cp1252"
     except UnicodeDecodeError:
         return ""
+
+
+def refuse_other_kinds(request: Request) -> None:
+    """Raise DataError where a file of characters holds something else, by its first bytes."""
+    with open_binary(request.path) as file:
+        start = file.read(SAMPLE)[:64].lstrip().lower()
+    for mark, (kind, fix) in OTHER_KINDS.items():
+        if start.startswith(mark):
+            raise DataError(f"{request.path}: {kind}", f"what a {request.kind} file holds", fix)
 
 
 def looks_utf8(request: Request) -> bool:
@@ -77,7 +97,9 @@ def looks_like(request: Request, used: str = "", line: bytes = b"") -> str:
         encoding = encoding_of(line)
     parts, flags = [], []
     text = sample.decode(encoding or "latin-1", errors="ignore").removeprefix("\ufeff")
-    lines = [line for line in text.splitlines()[:20] if line]  # of which the last may be cut in a file of long lines
+    lines = [
+        line for line in text.splitlines()[:20] if line and not line.startswith("sep=")
+    ]  # of which the last may be cut in a file of long lines
     if used and lines and (separator := separator_of(lines[:-1] or lines, used, request)):
         parts.append(SEPARATORS[separator])
         flags.append(f"--data.separator {shlex.quote(separator.replace(chr(9), chr(92) + 't'))}")
