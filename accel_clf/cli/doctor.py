@@ -24,7 +24,10 @@ DESCRIPTION = (
     "Show versions, devices, and what a run would use and why. With --data: what the data set is like, what a run "
     "would make of it, and whether it could be trained on, by the settings of `train`."
 )
-USAGE = "accel-clf doctor [--json] [[CONFIG.yaml] [--data SOURCE] [--text COLUMN] [--section.key value ...]]"
+USAGE = (
+    "accel-clf doctor [--json] "
+    "[[CONFIG.yaml] [--data SOURCE] [--text COLUMN] [--label COLUMN] [--languages] [--section.key value ...]]"
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,6 +39,7 @@ def _doctor(argv: Sequence[str]) -> int:
     parser = parser_for("doctor", DESCRIPTION, USAGE)
     parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings of a run, whose data is examined")
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--languages", action="store_true", help="tell which languages the texts are in, too")
     read_settings = add_settings(parser, Config)
     # In place of pydantic's --data, which takes a whole section.
     group = parser.add_argument_group("data set", conflict_handler="resolve")
@@ -58,7 +62,7 @@ def _doctor(argv: Sequence[str]) -> int:
 
     from accel_clf.reports import data, data_text
 
-    report = data.examine(load(arguments.config, settings))
+    report = data.examine(load(arguments.config, settings), arguments.languages)
     print(json.dumps(report, ensure_ascii=False) if arguments.json else data_text.data_text(report))
     return DATA if report["problems"] else DONE
 

@@ -15,6 +15,7 @@ from accel_clf.data.sources import column_names, is_file, read_dataset
 from accel_clf.data.splits import Splits
 from accel_clf.data.texts import sides
 from accel_clf.data.tokenization import CHUNK_SIZE, tokenize_texts
+from accel_clf.reports.languages import languages
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
 
@@ -25,8 +26,12 @@ KINDS = {
 NO_CUT = 2**31 - 1
 
 
-def examine(config: Config) -> dict[str, Any]:
+def examine(config: Config, with_languages: bool = False) -> dict[str, Any]:
     """Examine the rows of a configuration, and whether they could be trained on.
+
+    Args:
+        config: the settings.
+        with_languages: whether to tell which languages the texts are in.
 
     Returns:
         A report; `problems` says what keeps the rows from being trained on, each with what was got, expected and to do.
@@ -63,6 +68,7 @@ def examine(config: Config) -> dict[str, Any]:
         "labels": _labels(rows),
         "splits": {name: len(part) for name, part in loaded._asdict().items() if part is not None} if loaded else {},
         "lengths": _lengths(rows, config),
+        "languages": languages(rows, config.training.seed) if with_languages else None,
         "twins": _twins(rows),
         "near_duplicates": _near_duplicates(rows) if config.data.near_duplicates else None,
         "warnings": _warnings(config, target, loaded, resolved),

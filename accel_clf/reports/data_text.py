@@ -30,6 +30,7 @@ def data_text(report: Mapping[str, Any]) -> str:
         ),
         _labels(report["labels"], rows["usable"]),
         _lengths(report["lengths"]),
+        *([_languages(report["languages"])] if report["languages"] else []),
         "\n".join([_entry("same texts", _twins(report["twins"])), *_near(report["near_duplicates"])]),
     ]
     if report["warnings"]:
@@ -115,6 +116,16 @@ def _lengths(lengths: Mapping[str, Any]) -> str:
     else:
         note = f"{share:.1%} are cut at {most} tokens (data.max_length), by the tokenizer of {lengths['tokenizer']}"
     return f"{table}\n{textwrap.fill(note, WIDTH, initial_indent='  ', subsequent_indent='  ')}"
+
+
+def _languages(languages: Mapping[str, Any]) -> str:
+    told = languages["texts"] - languages["too_short"]
+    shares = [f"{code} {count / told:.1%}" for code, count in languages["counts"].items()]
+    more = [f"{len(shares) - FIRST} more"] if len(shares) > FIRST else []
+    of = f"{told:,} texts" + (
+        f" ({languages['too_short']:,} more are too short to tell)" if languages["too_short"] else ""
+    )
+    return _entry("languages", ", ".join(shares[:FIRST] + more) + f", of {of}")
 
 
 def _twins(twins: Mapping[str, int]) -> str:

@@ -135,3 +135,16 @@ def test_settings_need_data(refused: Callable[..., str], tmp_path: Path) -> None
     config = tmp_path / "config.yaml"
     config.write_text(f"data:\n  train: {tmp_path / 'none.csv'}\n")
     assert "no such file" in refused(DATA, "doctor", config)
+
+
+def test_languages_are_told_if_asked(examine: Examine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    german = "Der Film war sehr schön, und wir haben viel gelacht"
+    english = "The film was very nice, and we have laughed a lot"
+    rows = [(f"{text} {number}", str(number % 2)) for number in range(20) for text in (german, english, english)]
+    path = write_csv(tmp_path / "rows.csv", [*rows, ("ok", "1")])
+    assert examine("--data", path)[1]["languages"] is None
+    assert examine("--data", path, "--languages")[1]["languages"] == {
+        "texts": 61, "too_short": 1, "counts": {"en": 40, "de": 20}
+    }  # fmt: skip
+    main(["doctor", "--data", str(path), "--languages"])
+    assert "en 66.7%, de 33.3%, of 60 texts (1 more are too short to tell)" in " ".join(capsys.readouterr().out.split())
