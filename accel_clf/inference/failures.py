@@ -30,7 +30,8 @@ class Failure(NamedTuple):
     def of(cls, error: Exception) -> "Failure":
         """Return what an exception says that was raised for a text alone."""
         message = str(error).strip()
-        is_of_text = isinstance(error, ValueError | IndexError | RuntimeError)
+        # Tokenizers raise Exception itself.
+        is_of_text = isinstance(error, ValueError | IndexError | RuntimeError) or type(error) is Exception
         reason = ": ".join([type(error).__name__, *message.splitlines()[:1]])
         return cls(reason, is_of_text and OUT_OF_MEMORY.search(message) is None)
 

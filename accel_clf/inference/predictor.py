@@ -12,13 +12,13 @@ from torch import nn
 
 from accel_clf.core.chunks import chunks
 from accel_clf.core.console import log, progress_bar
-from accel_clf.core.errors import ConfigError
+from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
 from accel_clf.data.collate import make_inputs, padding_row, shape_step
 from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference.at_risk import at_risk
-from accel_clf.inference.failures import Failure, answer_others
+from accel_clf.inference.failures import Failure, answer_apart, answer_others
 from accel_clf.inference.forward import answer_logits
 from accel_clf.inference.quantize import quantize
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
@@ -219,13 +219,34 @@ class Predictor:
         self, texts: Iterable[Text], show_progress: bool = False
     ) -> Iterator[tuple[Text, np.ndarray | Failure]]:
         """Yield what `predict` does, and why a text has no scores that a model fails on."""
-        data = self.config.data
         with progress_bar("predicting", None, show_progress) as bar:
             for chunk in chunks(texts, TEXTS_PER_CHUNK):
-                options = {"with_types": self.with_types, "is_symmetric": data.symmetric}
-                tokens = tokenize_texts(chunk, self.tokenizer, data.max_length, data.windows, **options)
-                failures: dict[int, Failure] = {}
-                scores = self.ensemble_scores(self.logits(tokens, show_progress, failures))
-                for index, text in enumerate(chunk):
-                    yield text, failures.get(index, scores[index])
+                try:
+                    tokens = self._tokenize(chunk)
+                except UserError:
+                    raise
+                except Exception:  # the tokenizer's, at a text
+                    yield from self._outcomes_apart(chunk, show_progress)
+                else:
+                    yield from zip(chunk, self._outcomes(tokens, show_progress), strict=True)
                 bar.advance(len(chunk))
+
+    def _tokenize(self, texts: Sequence[Text]) -> TokenizedDataset:
+        data = self.config.data
+        options = {"with_types": self.with_types, "is_symmetric": data.symmetric}
+        return tokenize_texts(texts, self.tokenizer, data.max_length, data.windows, **options)
+
+    def _outcomes(self, tokens: TokenizedDataset, show_progress: bool) -> Iterator[np.ndarray | Failure]:
+        failures: dict[int, Failure] = {}
+        scores = self.ensemble_scores(self.logits(tokens, show_progress, failures))
+        return (failures.get(index, of_text) for index, of_text in enumerate(scores))
+
+    def _outcomes_apart(
+        self, texts: Sequence[Text], show_progress: bool
+    ) -> Iterator[tuple[Text, np.ndarray | Failure]]:
+        """Yield outcomes of texts that the tokenizer does not take all of."""
+        taken, failures = answer_apart(lambda some: zip(some, self._tokenize(some).lengths, strict=True), texts)
+        others = [texts[index] for index in sorted(taken)]
+        outcomes = self._outcomes(self._tokenize(others), show_progress) if others else iter(())
+        for index, text in enumerate(texts):
+            yield text, failures[index] if index in failures else next(outcomes)

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from flask import request
@@ -17,7 +18,6 @@ from accel_clf.data.texts import Text, TextColumns
 from accel_clf.inference.failures import Failure
 from accel_clf.run_folder.answer_tables import Prediction, added_columns, failed_answer, table_lines
 from accel_clf.serving.errors import ApiError, FailedTextsError
-from accel_clf.serving.tokenizer import TokenizedText
 from accel_clf.targets.base import Target
 
 CHUNK_ROWS = 128  # scored together
@@ -28,6 +28,7 @@ MEDIA_TYPES = {  # by suffix; the first is used in responses
     ".txt": ("text/plain",),
 }
 
+Item = TypeVar("Item")
 ScoreTexts = Callable[[Sequence[Text]], Iterable[np.ndarray | Failure]]
 
 
@@ -100,12 +101,12 @@ def replaced_columns(rows: TextRows, target: Target, suffix: str, with_errors: b
 
 
 def score_each(
-    score: Callable[[Sequence[TokenizedText]], np.ndarray], texts: Sequence[TokenizedText], with_errors: bool
+    score: Callable[[Sequence[Item]], Iterable[np.ndarray | Failure]], texts: Sequence[Item], with_errors: bool
 ) -> Iterable[np.ndarray | Failure]:
-    """Return the scores of each text, or why it has none.
+    """Return the scores of each text, float64 [scores], or why it has none.
 
     Args:
-        score: function that maps texts to scores, float64 [texts, scores].
+        score: function that maps texts to what this returns, but raises FailedTextsError where it fails on some.
         texts: to score.
         with_errors: whether the others are scored, without them, where the model fails on some.
 
@@ -145,7 +146,7 @@ def label_rows(
     def answered() -> Iterator[tuple[Row, Prediction]]:
         for chunk in chunks(rows.stream(), CHUNK_ROWS):
             try:
-                outcomes = score_texts([row.text for row in chunk])
+                outcomes = score_each(score_texts, [row.text for row in chunk], with_errors)
             except FailedTextsError as error:
                 raise FailedTextsError(error.failures, chunk[error.first].location) from None
             for row, scores in zip(chunk, outcomes, strict=True):

@@ -111,7 +111,11 @@ def register_prediction_routes(
     file_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FILES)
 
     def tokenize(texts: Sequence[Text], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
-        tokenized = service.tokenizer.tokenize(texts, truncate, side)
+        try:
+            tokenized = service.tokenizer.tokenize(texts, truncate, side)
+        except FailedTextsError as error:
+            service.count_failed(error.failures)
+            raise
         metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
         return tokenized
 
@@ -154,10 +158,9 @@ def register_prediction_routes(
         """Classify the text in the query string."""
         inputs = query.sentence if query.sentence_pair is None else [query.sentence, query.sentence_pair]
         text = service.text_columns.parse(inputs, "sentence")
-        with service.admit():
+        with service.admit(), _located("sentence"):
             [tokenized] = tokenize([text])
-            with _located("sentence"):
-                [scores] = service.predict_scores([tokenized], _disconnect_check())
+            [scores] = service.predict_scores([tokenized], _disconnect_check())
         answer = service.target.answer(count_abstained(scores[None])[0])
         return {
             "response": {
@@ -178,13 +181,12 @@ def register_prediction_routes(
         The part of a long text that the model does not read is returned separately, with weight 0.
         """
         text = service.text_columns.parse(json.inputs, "inputs")
-        with service.admit():
+        with service.admit(), _located("inputs"):
             spans = service.tokenizer.find_read_spans(text)
             read = tuple(side[span] for side, span in zip(sides(text), spans, strict=True))
             words = [occlusion.split_text(side, occlusion.MAX_PARTS // len(read)) for side in read]
             tokenized = tokenize(occlusion.leave_one_out(words))
-            with _located("inputs"):
-                scores = service.predict_scores(tokenized, _disconnect_check())
+            scores = service.predict_scores(tokenized, _disconnect_check())
         names = service.target.names
         if json.label is not None and json.label not in names:
             raise ApiError(404, f"no label {json.label!r}; there are {listed(names)}")
@@ -246,12 +248,11 @@ def register_prediction_routes(
 
             is_disconnected = _disconnect_check()
 
+            def score_tokenized(texts: Sequence[TokenizedText]) -> np.ndarray:
+                return count_abstained(service.predict_scores_with_retries(texts, is_disconnected))
+
             def score_texts(texts: Sequence[Text]) -> Iterable[np.ndarray | Failure]:
-                return file_upload.score_each(
-                    lambda chunk: count_abstained(service.predict_scores_with_retries(chunk, is_disconnected)),
-                    tokenize(texts),
-                    with_errors,
-                )
+                return file_upload.score_each(score_tokenized, tokenize(texts), with_errors)
 
             suffix, with_errors = file_upload.response_suffix(path), query.errors == "skip"
             replaced = file_upload.replaced_columns(rows, service.target, suffix, with_errors)

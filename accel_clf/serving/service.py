@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -191,8 +191,7 @@ class Service:
             outputs = self.batcher.infer(rows, self.settings.timeout, is_disconnected)
         except FailedTextsError as error:
             failures = {index % len(texts): failure for index, failure in error.failures.items()}  # in either order
-            with self._lock:
-                self.failed_texts += len(failures)
+            self.count_failed(failures)
             raise FailedTextsError(failures) from None
         per_model = np.stack(outputs).astype(np.float64)
         to_scores = FUNCTIONS.get(self.target.function, self.target.scores)
@@ -220,6 +219,11 @@ class Service:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(RETRY_SECONDS)
+
+    def count_failed(self, texts: Collection[int]) -> None:
+        """Count texts of a request that the model, or its tokenizer, fails on."""
+        with self._lock:
+            self.failed_texts += len(texts)
 
     def drain(self) -> None:
         """Report not ready from now on, so that load balancers stop sending requests; those that come are answered."""

@@ -67,7 +67,7 @@ class Server:
     def upload(self, name: str, content: bytes, column: str = "", **query: str) -> Response:
         """Send a file the way browsers and curl do."""
         part_headers = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-        path = "/predict/file?" + urlencode({"text": column, **query} if column else query)
+        path = "/predict/file?" + "&".join([*([f"text={column}"] if column else []), urlencode(query)])
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         return self.request("POST", path, part_headers.encode() + content + b"\r\n--x--\r\n", headers)
 
