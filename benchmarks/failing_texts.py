@@ -28,6 +28,7 @@ TEXTS = 200
 MOST_DIFFERENCE = 1e-5  # of scores
 WARM_UP_SHARE = 0.2  # of the requests, after which memory is compared
 MOST_GROWTH = 0.03  # of memory
+TIMEOUT = 300  # seconds, of a request
 MEBIBYTE = 2**20  # bytes
 
 
@@ -42,9 +43,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, port = train_classifier(args.model, Path(folder)), free_port()
         add_bad_word(run / "model")
-        # All requests that are in flight while a process is replaced must wait, not be refused.
         command = [sys.executable, "-m", "accel_clf.cli", "serve", str(run), "--port", str(port), "--precision", "fp32"]
-        server = Server("accel_clf", [*command, "--queue", "64"], port, "/predict", "inputs", False)
+        # All requests wait while a process is replaced; none is refused, nor times out where that takes long.
+        limits = ["--queue", str(2 * args.clients), "--timeout", str(TIMEOUT)]
+        server = Server("accel_clf", [*command, *limits], port, "/predict", "inputs", False)
         with running(server) as process:
             sys.exit(not check(server, psutil.Process(process.pid), args))
 
@@ -71,7 +73,7 @@ def check(server: Server, process: psutil.Process, args: argparse.Namespace) -> 
     lock = threading.Lock()
 
     def client(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
         for request in range(number, args.requests, args.clients):
             text, right = texts[request % len(texts)], expected[request % len(texts)]
             status, scores = ask(connection, server, f"{text} {BAD}" if is_bad[request] else text)

@@ -53,7 +53,8 @@ class Supervisor:
     @property
     def is_ready(self) -> bool:
         """Whether the model is running."""
-        return self._worker is not None and self._worker.is_alive
+        worker = self._worker  # another thread may replace it
+        return worker is not None and worker.is_alive
 
     def answer_batch(self, rows: Sequence[np.ndarray]) -> tuple[Iterable[np.ndarray], Mapping[int, Failure]]:
         """Compute a batch's logits, as `Worker.answer_batch` does; not thread-safe.
@@ -128,7 +129,7 @@ class Supervisor:
         while not self._is_closing:
             self._deaths.append(time.monotonic())
             if len(self._deaths) > MAX_RESTARTS and self._deaths[-1] - self._deaths[0] < RESTART_SECONDS:
-                log(f"the model process {reason}, for the {len(self._deaths)}th time in {RESTART_SECONDS:g} s")
+                log(f"the model process {reason}; it has ended {len(self._deaths)} times in {RESTART_SECONDS:g} s")
                 return None
             log(f"warning: the model process {reason}; another one is being started")
             try:
@@ -136,8 +137,8 @@ class Supervisor:
             except WorkerDiedError as error:
                 reason = error.reason
                 continue
-            except (UserError, OSError) as error:
-                log(str(error))
+            except Exception as error:  # whatever it is, requests must not wait for this thread
+                log(str(error) if isinstance(error, UserError) else f"error: {type(error).__name__}: {error}")
                 return None
             if not worker.model.answers_as(self.model):
                 worker.close()
