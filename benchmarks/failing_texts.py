@@ -104,7 +104,8 @@ def check(server: Server, process: psutil.Process, args: argparse.Namespace) -> 
     same_process = args.kills > 0 or process.children() == [model]
     print(f"{args.requests} requests by {args.clients} clients in {seconds:.0f} s: {dict(outcomes)}")
     print(f"memory: {', '.join(f'{size / MEBIBYTE:.0f}' for size in memory)} MiB; {growth:+.1%} after the first fifth")
-    print(f"the model's process: {'the same' if same_process else 'another'}; killed {args.kills} times")
+    if not args.kills:
+        print(f"the model's process: {'the same' if same_process else 'another'}")
     print(metrics(server))
     all_right = outcomes == Counter({"right": args.requests - sum(is_bad), "failing, 422": sum(is_bad)})
     return all_right and same_process and process.is_running() and (args.kills > 0 or growth < MOST_GROWTH)

@@ -188,7 +188,7 @@ class Predictor:
         A CPU then makes its kernels for them, and takes their memory, before requests come.
         """
         deadline, tokens = time.monotonic() + WARM_UP_SECONDS, SMALLEST_STEP
-        row = padding_row(self.pad_id, min(SMALLEST_STEP, self.config.data.max_length), like=np.empty(0))
+        row = self._filler(min(SMALLEST_STEP, self.config.data.max_length))  # not every model takes padding alone
         while tokens <= max_tokens and time.monotonic() < deadline:
             self.logits_batch([row] * (tokens // len(row)))
             if self.layout != PACKED or self.strategy.device.type != "cpu":

@@ -56,3 +56,13 @@ def test_text_that_the_tokenizer_fails_on(run: Path, monkeypatch: pytest.MonkeyP
         list(predict_rows(predictor, rows))
     failing = TextRows.of_texts(lambda: ["quetzal"] * 3)
     assert [answer for _, answer in predict_rows(predictor, failing, skips_failing=True)] == [failed] * 3
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 64])
+def test_fillers_are_texts(run: Path, length: int) -> None:
+    """With each special token once: encoders that look for the last of them take no rows of padding alone."""
+    predictor = Predictor(run)
+    tokenizer, row = predictor.tokenizer, predictor._filler(length)
+    assert len(row) == max(length, len(tokenizer("a")["input_ids"]))
+    assert (row[0], row[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    assert not set(row[1:-1].tolist()) & set(tokenizer.all_special_ids)
