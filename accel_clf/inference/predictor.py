@@ -239,6 +239,8 @@ class Predictor:
     def _outcomes(self, tokens: TokenizedDataset, show_progress: bool) -> Iterator[np.ndarray | Failure]:
         failures: dict[int, Failure] = {}
         scores = self.ensemble_scores(self.logits(tokens, show_progress, failures))
+        if not failures:
+            return iter(scores)
         return (failures.get(index, of_text) for index, of_text in enumerate(scores))
 
     def _outcomes_apart(
