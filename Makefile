@@ -48,7 +48,10 @@ test: .venv/ready
 test-xla: .venv-xla/ready
 	HF_HUB_OFFLINE=1 XLA_FLAGS=--xla_backend_optimization_level=0 $(XLA)/python -m pytest tests/xla --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-soak: .venv-xla/ready
+# Both take minutes: a server with texts that its model fails on, whose process is killed; virtual cores.
+soak: .venv/ready .venv-xla/ready
+	$(BIN)/python -m benchmarks.failing_texts
+	$(BIN)/python -m benchmarks.failing_texts --kills 3
 	$(XLA)/python -m tests.xla.soak 100
 
 lint: .venv/ready

@@ -140,7 +140,8 @@ class Run:
             For each text {"label", "score", "scores"}: the likeliest label, its score, and every label's score.
 
         Raises:
-            DataError: a text is not Unicode, or there are pairs where there should be none, or none where there should.
+            DataError: a text is not Unicode, or the model fails on it; or there are pairs where there should be none,
+                or none where there should.
         """
         from accel_clf.data.texts import TextColumns
         from accel_clf.inference.bulk import predict_texts
@@ -176,7 +177,7 @@ class Run:
             The metrics: `metrics["accuracy"]`, `.values`, `.per_class`, `.confusion`, `.slices`, `.to_json()`.
 
         Raises:
-            DataError: the rows cannot be read, or have a label that the run does not know.
+            DataError: the rows cannot be read, have a label that the run does not know, or a text that it fails on.
         """
         from accel_clf.inference.bulk import columns_of, evaluate_source
 

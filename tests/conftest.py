@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -133,6 +134,23 @@ def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path
         )
     )
     return folder
+
+
+BAD = "zyzzyva"  # a word without an embedding
+
+
+@pytest.fixture(scope="session")
+def run_with_bad_word(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run, with a word in its tokenizer whose id is beyond the table of embeddings: the model fails on it."""
+    copy = tmp_path_factory.mktemp("bad") / "run"
+    shutil.copytree(run, copy)
+    path = copy / "model" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    number = json.loads((copy / "model" / "config.json").read_text())["vocab_size"]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    tokenizer["added_tokens"].append({"id": number, "content": BAD, **flags})
+    path.write_text(json.dumps(tokenizer))
+    return copy
 
 
 # Language -> sentence frame, and the adjectives of each label; in two scripts.

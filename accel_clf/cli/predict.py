@@ -13,6 +13,7 @@ from accel_clf.core.exit_codes import DONE
 from accel_clf.data.rows import TABLE_SUFFIXES, TextRows
 
 ALL, NONE = "all", "none"  # of the columns
+STOP, SKIP = "stop", "skip"  # at texts that the model fails on
 
 if TYPE_CHECKING:
     from accel_clf.data.texts import Text, TextColumns
@@ -47,6 +48,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="a column of --data to write beside the answer, and the text; repeat it for several. `all` of them, or "
         "`none` but the text (default: all to --output, none where answers are printed)",
     )
+    parser.add_argument(
+        "--errors",
+        choices=(STOP, SKIP),
+        default=STOP,
+        help="whether a text that the model fails on ends the command, which names its row, or is left without an "
+        "answer, and with the reason in the column `error`, which there is then (default: %(default)s)",
+    )
     arguments = parser.parse_intermixed_args(argv)  # flags may come between RUN and the texts
     output: Path | None = arguments.output
     if output is not None and output.suffix not in TABLE_SUFFIXES:
@@ -72,9 +80,11 @@ def _predict(argv: Sequence[str]) -> int:
     from accel_clf.inference.bulk import predict_rows
     from accel_clf.inference.predictor import Predictor
     from accel_clf.run_folder.answer_tables import (
+        ERROR,
         added_columns,
         answer_keys,
         check_columns,
+        json_answer,
         json_line,
         write_answers,
     )
@@ -82,14 +92,14 @@ def _predict(argv: Sequence[str]) -> int:
     rows = _rows(arguments)
     output: Path | None = arguments.output
     predictor = Predictor(arguments.run, arguments.precision, risk=arguments.risk)
-    target = predictor.target
-    answered = predict_rows(predictor, rows, show_progress=output is not None)
+    target, with_errors = predictor.target, arguments.errors == SKIP
+    answered = predict_rows(predictor, rows, skips_failing=with_errors, show_progress=output is not None)
     if output is not None:
-        check_columns(rows, added_columns(target, output.suffix))
-        write_answers(output, rows, answered, target)
+        check_columns(rows, added_columns(target, output.suffix, with_errors))
+        write_answers(output, rows, answered, target, with_errors)
     elif arguments.json:
         if arguments.keep:
-            check_columns(rows, answer_keys(target))
+            check_columns(rows, answer_keys(target, with_errors))
         for row, answer in answered:
             texts = sides(row.text)
             kept = (
@@ -97,9 +107,12 @@ def _predict(argv: Sequence[str]) -> int:
                 if arguments.keep
                 else dict(zip(side_names(len(texts) > 1), texts, strict=True))
             )
-            sys.stdout.write(json_line({**kept, **answer}))
+            sys.stdout.write(json_line({**kept, **json_answer(target, answer, with_errors)}))
     else:
         for row, answer in answered:
+            if ERROR in answer:
+                print(f"error: {answer[ERROR]}  {' | '.join(sides(row.text))}")
+                continue
             score = f"  {answer['score']:.4f}" if target.has_score else ""
             members = f"  one of {', '.join(answer['set'])}:" if "set" in answer else ""
             print(f"{target.answer_text(answer)}{score}{members}  {' | '.join(sides(row.text))}")
@@ -125,7 +138,9 @@ def _rows(arguments: argparse.Namespace) -> TextRows:
         texts = [columns.parse(text, f"text {number}") for number, text in enumerate(inputs, start=1)]
         return TextRows.of_texts(lambda: texts, has_pairs)
     return TextRows.of_texts(
-        lambda: _pairs_of_standard_input(columns) if has_pairs else _lines_of_standard_input(), has_pairs
+        lambda: _pairs_of_standard_input(columns) if has_pairs else _lines_of_standard_input(),
+        has_pairs,
+        "standard input, line",
     )
 
 

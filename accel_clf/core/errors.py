@@ -6,9 +6,11 @@ Exception
 │   ├── DataError             65  rows that cannot be read or do not fit together
 │   │   └── MissingColumnError    a table has no column of that name
 │   ├── CoreFailedError        1  a process or an XLA core that this process has started has failed
-│   └── DamagedError           1  a damaged checkpoint (training/checkpoint)
+│   ├── DamagedError           1  a damaged checkpoint (training/checkpoint)
+│   └── WorkerDiedError        1  the server's model process has ended (serving/errors)
 ├── ApiError                      a request answered with an HTTP error status (serving/errors, as all below)
 ├── TooLongError                  a text has more tokens than the model takes
+├── FailedTextsError              the model fails on texts of the request
 ├── NotFiniteError                the model's scores are NaN or infinite
 ├── OverloadedError               too many requests in flight
 ├── RequestTimeoutError           a request was not answered in time

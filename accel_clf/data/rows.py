@@ -102,19 +102,25 @@ class TextRows:
     notes: Callable[[], tuple[str, ...]] = tuple
 
     @classmethod
-    def of_texts(cls, texts: Callable[[], Iterable[Text]], are_pairs: bool = False) -> "TextRows":
+    def of_texts(
+        cls, texts: Callable[[], Iterable[Text]], are_pairs: bool = False, location: str = "text"
+    ) -> "TextRows":
         """Make rows of texts alone, or of pairs, under the names that pipelines have for them.
 
         Args:
             texts: each call starts at the first.
             are_pairs: whether each is a pair.
+            location: of each, before its number, for messages.
         """
         names = side_names(are_pairs)
         return cls(
             origin="texts",
             columns=names,
             texts=names,
-            stream=lambda: (Row("", text, dict(zip(names, sides(text), strict=True))) for text in texts()),
+            stream=lambda: (
+                Row(f"{location} {number}", text, dict(zip(names, sides(text), strict=True)))
+                for number, text in enumerate(texts(), start=1)
+            ),
             schema=lambda: text_schema(names),
         )
 

@@ -139,6 +139,18 @@ def _cell_of(kind: type[Target], values: Sequence[Any], data: DataConfig, table:
     return tuple(dict.fromkeys(table.label(item, location, False) for item in items))
 
 
+def location_of(source: str, data: DataConfig, index: int, *, split: str) -> str:
+    """Return where a row of a source is, for messages.
+
+    Args:
+        source, data, split: see `read_dataset`.
+        index: of the row in the source, from 0.
+    """
+    table = open_table(source, data, split, [*TextColumns.of(data).names, *data.label_columns])
+    line, _ = next(islice(table.records(), index, None))
+    return table.location(line)
+
+
 def read_names(source: str, data: DataConfig, column: str, *, split: str = "train") -> set[str]:
     """Read the different values of a column that says something of each row.
 

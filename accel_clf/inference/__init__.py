@@ -1,5 +1,6 @@
 """Trained models: logits, evaluation, prediction.
 
+failures   texts that a model fails on, told from those beside them
 forward    every row through the model exactly once
 evaluate   what scores are worth against labels
 quantize   fewer bytes for each matrix product

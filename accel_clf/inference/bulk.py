@@ -10,12 +10,13 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.rows import Row, TextRows
-from accel_clf.data.sources import read_dataset
+from accel_clf.data.sources import location_of, read_dataset
 from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import tokenize
 from accel_clf.inference.evaluate import evaluate
+from accel_clf.inference.failures import Failure
 from accel_clf.inference.predictor import Predictor
-from accel_clf.run_folder.answer_tables import Prediction
+from accel_clf.run_folder.answer_tables import Prediction, failed_answer
 from accel_clf.targets.abstaining import Abstaining
 from accel_clf.targets.metrics import FoldsSummary, Metrics
 
@@ -70,7 +71,7 @@ def evaluate_source(
         show_progress: whether to show a bar.
 
     Raises:
-        DataError: the rows cannot be read, or have a label that the run does not know.
+        DataError: the rows cannot be read, have a label that the run does not know, or a text that a model fails on.
     """
     settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
@@ -80,7 +81,12 @@ def evaluate_source(
     tokens = tokenize(
         rows, predictor.tokenizer, of_run.max_length, windows=of_run.windows, with_types=predictor.with_types
     )
-    per_model = predictor.logits(tokens, show_progress=show_progress)
+    failures: dict[int, Failure] = {}
+    per_model = predictor.logits(tokens, show_progress, failures)
+    if failures:
+        row, failure = min(failures.items())
+        location = location_of(source, data, int(rows.ids[row]), split=split)
+        raise failure.as_error(location, f"{len(failures)} of {len(rows)} rows have such texts: leave them out")
     target, scores = predictor.target, predictor.ensemble_scores(per_model)
     metrics = evaluate(scores, rows, settings).metrics
     abstention = target.measure(rows.labels, scores) if isinstance(target, Abstaining) else {}
@@ -102,24 +108,38 @@ def predict_texts(predictor: Predictor, texts: Iterable[Text]) -> Iterator[Predi
 
 
 def predict_rows(
-    predictor: Predictor, rows: TextRows, *, show_progress: bool = False
+    predictor: Predictor, rows: TextRows, *, skips_failing: bool = False, show_progress: bool = False
 ) -> Iterator[tuple[Row, Prediction]]:
     """Yield each row with its text's label and scores, in the rows' order.
 
     Args:
         predictor: the run.
         rows: any number of them; as many are held as the predictor takes at once.
+        skips_failing: whether a text that a model fails on has an answer that says why, as `failed_answer` makes it.
         show_progress: whether to show a bar.
+
+    Raises:
+        DataError: a model fails on a text.
     """
     unanswered: deque[Row] = deque()
+    count, first = 0, ""
 
     def texts() -> Iterator[Text]:
         for row in rows.stream():
             unanswered.append(row)
             yield row.text
 
-    for _, scores in predictor.predict(texts(), show_progress):
-        yield unanswered.popleft(), predictor.target.answer(scores)
+    for _, scores in predictor.outcomes(texts(), show_progress):
+        row = unanswered.popleft()
+        if not isinstance(scores, Failure):
+            yield row, predictor.target.answer(scores)
+            continue
+        if not skips_failing:
+            raise scores.as_error(row.location, "leave it out, or go on without its answer: --errors skip")
+        count, first = count + 1, first or f"{row.location}: {scores.reason}"
+        yield row, failed_answer(scores.reason)
+    if count:
+        log(f"warning: {count} rows without an answer, since the model fails on their texts; the first: {first}")
     for note in rows.notes():
         log(note)
 

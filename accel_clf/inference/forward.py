@@ -1,5 +1,6 @@
 """Every row through the model exactly once, whatever the number of processes."""
 
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
@@ -57,6 +58,7 @@ def compute_logits(
     max_length: int,
     pad_id: int,
     show_progress: bool = True,
+    recover: Callable[[list[int]], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Compute the model's outputs for all rows, on all processes: float32 [rows, classes].
 
@@ -68,6 +70,7 @@ def compute_logits(
         max_length: tokens of the longest possible row.
         pad_id: the tokenizer's padding token.
         show_progress: whether rank 0 shows a bar.
+        recover: answers a batch's rows where the model raises an exception for the batch; None lets it pass.
 
     Raises:
         Interrupted: a signal has asked to stop.
@@ -83,8 +86,18 @@ def compute_logits(
         for batch in strategy.batches(batches, to_tensors):
             if len(ids) % (1 if strategy.processes == 1 else BATCHES_PER_SYNC) == 0:
                 strategy.raise_if_stopped()
-            outputs.append(model(**model_inputs(batch)).logits.float())
-            ids.append(batch["rows"])
+            try:
+                logits, rows = model(**model_inputs(batch)).logits.float(), batch["rows"]
+            except Exception:
+                if recover is None:
+                    raise
+                rows = batch["rows"][batch["rows"] != PADDING_ROW].cpu()
+                logits = None
+            if logits is None:  # after the exception, which holds memory of the device
+                assert recover is not None
+                logits = torch.from_numpy(recover(rows.tolist()))
+            outputs.append(logits)
+            ids.append(rows)
             bar.advance()
     local, local_ids = torch.cat([part.cpu() for part in outputs]), torch.cat([part.cpu() for part in ids])
     local, local_ids = local[local_ids != PADDING_ROW], local_ids[local_ids != PADDING_ROW]

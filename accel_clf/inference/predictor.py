@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from accel_clf.core.chunks import chunks
 from accel_clf.core.console import log, progress_bar
-from accel_clf.core.errors import ConfigError
+from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
 from accel_clf.data.collate import make_inputs, padding_row, shape_step
 from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference.at_risk import at_risk
+from accel_clf.inference.failures import Failure, answer_apart, answer_others
 from accel_clf.inference.forward import answer_logits
 from accel_clf.inference.quantize import quantize
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
@@ -96,8 +100,26 @@ class Predictor:
             self.target = at_risk(self.target, run, risk, self.temperature)
         self.pad_id: int = self.tokenizer.pad_token_id or 0
 
-    def logits(self, tokens: TokenizedDataset, show_progress: bool = False) -> list[np.ndarray]:
-        """Compute each model's logits: float32 [rows, outputs]."""
+    def logits(
+        self, tokens: TokenizedDataset, show_progress: bool = False, failures: dict[int, Failure] | None = None
+    ) -> list[np.ndarray]:
+        """Compute each model's logits: float32 [rows, outputs].
+
+        Args:
+            tokens: of the rows.
+            show_progress: whether to show a bar.
+            failures: takes the rows that a model fails on, whose logits are NaN; None raises what it raises, as is done
+                in any case where several processes share the rows.
+        """
+        recovers = failures is not None and self.strategy.processes == 1
+        rows = tokens.in_both_orders()
+
+        def recover(model: nn.Module, ids: list[int]) -> np.ndarray:
+            assert failures is not None
+            logits, failing = answer_others(partial(self._infer, [model]), [rows[row] for row in ids], self._filler)
+            failures.update({ids[index] % len(tokens): failure for index, failure in failing.items()})
+            return logits[:, 0]
+
         return [
             answer_logits(
                 model,
@@ -109,6 +131,7 @@ class Predictor:
                 max_length=self.config.data.max_length,
                 pad_id=self.pad_id,
                 show_progress=show_progress,
+                recover=partial(recover, model) if recovers else None,
             )
             for model in self.models
         ]
@@ -127,11 +150,37 @@ class Predictor:
             padding = -tokens % shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
             fillers = (min(longest, padding - start) for start in range(0, padding, longest))
             rows = [*rows, *(padding_row(self.pad_id, length, like=rows[0]) for length in fillers)]
+        return self._infer(self.models, rows)[:count]
+
+    def answer_batch(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[int, Failure]]:
+        """Compute one batch's logits, as `logits_batch` does, whatever its rows are.
+
+        Returns:
+            The logits, NaN of rows that a model fails on, and why these have failed.
+
+        Raises:
+            Exception: a model fails on any row.
+        """
+        with suppress(Exception):
+            return self.logits_batch(rows), {}
+        return answer_others(self.logits_batch, rows, self._filler)
+
+    def _infer(self, models: Sequence[nn.Module], rows: Sequence[np.ndarray]) -> np.ndarray:
         inputs = make_inputs(rows, self.layout, self.pad_id, max_length=self.config.data.max_length)
         inputs = self.strategy.to_device(inputs)
-        per_model = [model(**inputs).logits[:count].float() for model in self.models]
+        per_model = [model(**inputs).logits[: len(rows)].float() for model in models]
         logits: np.ndarray = torch.stack(per_model, dim=1).cpu().numpy()
         return logits
+
+    def _filler(self, length: int) -> np.ndarray:
+        """Return a text of one word, repeated until it has so many tokens; the word once where it has more."""
+        text: Text = ("a", "a") if self.has_pairs else "a"
+        row = tokenize_texts([text], self.tokenizer, self.config.data.max_length, with_types=self.with_types)[0]
+        tokens = row.reshape(len(row), -1)[:, 0]
+        word = int(np.isin(tokens, self.tokenizer.all_special_ids).argmin())
+        repeats = np.ones(len(row), int)
+        repeats[word] += max(0, length - len(row))
+        return np.repeat(row, repeats, axis=0)
 
     def warm_up(self, max_tokens: int) -> None:
         """Run a batch of each shape, up to a size and for some seconds at most, the smallest first.
@@ -139,7 +188,7 @@ class Predictor:
         A CPU then makes its kernels for them, and takes their memory, before requests come.
         """
         deadline, tokens = time.monotonic() + WARM_UP_SECONDS, SMALLEST_STEP
-        row = padding_row(self.pad_id, min(SMALLEST_STEP, self.config.data.max_length), like=np.empty(0))
+        row = self._filler(min(SMALLEST_STEP, self.config.data.max_length))  # not every model takes padding alone
         while tokens <= max_tokens and time.monotonic() < deadline:
             self.logits_batch([row] * (tokens // len(row)))
             if self.layout != PACKED or self.strategy.device.type != "cpu":
@@ -157,12 +206,49 @@ class Predictor:
         Args:
             texts: any number of them; pairs where `has_pairs`.
             show_progress: whether to show a bar.
+
+        Raises:
+            DataError: a model fails on a text.
         """
-        data = self.config.data
+        for number, (text, scores) in enumerate(self.outcomes(texts, show_progress), start=1):
+            if isinstance(scores, Failure):
+                raise scores.as_error(f"text {number}")
+            yield text, scores
+
+    def outcomes(
+        self, texts: Iterable[Text], show_progress: bool = False
+    ) -> Iterator[tuple[Text, np.ndarray | Failure]]:
+        """Yield what `predict` does, and why a text has no scores that a model fails on."""
         with progress_bar("predicting", None, show_progress) as bar:
             for chunk in chunks(texts, TEXTS_PER_CHUNK):
-                options = {"with_types": self.with_types, "is_symmetric": data.symmetric}
-                tokens = tokenize_texts(chunk, self.tokenizer, data.max_length, data.windows, **options)
-                scores = self.ensemble_scores(self.logits(tokens, show_progress))
-                yield from zip(chunk, scores, strict=True)
+                try:
+                    tokens = self._tokenize(chunk)
+                except UserError:
+                    raise
+                except Exception:  # the tokenizer's, at a text
+                    yield from self._outcomes_apart(chunk, show_progress)
+                else:
+                    yield from zip(chunk, self._outcomes(tokens, show_progress), strict=True)
                 bar.advance(len(chunk))
+
+    def _tokenize(self, texts: Sequence[Text]) -> TokenizedDataset:
+        data = self.config.data
+        options = {"with_types": self.with_types, "is_symmetric": data.symmetric}
+        return tokenize_texts(texts, self.tokenizer, data.max_length, data.windows, **options)
+
+    def _outcomes(self, tokens: TokenizedDataset, show_progress: bool) -> Iterator[np.ndarray | Failure]:
+        failures: dict[int, Failure] = {}
+        scores = self.ensemble_scores(self.logits(tokens, show_progress, failures))
+        if not failures:
+            return iter(scores)
+        return (failures.get(index, of_text) for index, of_text in enumerate(scores))
+
+    def _outcomes_apart(
+        self, texts: Sequence[Text], show_progress: bool
+    ) -> Iterator[tuple[Text, np.ndarray | Failure]]:
+        """Yield outcomes of texts that the tokenizer does not take all of."""
+        taken, failures = answer_apart(lambda some: zip(some, self._tokenize(some).lengths, strict=True), texts)
+        others = [texts[index] for index in sorted(taken)]
+        outcomes = self._outcomes(self._tokenize(others), show_progress) if others else iter(())
+        for index, text in enumerate(texts):
+            yield text, failures[index] if index in failures else next(outcomes)

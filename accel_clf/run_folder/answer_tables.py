@@ -19,19 +19,39 @@ ROW_GROUP = 8192  # rows that Parquet has together
 
 Prediction = dict[str, Any]  # a text's answer, see targets.base.Target.answer
 Answered = Iterable[tuple[Row, Prediction]]
+ERROR = "error"  # the key, and the column of tables that have it, of why there is no answer
 
 
-def added_columns(target: Target, suffix: str) -> list[str]:
-    """Return the columns that a table of this kind has of an answer."""
+def failed_answer(reason: str) -> Prediction:
+    """Return the answer of a text that has none."""
+    return {ERROR: reason}
+
+
+def added_columns(target: Target, suffix: str, with_errors: bool = False) -> list[str]:
+    """Return the columns that a table of this kind has of an answer.
+
+    Args:
+        target: what is predicted.
+        suffix: the table's kind.
+        with_errors: whether it has a column, the last one, for why there is no answer.
+    """
     scores = [f"score:{name}" for name in target.score_names]
     if suffix == ".jsonl":
         scores = ["scores"] if scores else []
-    return ["predicted", *(["score"] if target.has_score else []), *target.extra_columns, *scores]
+    score, error = (["score"] if target.has_score else []), ([ERROR] if with_errors else [])
+    return ["predicted", *score, *target.extra_columns, *scores, *error]
 
 
-def answer_keys(target: Target) -> list[str]:
+def answer_keys(target: Target, with_errors: bool = False) -> list[str]:
     """Return the keys that an answer has as JSON."""
-    return [_predicted_key(target), "score", "scores", *target.extra_columns]
+    return [_predicted_key(target), "score", "scores", *target.extra_columns, *([ERROR] if with_errors else [])]
+
+
+def json_answer(target: Target, answer: Prediction, with_errors: bool = False) -> Prediction:
+    """Return an answer as JSON has it: with the key `error`, where answers have one, also if there is none."""
+    if ERROR in answer:
+        return {_predicted_key(target): None, **answer}
+    return {**answer, ERROR: None} if with_errors else answer
 
 
 def check_columns(rows: TextRows, names: Iterable[str]) -> None:
@@ -54,7 +74,7 @@ def check_columns(rows: TextRows, names: Iterable[str]) -> None:
     )
 
 
-def write_answers(path: Path, rows: TextRows, answered: Answered, target: Target) -> None:
+def write_answers(path: Path, rows: TextRows, answered: Answered, target: Target, with_errors: bool = False) -> None:
     """Write the columns of rows and their answers; the file appears once it is complete.
 
     Args:
@@ -62,18 +82,21 @@ def write_answers(path: Path, rows: TextRows, answered: Answered, target: Target
         rows: that are answered.
         answered: each row with its answer.
         target: what is predicted.
+        with_errors: whether there is a column for why a row has no answer.
 
     Raises:
         DataError: a value cannot be written to such a file.
     """
     with atomic_write(path) as file:
         if path.suffix == ".parquet":
-            _write_parquet(file.buffer, rows, answered, target)  # type: ignore[attr-defined]
+            _write_parquet(file.buffer, rows, answered, target, with_errors)  # type: ignore[attr-defined]
         else:
-            file.writelines(table_lines(path.suffix, rows.columns, answered, target))
+            file.writelines(table_lines(path.suffix, rows.columns, answered, target, with_errors))
 
 
-def table_lines(suffix: str, columns: Sequence[str], answered: Answered, target: Target) -> Iterator[str]:
+def table_lines(
+    suffix: str, columns: Sequence[str], answered: Answered, target: Target, with_errors: bool = False
+) -> Iterator[str]:
     """Yield the lines of a table of answers, with its header, if its kind has one.
 
     Args:
@@ -81,6 +104,7 @@ def table_lines(suffix: str, columns: Sequence[str], answered: Answered, target:
         columns: of the rows, to keep.
         answered: each row with its answer.
         target: what is predicted.
+        with_errors: whether there is a column for why a row has no answer.
 
     Raises:
         DataError: CSV cannot have a value.
@@ -89,12 +113,15 @@ def table_lines(suffix: str, columns: Sequence[str], answered: Answered, target:
         names = dict.fromkeys(columns)  # in which looking a name up takes no time
         for row, answer in answered:
             rest: Prediction = {key: answer[key] for key in ("score", "set", "scores") if key in answer}
-            yield json_line({**row.values(names), "predicted": answer[_predicted_key(target)], **rest})
+            if with_errors:
+                rest[ERROR] = answer.get(ERROR)
+            yield json_line({**row.values(names), "predicted": answer.get(_predicted_key(target)), **rest})
         return
     dialect = "excel-tab" if suffix == ".tsv" else "excel"
-    yield csv_line([*columns, *added_columns(target, suffix)], dialect)
+    names_added = added_columns(target, suffix, with_errors)
+    yield csv_line([*columns, *names_added], dialect)
     for row, answer in answered:
-        yield csv_line([*row.texts(columns), *_answer_cells(target, answer)], dialect)
+        yield csv_line([*row.texts(columns), *_answer_cells(target, answer, names_added)], dialect)
 
 
 def json_line(record: dict[str, Any]) -> str:
@@ -113,19 +140,26 @@ def _predicted_key(target: Target) -> str:
     return "label" if target.has_score else "labels" if target.score_names else "value"
 
 
-def _answer_cells(target: Target, answer: Prediction) -> list[Any]:
+def _answer_cells(target: Target, answer: Prediction, columns: Sequence[str]) -> list[Any]:
+    if ERROR in answer:
+        return [*[""] * (len(columns) - 1), answer[ERROR]]
+    error = [""] if columns[-1] == ERROR else []
     score = [answer["score"]] if target.has_score else []
-    return [target.answer_text(answer), *score, *target.extra_values(answer), *answer.get("scores", {}).values()]
+    scores = answer.get("scores", {}).values()
+    return [target.answer_text(answer), *score, *target.extra_values(answer), *scores, *error]
 
 
-def _write_parquet(file: IO[bytes], rows: TextRows, answered: Answered, target: Target) -> None:
+def _write_parquet(
+    file: IO[bytes], rows: TextRows, answered: Answered, target: Target, with_errors: bool = False
+) -> None:
     import pyarrow
     import pyarrow.parquet
 
     kept, labels = rows.schema().remove_metadata(), pyarrow.list_(pyarrow.string())
     predicted = {"label": pyarrow.string(), "labels": labels, "value": pyarrow.float64()}[_predicted_key(target)]
-    kinds = {"predicted": predicted, **dict.fromkeys(target.extra_columns, labels)}
-    added = [(name, kinds.get(name, pyarrow.float64())) for name in added_columns(target, ".parquet")]
+    kinds = {"predicted": predicted, **dict.fromkeys(target.extra_columns, labels), ERROR: pyarrow.string()}
+    names = added_columns(target, ".parquet", with_errors)
+    added = [(name, kinds.get(name, pyarrow.float64())) for name in names]
     schema = pyarrow.schema([*kept, *added])
     try:
         writer = pyarrow.parquet.ParquetWriter(file, schema)
@@ -136,18 +170,22 @@ def _write_parquet(file: IO[bytes], rows: TextRows, answered: Answered, target: 
     with writer:
         for chunk in chunks(answered, ROW_GROUP):
             columns = _kept_arrays([row for row, _ in chunk], kept)
-            answers = zip(*(_answer_values(target, answer) for _, answer in chunk), strict=True)
+            answers = zip(*(_answer_values(target, answer, names) for _, answer in chunk), strict=True)
             columns += [pyarrow.array(values, kind) for values, (_, kind) in zip(answers, added, strict=True)]
             writer.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
 
 
-def _answer_values(target: Target, answer: Prediction) -> list[Any]:
+def _answer_values(target: Target, answer: Prediction, columns: Sequence[str]) -> list[Any]:
+    if ERROR in answer:
+        return [*[None] * (len(columns) - 1), answer[ERROR]]
+    error = [None] if columns[-1] == ERROR else []
     score = [answer["score"]] if target.has_score else []
     return [
         answer[_predicted_key(target)],
         *score,
         *map(answer.get, target.extra_columns),
         *answer.get("scores", {}).values(),
+        *error,
     ]
 
 

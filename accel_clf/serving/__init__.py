@@ -4,6 +4,7 @@ schema       request and response models, from which the OpenAPI description is 
 errors       the reasons for refusing a request, and error responses
 batcher      dynamic batching: rows of concurrent requests in batches of similar length
 worker       the model in a separate process
+supervisor   that process, replaced when it ends
 tokenizer    texts to token ids, in the threads of their requests
 service      admission and scores for concurrent requests
 prometheus   Prometheus metrics

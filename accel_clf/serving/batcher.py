@@ -3,18 +3,26 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import numpy as np
 
-from accel_clf.serving.errors import ClientDisconnectedError, OverloadedError, RequestTimeoutError, ShuttingDownError
+from accel_clf.inference.failures import Failure
+from accel_clf.serving.errors import (
+    ClientDisconnectedError,
+    FailedTextsError,
+    OverloadedError,
+    RequestTimeoutError,
+    ShuttingDownError,
+)
 
 LOOKAHEAD_BATCHES = 4  # batches' worth of tokens dequeued together, so that rows of similar length can be grouped
 DISCONNECT_CHECK_SECONDS = 0.25  # between two checks whether a waiting request's client has disconnected
 
-InferBatch = Callable[[Sequence[np.ndarray]], np.ndarray]
+BatchAnswer = tuple[Iterable[np.ndarray], Mapping[int, Failure]]  # by row, the outputs, and why some have none
+InferBatch = Callable[[Sequence[np.ndarray]], BatchAnswer]
 
 
 @dataclass(eq=False)
@@ -28,6 +36,7 @@ class _Request:
         outputs: the output of each row.
         done: set when all rows have their outputs, or the request has failed.
         error: the reason for its failure.
+        failures: why rows have no output of any worth, by their indices.
     """
 
     rows: Sequence[np.ndarray]
@@ -36,6 +45,7 @@ class _Request:
     outputs: list[np.ndarray | None]
     done: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
+    failures: dict[int, Failure] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -53,7 +63,8 @@ class Batcher:
     would take the interpreter's lock before the next batch has started.
 
     Args:
-        infer_batch: function that maps rows of token ids, int [length] each, to their outputs, [rows, ...].
+        infer_batch: function that maps rows of token ids, int [length] each, to their outputs, and to why some rows
+            have failed; raises ShuttingDownError where it cannot run any more.
         max_batch_tokens: size limit of a batch, including padding; a longer row forms a batch by itself.
         max_queued_tokens: size limit of the queue.
     """
@@ -65,7 +76,7 @@ class Batcher:
         self._queued_tokens = 0
         self._changed = threading.Condition()
         self._closing = False
-        self._finished: SimpleQueue[tuple[_BatchRows, np.ndarray] | None] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[_BatchRows, BatchAnswer] | None] = SimpleQueue()
         self._delivery_thread = threading.Thread(target=self._deliver_outputs, name="delivery", daemon=True)
         self._delivery_thread.start()
         self._inference_thread = threading.Thread(target=self._run_batches, name="inference", daemon=True)
@@ -100,6 +111,7 @@ class Batcher:
             OverloadedError: the queue is full. A request is never refused while the queue is empty.
             RequestTimeoutError, ClientDisconnectedError: the request is abandoned; its remaining rows are skipped.
             ShuttingDownError: the batcher is closing, or its inference thread has failed.
+            FailedTextsError: rows have failed, by their indices here. The others of the request have been answered.
         """
         if not rows:
             return []
@@ -123,6 +135,8 @@ class Batcher:
             raise
         if request.error:
             raise request.error
+        if request.failures:
+            raise FailedTextsError(request.failures)
         outputs = [output for output in request.outputs if output is not None]
         assert len(outputs) == len(rows), "a request is done when each of its rows has an output"
         return outputs
@@ -143,6 +157,8 @@ class Batcher:
                 lengths = np.array([len(request.rows[index]) for request, index in rows])
                 for positions in group_by_length(lengths, self.max_batch_tokens):
                     self._run_batch([rows[position] for position in positions.tolist()])
+        except ShuttingDownError:
+            pass  # the model does not run any more, and whoever runs it has said why
         finally:
             self._finished.put(None)
             self._delivery_thread.join()
@@ -175,7 +191,11 @@ class Batcher:
 
     def _deliver_outputs(self) -> None:
         while batch := self._finished.get():
-            for (request, index), output in zip(*batch, strict=True):
+            rows, (outputs, failures) = batch
+            for position, failure in failures.items():
+                request, index = rows[position]
+                request.failures[index] = failure
+            for (request, index), output in zip(rows, outputs, strict=True):
                 request.outputs[index] = output
                 request.remaining -= 1
                 if request.remaining == 0:

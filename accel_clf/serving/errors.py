@@ -1,8 +1,11 @@
 """The reasons for not answering a request, and the error responses that report them."""
 
+from collections.abc import Mapping
+
 from flask import Response, g, json
 
-from accel_clf.core.errors import DataError
+from accel_clf.core.errors import DataError, UserError
+from accel_clf.inference.failures import Failure
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that has disconnected
 
@@ -37,6 +40,40 @@ class TooLongError(Exception):
 
     def __init__(self, index: int, tokens: int, max_tokens: int) -> None:
         super().__init__(f"inputs[{index}] has {tokens} tokens; the model accepts at most {max_tokens}")
+
+
+class FailedTextsError(Exception):
+    """The model fails on texts of a request.
+
+    Args:
+        failures: why, by the texts' indices in the request.
+        location: of the one text that the client has sent, or of the first one's row; None for indices in `inputs`.
+
+    Attributes:
+        failures, location: as passed.
+        first: the index of the first of them.
+        status: the HTTP status.
+    """
+
+    def __init__(self, failures: Mapping[int, Failure], location: str | None = None) -> None:
+        index, first = min(failures.items())
+        others = len(failures) - 1
+        more = f"; so it does on {others} more of these texts" if others and location is None else ""
+        super().__init__(f"{location or f'inputs[{index}]'}: the model fails on this text ({first.reason}){more}")
+        self.failures, self.first, self.location = failures, index, location
+        self.status = 422 if first.is_of_text else 500
+
+
+class WorkerDiedError(UserError):
+    """The model's process has ended.
+
+    Args:
+        reason: how, as what follows "the model process".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the model process {reason}")
+        self.reason = reason
 
 
 class NotFiniteError(Exception):

@@ -2,8 +2,9 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from flask import request
@@ -14,8 +15,9 @@ from accel_clf.core.errors import DataError
 from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import read_rows
 from accel_clf.data.texts import Text, TextColumns
-from accel_clf.run_folder.answer_tables import Prediction, added_columns, table_lines
-from accel_clf.serving.errors import ApiError
+from accel_clf.inference.failures import Failure
+from accel_clf.run_folder.answer_tables import Prediction, added_columns, failed_answer, table_lines
+from accel_clf.serving.errors import ApiError, FailedTextsError
 from accel_clf.targets.base import Target
 
 CHUNK_ROWS = 128  # scored together
@@ -26,7 +28,8 @@ MEDIA_TYPES = {  # by suffix; the first is used in responses
     ".txt": ("text/plain",),
 }
 
-ScoreTexts = Callable[[Sequence[Text]], np.ndarray]
+Item = TypeVar("Item")
+ScoreTexts = Callable[[Sequence[Text]], Iterable[np.ndarray | Failure]]
 
 
 def save_upload(folder: Path) -> tuple[Path, str]:
@@ -77,18 +80,19 @@ def response_suffix(path: Path) -> str:
     return ".csv" if path.suffix == ".txt" else path.suffix
 
 
-def replaced_columns(rows: TextRows, target: Target, suffix: str) -> list[str]:
+def replaced_columns(rows: TextRows, target: Target, suffix: str, with_errors: bool) -> list[str]:
     """Return the columns that the predictions replace: those of the same names.
 
     Args:
         rows: of the file.
         target: what is predicted.
         suffix: by `response_suffix`.
+        with_errors: whether there is a column for why a row has no answer.
 
     Raises:
         DataError: the texts are in one of them.
     """
-    added = added_columns(target, suffix)
+    added = added_columns(target, suffix, with_errors)
     if taken := [name for name in rows.texts if name in added]:
         raise DataError(
             f"the texts are in column {taken[0]!r}, which the predictions would replace", "a column of another name"
@@ -96,8 +100,31 @@ def replaced_columns(rows: TextRows, target: Target, suffix: str) -> list[str]:
     return [name for name in rows.columns if name in added]
 
 
+def score_each(
+    score: Callable[[Sequence[Item]], Iterable[np.ndarray | Failure]], texts: Sequence[Item], with_errors: bool
+) -> Iterable[np.ndarray | Failure]:
+    """Return the scores of each text, float64 [scores], or why it has none.
+
+    Args:
+        score: function that maps texts to what this returns, but raises FailedTextsError where it fails on some.
+        texts: to score.
+        with_errors: whether the others are scored, without them, where the model fails on some.
+
+    Raises:
+        FailedTextsError: the model fails on some, and the others are not scored.
+    """
+    try:
+        return score(texts)
+    except FailedTextsError as error:
+        if not with_errors:
+            raise
+        failures = error.failures
+    scores = iter(score([text for index, text in enumerate(texts) if index not in failures]))
+    return [failures[index] if index in failures else next(scores) for index in range(len(texts))]
+
+
 def label_rows(
-    rows: TextRows, replaced: Sequence[str], target: Target, suffix: str, score_texts: ScoreTexts
+    rows: TextRows, replaced: Sequence[str], target: Target, suffix: str, score_texts: ScoreTexts, with_errors: bool
 ) -> Iterator[bytes]:
     """Yield the lines of a valid file with columns `predicted`, `score` and, per label, `score:LABEL` added.
 
@@ -109,12 +136,21 @@ def label_rows(
         replaced: by `replaced_columns`.
         target: what is predicted.
         suffix: by `response_suffix`.
-        score_texts: function that maps texts to scores, float64 [texts, scores].
+        score_texts: function that maps texts to scores, float64 [scores] each, or to why there are none.
+        with_errors: whether there is a column for why a row has no answer.
+
+    Raises:
+        FailedTextsError: raised by `score_texts`; it names the row.
     """
 
     def answered() -> Iterator[tuple[Row, Prediction]]:
         for chunk in chunks(rows.stream(), CHUNK_ROWS):
-            yield from zip(chunk, map(target.answer, score_texts([row.text for row in chunk])), strict=True)
+            try:
+                outcomes = score_each(score_texts, [row.text for row in chunk], with_errors)
+            except FailedTextsError as error:
+                raise FailedTextsError(error.failures, chunk[error.first].location) from None
+            for row, scores in zip(chunk, outcomes, strict=True):
+                yield row, failed_answer(scores.reason) if isinstance(scores, Failure) else target.answer(scores)
 
     kept = [name for name in rows.columns if name not in replaced]
-    return (line.encode() for line in table_lines(suffix, kept, answered(), target))
+    return (line.encode() for line in table_lines(suffix, kept, answered(), target, with_errors))

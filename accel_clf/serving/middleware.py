@@ -16,6 +16,7 @@ from accel_clf.serving.errors import (
     CLIENT_CLOSED_REQUEST,
     ApiError,
     ClientDisconnectedError,
+    FailedTextsError,
     NotFiniteError,
     OverloadedError,
     RequestTimeoutError,
@@ -130,6 +131,11 @@ def register_middleware(app: Flask, service: Service, metrics: ServerMetrics, ap
     @app.errorhandler(DataError)
     def handle_data_error(error: DataError) -> Response:
         return error_response(422, format_data_error(error))
+
+    @app.errorhandler(FailedTextsError)
+    def handle_failed_texts(error: FailedTextsError) -> Response:
+        logger.warning("request %s: %s", g.id, error)
+        return error_response(error.status, str(error))
 
     @app.errorhandler(NotFiniteError)
     def handle_not_finite(_: NotFiniteError) -> Response:

@@ -1,6 +1,9 @@
 """The server's metrics in Prometheus' format."""
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from accel_clf.serving.service import Service
@@ -14,7 +17,7 @@ class ServerMetrics:
     """The metrics of one application.
 
     Args:
-        service: the service, whose queue and readiness are reported as gauges.
+        service: the service, whose queue, readiness and failures are reported.
     """
 
     content_type = CONTENT_TYPE_LATEST
@@ -40,6 +43,7 @@ class ServerMetrics:
         queued_tokens.set_function(lambda: service.batcher.queued_tokens)
         ready = Gauge("accel_clf_ready", "1 if new requests should be sent to this server.", registry=self._registry)
         ready.set_function(lambda: service.is_ready)
+        self._registry.register(_Failures(service))
 
     def count_response(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count a response and observe its latency.
@@ -65,3 +69,24 @@ class ServerMetrics:
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _Failures:
+    """What has failed so far, as the service counts it.
+
+    Args:
+        service: the service.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the metrics."""
+        yield CounterMetricFamily(
+            "accel_clf_failed_texts", "Texts that the model has failed on.", self._service.failed_texts
+        )
+        yield CounterMetricFamily(
+            "accel_clf_worker_restarts", "Times that the model's process has been replaced.",
+            self._service.worker_restarts,
+        )  # fmt: skip

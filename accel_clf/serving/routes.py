@@ -3,10 +3,10 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import resources
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,8 +20,15 @@ from werkzeug.sansio.response import Response as SansioResponse
 from accel_clf import __version__
 from accel_clf.core.errors import DataError
 from accel_clf.data.texts import Text, TextColumns, side_names, sides
+from accel_clf.inference.failures import Failure
 from accel_clf.serving import file_upload, occlusion
-from accel_clf.serving.errors import ApiError, ClientDisconnectedError, OverloadedError, format_data_error
+from accel_clf.serving.errors import (
+    ApiError,
+    ClientDisconnectedError,
+    FailedTextsError,
+    OverloadedError,
+    format_data_error,
+)
 from accel_clf.serving.prometheus import ServerMetrics
 from accel_clf.serving.schema import (
     ErrorResponse,
@@ -104,7 +111,11 @@ def register_prediction_routes(
     file_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FILES)
 
     def tokenize(texts: Sequence[Text], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
-        tokenized = service.tokenizer.tokenize(texts, truncate, side)
+        try:
+            tokenized = service.tokenizer.tokenize(texts, truncate, side)
+        except FailedTextsError as error:
+            service.count_failed(error.failures)
+            raise
         metrics.count_texts(len(tokenized), sum(len(text.ids) for text in tokenized))
         return tokenized
 
@@ -147,7 +158,7 @@ def register_prediction_routes(
         """Classify the text in the query string."""
         inputs = query.sentence if query.sentence_pair is None else [query.sentence, query.sentence_pair]
         text = service.text_columns.parse(inputs, "sentence")
-        with service.admit():
+        with service.admit(), _located("sentence"):
             [tokenized] = tokenize([text])
             [scores] = service.predict_scores([tokenized], _disconnect_check())
         answer = service.target.answer(count_abstained(scores[None])[0])
@@ -170,7 +181,7 @@ def register_prediction_routes(
         The part of a long text that the model does not read is returned separately, with weight 0.
         """
         text = service.text_columns.parse(json.inputs, "inputs")
-        with service.admit():
+        with service.admit(), _located("inputs"):
             spans = service.tokenizer.find_read_spans(text)
             read = tuple(side[span] for side, span in zip(sides(text), spans, strict=True))
             words = [occlusion.split_text(side, occlusion.MAX_PARTS // len(read)) for side in read]
@@ -211,7 +222,9 @@ def register_prediction_routes(
 
         text/plain has one text per line. Tables are text/csv, text/tab-separated-values or application/x-ndjson; their
         rows are returned with all their columns. Instead of being the body, the file can be the part `file` of a
-        multipart/form-data body; its type then follows from its name (.txt .csv .tsv .jsonl).
+        multipart/form-data body; its type then follows from its name (.txt .csv .tsv .jsonl). A text that the model
+        fails on ends the response, with an error that names its row if it is among the first ones, unless `errors` is
+        `skip`.
         """
         if not file_slots.acquire(blocking=False):
             raise OverloadedError
@@ -235,13 +248,19 @@ def register_prediction_routes(
 
             is_disconnected = _disconnect_check()
 
-            def score_texts(texts: Sequence[Text]) -> np.ndarray:
-                return count_abstained(service.predict_scores_with_retries(tokenize(texts), is_disconnected))
+            def score_tokenized(texts: Sequence[TokenizedText]) -> np.ndarray:
+                return count_abstained(service.predict_scores_with_retries(texts, is_disconnected))
 
-            suffix = file_upload.response_suffix(path)
-            replaced = file_upload.replaced_columns(rows, service.target, suffix)
-            lines = file_upload.label_rows(rows, replaced, service.target, suffix, score_texts)
-            first = next(lines, b"")  # what fails before the response has started gets an error status
+            def score_texts(texts: Sequence[Text]) -> Iterable[np.ndarray | Failure]:
+                return file_upload.score_each(score_tokenized, tokenize(texts), with_errors)
+
+            suffix, with_errors = file_upload.response_suffix(path), query.errors == "skip"
+            replaced = file_upload.replaced_columns(rows, service.target, suffix, with_errors)
+            lines = file_upload.label_rows(rows, replaced, service.target, suffix, score_texts, with_errors)
+            try:  # what fails before the response has started gets an error status: with the header or the first row
+                first = b"".join(islice(lines, 2))
+            except FailedTextsError as error:
+                raise FailedTextsError(error.failures, (error.location or "").replace(str(path), name)) from None
             media_type = file_upload.MEDIA_TYPES[suffix][0]
             response = Response(chain([first], _until_disconnected(lines)), mimetype=media_type)
         except BaseException:
@@ -287,6 +306,15 @@ def register_page_routes(app: Flask, api: SpecTree, service: Service) -> None:
 def _warn(response: SansioResponse, message: str) -> None:
     """Tell the client what it might not expect, in a header: one line of ASCII, whatever the client has sent."""
     response.headers["X-Warning"] = message.encode("unicode_escape").decode()[:MAX_WARNING_LENGTH]
+
+
+@contextmanager
+def _located(location: str) -> Iterator[None]:
+    """Say where the text is that the client has sent, if the model fails on it, or on what is made of it."""
+    try:
+        yield
+    except FailedTextsError as error:
+        raise FailedTextsError(error.failures, location) from None
 
 
 def _disconnect_check() -> Callable[[], bool]:

@@ -156,6 +156,9 @@ class FileQuery(StrictModel):
     """Name of the text column, or of each of several that are joined; by default those of the training data."""
     pair: str | None = None
     """Name of the column with the second texts, where the model reads pairs; by default that of the training data."""
+    errors: Literal["stop", "skip"] = "stop"
+    """Whether a text that the model fails on ends the request, or is left without an answer, with the reason in the
+    column `error`, which there is then."""
 
 
 class InfoResponse(BaseModel):

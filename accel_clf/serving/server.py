@@ -192,7 +192,7 @@ class _RequestTask(WSGITask):  # type: ignore[misc]
 
     def start(self) -> None:
         super().start()
-        if not self.channel.server.service.is_ready:
+        if self.channel.server.service.is_draining or not self.channel.server.service.is_alive:
             self.set_close_on_finish()
 
 

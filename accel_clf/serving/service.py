@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from scipy.special import expit, softmax
 from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.data.texts import Text, TextColumns
 from accel_clf.run_folder.environment import versions
-from accel_clf.serving.batcher import Batcher
-from accel_clf.serving.errors import NotFiniteError, OverloadedError
+from accel_clf.serving.batcher import BatchAnswer, Batcher
+from accel_clf.serving.errors import FailedTextsError, NotFiniteError, OverloadedError
+from accel_clf.serving.supervisor import Supervisor
 from accel_clf.serving.tokenizer import TextTokenizer, TokenizedText
 from accel_clf.serving.worker import Worker, load_predictor, max_batch_tokens
 from accel_clf.targets.base import Target
@@ -47,6 +48,8 @@ class Service:
         max_length: maximum number of tokens per text, including special tokens.
         device: the device that the model runs on.
         in_flight: number of requests that have been admitted and not answered.
+        failed_texts: number of texts that the model has failed on.
+        is_draining: whether it is about to close.
 
     Raises:
         ConfigError: the folder is not a trained run's, or int8 loses more accuracy than `max_loss`.
@@ -54,8 +57,8 @@ class Service:
 
     def __init__(self, run: Path, settings: ServeConfig) -> None:
         self.settings = settings
-        self._worker = Worker(load_predictor, run, settings)
-        model = self._worker.model
+        self._supervisor = Supervisor(lambda: Worker(load_predictor, run, settings))
+        model = self._supervisor.model
         self.target, self.models, self.precision, self.device = (
             model.target, model.models, model.precision, model.device,
         )  # fmt: skip
@@ -66,9 +69,9 @@ class Service:
         self._is_symmetric = config.data.symmetric
         self.tokenizer = TextTokenizer(model, self.has_pairs)
         batch_tokens = max_batch_tokens(settings, self.device)
-        self._draining = False
+        self.is_draining = False
         self._processed_tokens, self._busy_seconds = 0, 0.0
-        self._lock, self.in_flight = threading.Lock(), 0
+        self._lock, self.in_flight, self.failed_texts = threading.Lock(), 0, 0
         self.batcher = Batcher(
             self._infer_batch, max_batch_tokens=batch_tokens, max_queued_tokens=MAX_QUEUED_BATCHES * batch_tokens
         )
@@ -80,13 +83,18 @@ class Service:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the model is running."""
-        return self.batcher.is_alive and self._worker.is_alive
+        """Whether the model is running, or its process is being replaced."""
+        return self.batcher.is_alive and self._supervisor.is_alive
 
     @property
     def is_ready(self) -> bool:
         """Whether new requests should be sent here."""
-        return self.is_alive and not self._draining
+        return self.is_alive and self._supervisor.is_ready and not self.is_draining
+
+    @property
+    def worker_restarts(self) -> int:
+        """How many times the model's process has been replaced."""
+        return self._supervisor.restarts
 
     @property
     def is_full(self) -> bool:
@@ -174,11 +182,18 @@ class Service:
         Raises:
             OverloadedError, RequestTimeoutError, ClientDisconnectedError, ShuttingDownError: see Batcher.infer.
             NotFiniteError: a score is NaN or infinite.
+            FailedTextsError: the model fails on some of the texts.
         """
         if not texts:
             return np.empty((0, len(self.target.names))), None
         rows = [text.ids for text in texts] + [text.swapped for text in texts if text.swapped is not None]
-        per_model = np.stack(self.batcher.infer(rows, self.settings.timeout, is_disconnected)).astype(np.float64)
+        try:
+            outputs = self.batcher.infer(rows, self.settings.timeout, is_disconnected)
+        except FailedTextsError as error:
+            failures = {index % len(texts): failure for index, failure in error.failures.items()}  # in either order
+            self.count_failed(failures)
+            raise FailedTextsError(failures) from None
+        per_model = np.stack(outputs).astype(np.float64)
         to_scores = FUNCTIONS.get(self.target.function, self.target.scores)
         if self._is_symmetric:
             first, second = np.split(to_scores(per_model), 2)
@@ -205,23 +220,28 @@ class Service:
                     raise
                 time.sleep(RETRY_SECONDS)
 
+    def count_failed(self, texts: Collection[int]) -> None:
+        """Count texts of a request that the model, or its tokenizer, fails on."""
+        with self._lock:
+            self.failed_texts += len(texts)
+
     def drain(self) -> None:
         """Report not ready from now on, so that load balancers stop sending requests; those that come are answered."""
-        self._draining = True
+        self.is_draining = True
 
     def close(self, timeout: float) -> bool:
         """Process what is queued, stop the model, and return whether this was done in time."""
-        self._draining = True
+        self.is_draining = True
         in_time = self.batcher.close(timeout)
-        self._worker.close()
+        self._supervisor.close()
         return in_time
 
-    def _infer_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def _infer_batch(self, rows: Sequence[np.ndarray]) -> BatchAnswer:
         began = time.perf_counter()
-        logits = self._worker.logits_batch(rows)
+        answer = self._supervisor.answer_batch(rows)
         self._busy_seconds += time.perf_counter() - began
         self._processed_tokens += sum(map(len, rows))
-        return logits
+        return answer
 
 
 def ranked_outputs(

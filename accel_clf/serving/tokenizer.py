@@ -11,7 +11,8 @@ from tokenizers import Encoding, Tokenizer
 
 from accel_clf.data.texts import Text, check_text, sides, swap
 from accel_clf.data.windows import kept_windows
-from accel_clf.serving.errors import TooLongError
+from accel_clf.inference.failures import answer_apart
+from accel_clf.serving.errors import FailedTextsError, TooLongError
 from accel_clf.serving.worker import LoadedModel
 
 
@@ -61,6 +62,7 @@ class TextTokenizer:
         Raises:
             TooLongError: a text is too long, and `truncate` is false.
             DataError: a text contains a lone surrogate.
+            FailedTextsError: the tokenizer fails on some of the texts.
         """
         for index, text in enumerate(texts):
             for each in sides(text):
@@ -68,8 +70,7 @@ class TextTokenizer:
         tokenized = []
         is_own = side in (None, self._truncation_side)
         tokenizer = self._tokenizer if is_own else self._tokenizer_of_other_side
-        with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
-            encodings = tokenizer.encode_batch_fast(list(texts))
+        encodings = self._encode(tokenizer, texts)
         for index, encoding in enumerate(encodings):
             windows = [encoding, *encoding.overflowing]
             full_length, is_truncated = self._full_length(texts[index], windows), len(windows) > self._max_windows
@@ -77,11 +78,21 @@ class TextTokenizer:
                 raise TooLongError(index, full_length, self._max_length)
             tokenized.append(TokenizedText(self._ids_of(windows), full_length, is_truncated))
         if self._is_symmetric:
-            with self._tokenizer_slots:
-                encodings = tokenizer.encode_batch_fast(list(map(swap, texts)))
+            encodings = self._encode(tokenizer, list(map(swap, texts)))
             swapped = (self._ids_of([encoding]) for encoding in encodings)
             tokenized = [replace(text, swapped=ids) for text, ids in zip(tokenized, swapped, strict=True)]
         return tokenized
+
+    def _encode(self, tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
+        with self._tokenizer_slots:  # the tokenizer temporarily takes a hundred times a text's memory
+            try:
+                encodings: list[Encoding] = tokenizer.encode_batch_fast(list(texts))
+                return encodings
+            except Exception:  # of no class of its own
+                encoded, failures = answer_apart(tokenizer.encode_batch_fast, texts)
+        if failures:
+            raise FailedTextsError(failures)
+        return [encoded[index] for index in range(len(texts))]
 
     @cached_property
     def _tokenizer_of_other_side(self) -> Tokenizer:

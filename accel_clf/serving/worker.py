@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,8 @@ import numpy as np
 from accel_clf.config.schema import Config
 from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.errors import UserError
+from accel_clf.inference.failures import Failure
+from accel_clf.serving.errors import WorkerDiedError
 from accel_clf.targets.base import Target
 
 if TYPE_CHECKING:
@@ -62,6 +65,17 @@ class LoadedModel:
     truncation_side: str
     with_types: bool
 
+    def answers_as(self, other: "LoadedModel") -> bool:
+        """Whether the same tokens go in as for another model, and answers of the same meaning come out."""
+
+        def outside(model: LoadedModel) -> tuple[object, ...]:
+            return (
+                model.target.kind, model.target.names, model.target.thresholds_by_name(), model.models,
+                model.temperature, model.tokenizer, model.truncation_side, model.with_types, model.config.data,
+            )  # fmt: skip
+
+        return outside(self) == outside(other)
+
 
 class Worker:
     """A process that has loaded a run and computes logits with it.
@@ -77,7 +91,8 @@ class Worker:
         model: description of the model that the process has loaded.
 
     Raises:
-        UserError: raised by `load`, or the process has ended.
+        UserError: raised by `load`.
+        WorkerDiedError: the process has ended.
     """
 
     def __init__(self, load: LoadPredictor, run: Path, settings: ServeConfig) -> None:
@@ -88,7 +103,8 @@ class Worker:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": python_path},
         )
-        self._stop = weakref.finalize(self, _stop_process, self._process)
+        self._is_stopped = threading.Event()
+        self._stop = weakref.finalize(self, _stop_process, self._process, self._is_stopped)
         result = self._call((load, run, settings))
         if isinstance(result, UserError):
             self.close()
@@ -101,18 +117,23 @@ class Worker:
         """Whether the process is running."""
         return self._process.poll() is None
 
-    def logits_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Return one batch's logits by each model: float32 [rows, models, outputs]. Not thread-safe.
+    def answer_batch(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[int, Failure]]:
+        """Return what `Predictor.answer_batch` does of one batch. Not thread-safe.
 
         Args:
             rows: token ids, int [length] each; or, with token types, [length, 2].
 
         Raises:
-            UserError: the process has ended.
+            WorkerDiedError: the process has ended.
         """
-        logits = self._call(rows)
-        assert isinstance(logits, np.ndarray)
-        return logits
+        answer = self._call(rows)
+        assert isinstance(answer, tuple)
+        return answer
+
+    def wait_for_death(self) -> str:
+        """Wait until the process ends, and return how; "" if it has been closed."""
+        code = self._process.wait()
+        return "" if self._is_stopped.is_set() else _describe_end(code)
 
     def close(self) -> None:
         """Stop the process."""
@@ -124,9 +145,7 @@ class Worker:
             _send(message, self._process.stdin)
             return pickle.load(self._process.stdout)
         except (OSError, EOFError):
-            code = self._process.wait()
-            reason = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}; see its output above"
-            raise UserError(f"the model process {reason}") from None
+            raise WorkerDiedError(_describe_end(self._process.wait())) from None
 
 
 def load_predictor(run: Path, settings: ServeConfig) -> "Predictor":
@@ -187,7 +206,7 @@ def main() -> None:
             replies,
         )
         while True:
-            _send(predictor.logits_batch(pickle.load(requests)), replies)
+            _send(predictor.answer_batch(pickle.load(requests)), replies)
     except (EOFError, BrokenPipeError):
         return
 
@@ -197,7 +216,12 @@ def _send(message: object, pipe: IO[bytes]) -> None:
     pipe.flush()
 
 
-def _stop_process(process: "subprocess.Popen[bytes]") -> None:
+def _describe_end(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"exited with code {code}; see its output above"
+
+
+def _stop_process(process: "subprocess.Popen[bytes]", is_stopped: threading.Event) -> None:
+    is_stopped.set()
     assert process.stdin and process.stdout, "both are pipes"
     with suppress(OSError):  # the process has ended before reading everything
         process.stdin.close()

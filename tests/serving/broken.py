@@ -1,5 +1,7 @@
 """Broken models, planted in a server before it starts."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,8 +11,10 @@ import numpy as np
 
 from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.inference.predictor import Predictor
-from accel_clf.serving import service
+from accel_clf.serving import service, supervisor
 from accel_clf.serving.worker import load_predictor
+
+DEADLY, DEADLY_LENGTH = "film " * 50, 50  # a text that kills the model, by its number of tokens
 
 LogitsBatch = Callable[[Sequence[np.ndarray]], np.ndarray]
 
@@ -26,11 +30,11 @@ def nan(logits_batch: LogitsBatch, rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.full_like(logits_batch(rows), np.nan)
 
 
-def failing(logits_batch: LogitsBatch, rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Fail at the second batch."""
-    failing.calls = getattr(failing, "calls", 0) + 1  # type: ignore[attr-defined]
-    if failing.calls == 2:  # type: ignore[attr-defined]
-        raise RuntimeError("planted in the model")
+def deadly(logits_batch: LogitsBatch, rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Take 0.2 s per batch, and be killed by texts of many words."""
+    time.sleep(0.2)
+    if any(len(row) > DEADLY_LENGTH for row in rows):
+        os.kill(os.getpid(), signal.SIGKILL)
     return logits_batch(rows)
 
 
@@ -44,3 +48,8 @@ def load_broken(name: str, run: Path, settings: ServeConfig) -> Predictor:
 def plant(name: str) -> None:
     """Make the service load a model that one of the functions above breaks."""
     service.load_predictor = partial(load_broken, name)
+
+
+def plant_restarts(count: int) -> None:
+    """Let the model's process be replaced so many times only."""
+    supervisor.MAX_RESTARTS = count

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.forked import Forked, command
 
@@ -63,10 +64,10 @@ class Server:
         body = {"inputs": inputs, **({"parameters": parameters} if parameters else {})}
         return self.request("POST", "/predict", body)
 
-    def upload(self, name: str, content: bytes, column: str = "") -> Response:
+    def upload(self, name: str, content: bytes, column: str = "", **query: str) -> Response:
         """Send a file the way browsers and curl do."""
         part_headers = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-        path = f"/predict/file?text={column}" if column else "/predict/file"
+        path = "/predict/file?" + "&".join([*([f"text={column}"] if column else []), urlencode(query)])
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         return self.request("POST", path, part_headers.encode() + content + b"\r\n--x--\r\n", headers)
 

@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accel_clf.inference.failures import Failure
 from accel_clf.serving.batcher import Batcher, group_by_length
-from accel_clf.serving.errors import ClientDisconnectedError, OverloadedError, RequestTimeoutError, ShuttingDownError
+from accel_clf.serving.errors import (
+    ClientDisconnectedError,
+    FailedTextsError,
+    OverloadedError,
+    RequestTimeoutError,
+    ShuttingDownError,
+)
 
 TIMEOUT = 30.0  # seconds
 
@@ -29,8 +36,11 @@ def test_batches_contain_every_row_once(lengths: list[int], max_tokens: int) -> 
         assert tokens_with_one_more > max_tokens, "one more row would have fitted"
 
 
+FAILURE = Failure("IndexError: planted", is_of_text=True)
+
+
 class FakeModel:
-    """Returns the sum of each row, once `resume` is set."""
+    """Returns the sum of each row, once `resume` is set; fails on rows that begin with a negative token."""
 
     def __init__(self) -> None:
         self.resume = threading.Event()
@@ -39,13 +49,13 @@ class FakeModel:
         self.batch_lengths: list[list[int]] = []
         self.error: Exception | None = None
 
-    def __call__(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+    def __call__(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[int, Failure]]:
         self.entered.release()
         assert self.resume.wait(TIMEOUT)
         if self.error:
             raise self.error
         self.batch_lengths.append([len(row) for row in rows])
-        return np.array([row.sum() for row in rows])
+        return np.array([row.sum() for row in rows]), {i: FAILURE for i, row in enumerate(rows) if row[0] < 0}
 
 
 @pytest.fixture
@@ -182,6 +192,32 @@ def test_failed_model_fails_all_waiting_requests(model: FakeModel) -> None:
     assert not batcher.is_alive
     with pytest.raises(ShuttingDownError):
         batcher.infer([make_row(1)], TIMEOUT, never)
+
+
+def test_failed_rows_fail_their_request_alone(batcher: Batcher, model: FakeModel) -> None:
+    model.resume.clear()
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(batcher.infer, [make_row(5)], TIMEOUT, never)
+        assert model.entered.acquire(timeout=TIMEOUT)
+        others = [submit_and_wait_until_queued(batcher, [make_row(4), make_row(3)], pool) for _ in range(2)]
+        rows = [make_row(3), make_row(4, -1), make_row(4), make_row(6, -1)]
+        failing = submit_and_wait_until_queued(batcher, rows, pool)
+        model.resume.set()
+        with pytest.raises(FailedTextsError) as caught:
+            failing.result(TIMEOUT)
+        assert caught.value.failures == {1: FAILURE, 3: FAILURE}
+        assert [first.result(TIMEOUT), *(other.result(TIMEOUT) for other in others)] == [[5], [4, 3], [4, 3]]
+    assert batcher.is_alive
+    assert batcher.infer([make_row(2)], TIMEOUT, never) == [2]
+
+
+def test_model_that_does_not_run_any_more_fails_all_waiting_requests(model: FakeModel) -> None:
+    batcher = Batcher(model, max_batch_tokens=10, max_queued_tokens=1000)
+    model.error = ShuttingDownError()
+    with pytest.raises(ShuttingDownError):
+        batcher.infer([make_row(5)], TIMEOUT, never)
+    batcher._inference_thread.join(TIMEOUT)
+    assert not batcher.is_alive
 
 
 def test_request_without_rows_returns_at_once(batcher: Batcher) -> None:

@@ -139,24 +139,6 @@ def test_second_signal_ends_it_at_once(run: Path, tmp_path: Path) -> None:
         assert future.exception(60) or future.result().status == 200
 
 
-def test_failed_model_ends_the_server(run: Path, tmp_path: Path) -> None:
-    """So that a supervisor can restart it."""
-    with serving(run, tmp_path, before=plant, before_args=("failing",)) as server:
-        assert server.predict("dull").status == 200
-        assert server.predict("dull").status == 503
-        assert server.process.wait(30) == 1
-        assert "planted in the model" in server.stderr.read_text()
-
-
-def test_killed_model_ends_the_server(run: Path, tmp_path: Path) -> None:
-    """As the system's out-of-memory killer does; it is noticed even without requests."""
-    with serving(run, tmp_path) as server:
-        (model,) = psutil.Process(server.process.pid).children()
-        model.kill()
-        assert server.process.wait(30) == 1
-        assert "the model has failed" in server.stderr.read_text()
-
-
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
 def test_model_process_lives_as_long_as_the_server(run: Path, tmp_path: Path, signals: list[signal.Signals]) -> None:
     """It ignores the signals that a terminal and an init system send to all processes, and ends with its parent."""
