@@ -13,6 +13,7 @@ from accel_clf.targets.single_label import SingleLabel
 
 KINDS: dict[str, type[Target]] = {kind.kind: kind for kind in (SingleLabel, MultiLabel, Ordinal, Regression)}
 MANY_NUMBERS = 20
+LORA_RATE = 10  # the learning rate of adapters, as a multiple of that of all weights (benchmarks/LOG.md)
 OPTIONS = "accel_clf"  # the key in a model's config.json of what transformers has no key for
 
 
@@ -37,13 +38,14 @@ def kind_of_data(data: DataConfig, settings: TargetConfig, first: Any) -> type[T
 
 
 def with_defaults(config: Config, kind: type[Target]) -> Config:
-    """Fill in the settings that depend on what is predicted, where they are not set."""
+    """Fill in the settings that depend on what is predicted, and on what is trained, where they are not set."""
     target, training, evaluation = config.target, config.training, config.evaluation
+    has_lora = config.model.lora.rank is not None
     changes = {
         "target": {"type": kind.kind if target.type == "auto" else target.type},
         "training": {
-            "learning_rate": training.learning_rate or kind.learning_rate,
-            "head_lr_multiplier": training.head_lr_multiplier or kind.head_lr_multiplier,
+            "learning_rate": training.learning_rate or kind.learning_rate * (LORA_RATE if has_lora else 1),
+            "head_lr_multiplier": training.head_lr_multiplier or (1.0 if has_lora else kind.head_lr_multiplier),
         },
         "evaluation": {"metric": kind.default_metric if evaluation.metric == "auto" else evaluation.metric},
     }
