@@ -9,6 +9,7 @@ from torch import nn
 from accel_clf.config.schema import ModelConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.models import lora
+from accel_clf.models.checkpointing import compute_layers_again
 from accel_clf.models.families.registry import encoder_layers, weight_depths
 
 
@@ -28,14 +29,7 @@ def choose_trained(model: nn.Module, settings: ModelConfig, seed: int) -> None:
     if settings.lora.rank is not None:
         lora.add_adapters(model, settings.lora, seed)
     if settings.gradient_checkpointing:
-        if not getattr(model, "supports_gradient_checkpointing", False):
-            raise ConfigError(
-                f"model.gradient_checkpointing, and {type(model).__name__} has none",
-                "a model that can compute its layers again",
-                "--model.gradient_checkpointing false",
-            )
-        # The other kind needs inputs with gradients, and hides weights from what looks for unused ones.
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        compute_layers_again(model)
 
 
 def _freeze_lowest(model: nn.Module, count: int) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from accel_clf.core.errors import ConfigError
+from accel_clf.models.checkpointing import compute_replaced_layers_again
 from accel_clf.models.families.registry import FAMILIES, family_of
 from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
@@ -72,6 +73,8 @@ def apply_layout(
     if not is_requested and config.hidden_size < NARROW and not _has_attention_dropout(config):
         return "padded", "too small an encoder to gain by packing"
     pack_model(model, family, layout)
+    if layout == VARLEN:
+        compute_replaced_layers_again(model)
     return layout, "as set" if is_requested else "no padding"
 
 

@@ -7,26 +7,25 @@ then called `base_layer`. peft would wrap the model, and copy its head.
 import importlib.util
 import json
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from accel_clf.config.schema import LoraConfig, ModelConfig
 from accel_clf.core.errors import ConfigError, closest
-from accel_clf.core.files import disk_errors
+from accel_clf.core.files import disk_errors, read_json, write_json
 from accel_clf.models import head
 from accel_clf.models.families.registry import encoder_layers
-from accel_clf.models.loading import load_trained
 
 NAME = "default"  # of the one adapter, which peft leaves out of the names in its files
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BASE = "base.json"  # of ours, beside peft's: "digest", of the weights that the adapter was trained beside
 PREFIX = "base_model.model."  # of all names in its files
-BASE_DIGEST = "base"  # the key, in the metadata of the weights, of the digest of what the adapter was trained beside
 # Names of attention's query and value projections, and of those that hold both.
 QUERY_AND_VALUE = frozenset(
     ("query", "value", "q_lin", "v_lin", "query_proj", "value_proj", "q_proj", "v_proj", "q", "v", "Wqkv", "in_proj")
@@ -49,15 +48,21 @@ def add_adapters(model: nn.Module, settings: LoraConfig, seed: int) -> None:
     Raises:
         ConfigError: peft is not installed, or the model has no such linear layers.
     """
-    if not importlib.util.find_spec("peft"):
+    if not is_installed():
         raise ConfigError("model.lora.rank is set, and peft is not installed", fix="pip install 'accel_clf[lora]'")
     from peft import inject_adapter_in_model
 
+    head_modules(model)  # which can be saved
     torch.manual_seed(seed)
     inject_adapter_in_model(_peft_config(settings, targets(model, settings.modules)), model, NAME)
     for name, parameter in model.named_parameters():
         if head.contains(model, name):
             parameter.requires_grad_(True)
+
+
+def is_installed() -> bool:
+    """Whether peft is there."""
+    return importlib.util.find_spec("peft") is not None
 
 
 def targets(model: nn.Module, modules: Sequence[str] | None) -> list[str]:
@@ -117,19 +122,28 @@ def _peft_config(settings: LoraConfig, names: Sequence[str], **others: Any) -> A
 
 
 def head_modules(model: nn.Module) -> list[str]:
-    """Return the names of the modules that the head consists of, each the largest that holds nothing else."""
+    """Return the names of the modules that the head consists of, each the largest that holds nothing else.
+
+    Raises:
+        ConfigError: a weight is of no such module.
+    """
     parameters = {name: head.contains(model, name) for name, _ in model.named_parameters()}
     modules: dict[str, None] = {}
     for name in (name for name, is_head in parameters.items() if is_head):
         parts = name.split(".")
         prefixes = (".".join(parts[:size]) for size in range(1, len(parts)))
-        modules.setdefault(
-            next(
-                prefix
-                for prefix in prefixes
-                if all(is_head for other, is_head in parameters.items() if other.startswith(f"{prefix}."))
-            )
+        of_head = (
+            prefix
+            for prefix in prefixes
+            if all(is_head for other, is_head in parameters.items() if other.startswith(f"{prefix}."))
         )
+        if (module := next(of_head, None)) is None:
+            raise ConfigError(
+                f"model.lora.rank is set, and the head's weight {name} is of no module that peft could save",
+                "a head of modules of its own",
+                "--model.lora.rank null, or --model.freeze",
+            )
+        modules[module] = None
     return list(modules)
 
 
@@ -210,7 +224,8 @@ def save_adapter(folder: Path, model: nn.Module, adapter: Weights, settings: Mod
     (unfinished / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     tensors = {PREFIX + name.replace(f".{NAME}.", "."): tensor.contiguous() for name, tensor in adapter.items()}
     with disk_errors(unfinished):
-        save_file(tensors, unfinished / WEIGHTS, {"format": "pt", BASE_DIGEST: base_digest})
+        save_file(tensors, unfinished / WEIGHTS, {"format": "pt"})
+    write_json(unfinished / BASE, {"digest": base_digest})
     if folder.exists():
         folder.rename(former)
     unfinished.rename(folder)
@@ -227,44 +242,36 @@ def _name_in_model(name: str) -> str:
     return name.replace(".weight", f".{NAME}.weight") if ".lora_" in name else name
 
 
-def can_share_base(folders: Sequence[Path]) -> bool:
-    """Whether adapters, by their folders, are all there and were trained beside the same weights."""
-    if not all((folder / WEIGHTS).is_file() for folder in folders):
-        return False
-    digests = set()
-    for folder in folders:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            digests.add((file.metadata() or {}).get(BASE_DIGEST))
-    return len(digests) == 1 and None not in digests
+def base_digest(folder: Path) -> str | None:
+    """Return the digest of what an adapter was trained beside; None where there is no adapter of ours."""
+    return str(read_json(folder / BASE)["digest"]) if (folder / BASE).is_file() else None
 
 
-def load_with_adapters(
-    model_folder: Path, adapters: Mapping[str, Path], settings: ModelConfig
-) -> tuple[nn.Module, Any, Any]:
-    """Load the model that adapters were trained beside, once, and all of them.
+def attach(model: nn.Module, adapters: Mapping[str, Path], settings: LoraConfig) -> Any:
+    """Turn the merged model of an adapter into the one it was trained beside, and put adapters there; in place.
 
-    It is taken from a merged model, from which the first adapter is taken out again: so nothing is needed but what is
-    in the runs' folders. Its weights are then those of the original but for their rounding.
+    Nothing is needed but what is in the runs' folders: the first adapter is taken out of the model again, whose weights
+    are then those of the original but for their rounding.
 
     Args:
-        model_folder: of the merged model of the first adapter.
-        adapters: name -> folder.
-        settings: the run's.
+        model: merged from the first adapter, as it was saved.
+        adapters: name -> folder; the first is active.
+        settings: the adapters'.
 
     Returns:
-        The model, what selects an adapter by `set_adapter`, and the tokenizer.
+        What selects one of them by `set_adapter`.
     """
     from peft import PeftModel
 
-    model, tokenizer = load_trained(model_folder, settings)
     first, *others = adapters
     weights, state = read_adapter(adapters[first]), model.state_dict()
     for name, a in weights.items():
         layer, is_adapter, _ = name.partition(".lora_A.")
         if is_adapter:
-            b = weights[f"{layer}.lora_B.{NAME}.weight"]
-            state[f"{layer}.weight"] -= b @ a * _scaling(settings.lora)
-    peft_model = PeftModel.from_pretrained(model, adapters[first], adapter_name=first)
-    for name in others:
-        peft_model.load_adapter(adapters[name], adapter_name=name)
-    return model, peft_model, tokenizer
+            state[f"{layer}.weight"] -= weights[f"{layer}.lora_B.{NAME}.weight"] @ a * _scaling(settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 uses a name that transformers has given up
+        selector = PeftModel.from_pretrained(model, adapters[first], adapter_name=first)
+        for name in others:
+            selector.load_adapter(adapters[name], adapter_name=name)
+    return selector
