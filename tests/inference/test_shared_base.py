@@ -65,6 +65,7 @@ def test_a_fold_answers_alone(folds: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_int8_takes_the_merged_models(folds: Path) -> None:
     predictor = Predictor(folds, "int8")
     assert not any(isinstance(model, AdaptedModel) for model in predictor.models)
