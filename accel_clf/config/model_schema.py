@@ -25,9 +25,8 @@ class LoraConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout of adapters' inputs; with it, batches cannot be packed."""
     modules: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Names, or their ends, of the encoder's linear layers that get an adapter: query, value. null: attention's query
-    and value projections, or, where none has such a name, all linear layers of the encoder's layers. Never the head's,
-    which is trained itself."""
+    """Names, or their ends, of the encoder's linear layers that get an adapter: query, value. null: all linear layers
+    of the encoder's layers. Never the head's, which is trained itself."""
 
 
 class ModelConfig(Section):

