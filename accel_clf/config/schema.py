@@ -4,31 +4,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from accel_clf.config.metric_names import LABEL_METRICS, METRICS, NAMED_METRICS, is_named_metric
+from accel_clf.config.model_schema import LoraConfig as LoraConfig
+from accel_clf.config.model_schema import ModelConfig as ModelConfig
+from accel_clf.config.model_schema import Section as Section
 from accel_clf.config.values import Column, Columns, Count, Encoding, Separator, ShareOrSource, StepsOrMinutes
-
-
-class Section(BaseModel):
-    """A section of settings: immutable, without unknown keys; the string below a setting is its description."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
-
-class ModelConfig(Section):
-    """The encoder."""
-
-    name: str = "bert-base-uncased"
-    """Hub id or local folder of the encoder; "demo" is a tiny built-in one, trained from scratch."""
-    allow_code: bool = False
-    """Run Python code from the model's repository (trust_remote_code)."""
-    allow_pickle: bool = False
-    """Load weights that exist only as pickle, a format that can execute code."""
-    kernels: Literal["auto", "off"] = "auto"
-    """Faster forms of the model's operations where they pay; off: transformers' own code, padded."""
 
 
 class WindowsConfig(Section):
@@ -175,9 +157,14 @@ class TrainingConfig(Section):
     epochs: Count = 1
     """Passes over the training rows."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate, before lr_scaling; null: 2e-5, and 1e-4 where a text may have several labels."""
+    """Peak learning rate, before lr_scaling; null: 2e-5, with LoRA 5e-4; where a text may have several labels 1e-4,
+    with LoRA 1e-3."""
     head_lr_multiplier: Annotated[float, Field(gt=0)] | None = None
-    """The head's learning rate, as a multiple of the encoder's; null: 1; 10 where a text may have several labels."""
+    """The head's learning rate, as a multiple of the encoder's; null: 1; 10 where a text may have several labels, and
+    there is no LoRA."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The learning rate of each layer, as a multiple of that of the layer above; the head's is above the last layer's,
+    the embeddings' below the first's."""
     lr_scaling: Literal["linear", "sqrt", "none"] = "linear"
     """Factor of the learning rate: the number of processes (linear), its square root (sqrt), or 1 (none)."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"

@@ -21,12 +21,14 @@ from accel_clf.inference.at_risk import at_risk
 from accel_clf.inference.failures import Failure, answer_apart, answer_others
 from accel_clf.inference.forward import answer_logits
 from accel_clf.inference.quantize import quantize
+from accel_clf.inference.shared_base import AdaptedModel, can_share_base
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
 from accel_clf.models.loading import load_trained
+from accel_clf.models.lora import attach
 from accel_clf.models.packed import PACKED
 from accel_clf.models.pairs import takes_token_types
 from accel_clf.models.windows import pool_windows
-from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
+from accel_clf.run_folder.layout import ADAPTER, fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.precision import WITHOUT_BF16, device_type, fast_at_bf16
 from accel_clf.targets.base import Target
@@ -80,19 +82,24 @@ class Predictor:
             self.temperature = results["calibration"]["temperature"]
             thresholds = results.get("thresholds")
         self.has_pairs, self.with_types = self.config.data.pair is not None, False
-        self.models = []
+        adapters: dict[str, Path] = {}
+        if can_share_base(folders, precision, self.config.data.windows):
+            adapters = {folder.name: folder / ADAPTER for folder in folders}
+        self.models: list[nn.Module] = []
         targets = set()
-        for folder in folders:
+        for folder in folders[:1] if adapters else folders:
             model, self.tokenizer = load_trained(folder / "model", self.config.model)
             target = of_model(model.config)
             self.with_types = self.has_pairs and takes_token_types(model, self.tokenizer)
             targets.add(target.names)
+            selector = attach(model, adapters, self.config.model.lora) if adapters else None
             pool_windows(model, self.config.data.windows, folder / "model")
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
             if precision != "fp32":
                 quantize(model.eval(), precision)
             optimize_for_inference(model, self.layout, self.strategy.device, precision, low_latency=low_latency)
-            self.models.append(self.strategy.prepare_for_evaluation(model).eval())
+            prepared = self.strategy.prepare_for_evaluation(model).eval()
+            self.models += [AdaptedModel(prepared, selector, name).eval() for name in adapters] or [prepared]
         if len(targets) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
         self.target: Target = target if thresholds is None else target.at_thresholds(thresholds)

@@ -7,6 +7,9 @@ head              the linear layer that a head ends in
 unused            which weights get no gradient
 loading           a Hub encoder with a head; load and save in the Hub's format
 families          how the encoders are built that have kernels here; how to add one
+lora              adapters beside linear layers, saved alone and merged into them
+checkpointing     layers computed again in the backward pass
+freezing          which weights are trained: all, the upper layers, or adapters and the head
 kernels           faster forms of a model's operations
 windows           outputs of texts from those of their windows
 packed            the padding-free forward of BERT's family

@@ -17,10 +17,12 @@ import torch
 from torch import nn
 
 from accel_clf.core.errors import ConfigError
+from accel_clf.models.checkpointing import compute_replaced_layers_again
 from accel_clf.models.families.registry import FAMILIES, family_of
 from accel_clf.models.kernels.dropout import replace_dropout
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.models.kernels.fused_inference import can_fuse, faster_for_long_inputs, fuse
+from accel_clf.models.lora import adapted, has_dropout
 from accel_clf.models.packed import PACKED, VARLEN, pack_model
 
 # Device -> its packed layout. Others have no kernel for attention within documents.
@@ -60,9 +62,19 @@ def apply_layout(
     family = family_of(model)
     if family is None:
         return "padded", f"{config.model_type} is none of {', '.join(FAMILIES)}, which can be packed"
+    if has_dropout(model):
+        if is_requested:
+            raise ConfigError(
+                "batch.layout is packed, and model.lora.dropout, of inputs that packed layers never make",
+                "one or the other",
+                "--batch.layout padded, or --model.lora.dropout 0",
+            )
+        return "padded", "model.lora.dropout is of inputs that packed layers never make"
     if not is_requested and config.hidden_size < NARROW and not _has_attention_dropout(config):
         return "padded", "too small an encoder to gain by packing"
     pack_model(model, family, layout)
+    if layout == VARLEN:
+        compute_replaced_layers_again(model)
     return layout, "as set" if is_requested else "no padding"
 
 
@@ -103,6 +115,8 @@ def optimize_for_inference(
         precision: of matrix products.
         low_latency: whether inputs will be a few short texts rather than a file.
     """
+    if adapted(model):
+        return  # whose products are beside those of the layers
     if layout == PACKED and can_fuse(device, precision) and (low_latency or faster_for_long_inputs()):
         family = family_of(model)
         assert family, "packed models are of a known family"

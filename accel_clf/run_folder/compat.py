@@ -10,10 +10,10 @@ from accel_clf.targets.single_label import SingleLabel
 # accumulation and processes may if rows per step stay: see resume. What concerns folds is compared by
 # cross_validation.lock.
 RESUMABLE_CHANGES = {
-    "model.allow_code", "model.allow_pickle", "batch.size", "batch.accumulate", "batch.layout", "training.timeout",
-    "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy", "virtual_cores", "output", "resume",
-    "allow_changes", "folds", "data.fold", "data.separator", "data.quoting", "data.encoding", "data.header",
-    "data.incomplete", "data.near_duplicates",
+    "model.allow_code", "model.allow_pickle", "model.gradient_checkpointing", "batch.size", "batch.accumulate",
+    "batch.layout", "training.timeout", "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy",
+    "virtual_cores", "output", "resume", "allow_changes", "folds", "data.fold", "data.separator", "data.quoting",
+    "data.encoding", "data.header", "data.incomplete", "data.near_duplicates",
 }  # fmt: skip
 
 

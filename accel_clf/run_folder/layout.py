@@ -11,6 +11,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_write
 
 FOLDS = "folds.json"  # only in the folder of a cross-validation
+ADAPTER = "adapter"  # only in that of a run with LoRA: what was trained, in peft's format, beside the merged model
 
 
 def contents(folder: Path) -> list[str]:

@@ -43,6 +43,7 @@ class Target(ABC):
     default_metric: ClassVar[str]  # that selects the best model
     main_metric: ClassVar[str]  # from 0 to 1, in which a loss of precision is told
     learning_rate: ClassVar[float] = 2e-5  # where the settings have none
+    lora_learning_rate: ClassVar[float] = 5e-4  # likewise, of adapters (benchmarks/LOG.md)
     head_lr_multiplier: ClassVar[float] = 1.0  # likewise
     function: ClassVar[str]  # by which transformers' pipelines make scores of outputs; "" where they know none
     label_type: ClassVar[type[np.generic]]  # of arrays of labels

@@ -39,6 +39,7 @@ class MultiLabel(Target):
     default_metric = "mean_average_precision"
     main_metric = "micro_f1"
     learning_rate = 1e-4
+    lora_learning_rate = 1e-3
     head_lr_multiplier = 10.0
     function = "sigmoid"
     label_type = np.int8

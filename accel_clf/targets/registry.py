@@ -37,13 +37,15 @@ def kind_of_data(data: DataConfig, settings: TargetConfig, first: Any) -> type[T
 
 
 def with_defaults(config: Config, kind: type[Target]) -> Config:
-    """Fill in the settings that depend on what is predicted, where they are not set."""
+    """Fill in the settings that depend on what is predicted, and on what is trained, where they are not set."""
     target, training, evaluation = config.target, config.training, config.evaluation
+    has_lora = config.model.lora.rank is not None
+    default_lr = kind.lora_learning_rate if has_lora else kind.learning_rate
     changes = {
         "target": {"type": kind.kind if target.type == "auto" else target.type},
         "training": {
-            "learning_rate": training.learning_rate or kind.learning_rate,
-            "head_lr_multiplier": training.head_lr_multiplier or kind.head_lr_multiplier,
+            "learning_rate": training.learning_rate or default_lr,
+            "head_lr_multiplier": training.head_lr_multiplier or (1.0 if has_lora else kind.head_lr_multiplier),
         },
         "evaluation": {"metric": kind.default_metric if evaluation.metric == "auto" else evaluation.metric},
     }

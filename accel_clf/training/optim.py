@@ -8,15 +8,29 @@ from torch import nn
 
 from accel_clf.config.schema import TrainingConfig
 from accel_clf.models import head
+from accel_clf.models.families.registry import weight_depths
 
 
-def make_optimizer(model: nn.Module, weight_decay: float, head_lr_multiplier: float = 1.0) -> torch.optim.AdamW:
-    """Make AdamW (Loshchilov & Hutter, 2019) without decay for biases and norms, which are what has one dimension."""
+def make_optimizer(
+    model: nn.Module, weight_decay: float, head_lr_multiplier: float = 1.0, layer_decay: float = 1.0
+) -> torch.optim.AdamW:
+    """Make AdamW (Loshchilov & Hutter, 2019) without decay for biases and norms, which are what has one dimension.
+
+    Args:
+        model: whose weights are trained, but for those that are frozen.
+        weight_decay: of all others.
+        head_lr_multiplier: of the head's learning rate.
+        layer_decay: of the learning rate, from each layer to the one below (Clark et al., 2020); the head's stays.
+    """
+    depths = {} if layer_decay == 1 else weight_depths(model)
+    top = max(depths.values(), default=0)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = weight_decay if parameter.ndim > 1 else 0.0
             multiplier = head_lr_multiplier if head.contains(model, name) else 1.0
+            if depths:
+                multiplier *= layer_decay ** (top - depths[name])
             groups.setdefault((decay, multiplier), []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -34,7 +48,9 @@ def make_optimizer(model: nn.Module, weight_decay: float, head_lr_multiplier: fl
 
 def optimizer_for(settings: TrainingConfig) -> Callable[[nn.Module], torch.optim.Optimizer]:
     """Return what makes a model's optimizer by a run's settings."""
-    return lambda model: make_optimizer(model, settings.weight_decay, settings.head_lr_multiplier or 1.0)
+    return lambda model: make_optimizer(
+        model, settings.weight_decay, settings.head_lr_multiplier or 1.0, settings.layer_decay
+    )
 
 
 def scaled_lr(settings: TrainingConfig, processes: int) -> float:

@@ -17,6 +17,7 @@ from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.data.windows import describe_cut
 from accel_clf.models.checks import check_fits
+from accel_clf.models.freezing import choose_trained, describe, frozen_names
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
 from accel_clf.models.pairs import check_pairs, takes_token_types
 from accel_clf.models.windows import pool_windows
@@ -70,6 +71,7 @@ class PreparedRun:
         config = self.config
         target, length = self.splits.train.target, config.data.max_length
         model = load_model(config.model, target, self.tokenizer, length, config.training.seed, self.objective)
+        choose_trained(model, config.model, config.training.seed)
         pool_windows(model, config.data.windows)
         return model
 
@@ -148,6 +150,8 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     prepared = PreparedRun(config, rows, load_tokenizer(config.model, rows.train, length), {})
     with_types = False
     model = prepared.load_model()
+    if frozen_names(model, config.model):
+        log_line(describe(model))
     if rows.train.has_pairs:
         if hint := check_pairs(prepared.tokenizer, config.model.name, length):
             log_line(f"warning: {hint}")

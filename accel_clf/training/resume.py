@@ -10,11 +10,14 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import is_main_process
+from accel_clf.models.freezing import digest_of, frozen_names
 from accel_clf.run_folder.compat import differences
 from accel_clf.training import checkpoint
-from accel_clf.training.checkpoint import Checkpoint
+from accel_clf.training.checkpoint import Checkpoint, Tensors
 from accel_clf.training.optim import scaled_lr
 from accel_clf.training.prepare import PreparedRun
+
+FROZEN = "frozen"  # the key, in a checkpoint's state, of the digest of what is not trained
 
 
 class InitialState(NamedTuple):
@@ -48,7 +51,8 @@ class InitialState(NamedTuple):
         prepared, model = make()
         if saved:
             check_data(saved, prepared)
-            model.load_state_dict(saved.weights())
+            check_frozen(saved, model, config)
+            model.load_state_dict(with_frozen(saved.weights(), model, config))
         return cls(prepared, model, saved, folder_state == "unfinished")
 
 
@@ -114,6 +118,23 @@ def check_data(saved: Checkpoint, prepared: PreparedRun) -> None:
     digests = prepared.digests()
     changes = [f"other {name}" for name, digest in saved.state["data"].items() if digests[name] != digest]
     _refuse(saved, changes, prepared.config)
+
+
+def check_frozen(saved: Checkpoint, model: nn.Module, config: Config) -> None:
+    """Compare the weights that are not trained, which checkpoints lack, with those that the run began with.
+
+    Raises:
+        ConfigError: they differ, and allow_changes does not permit that.
+    """
+    frozen = frozen_names(model, config.model)
+    if frozen and saved.state.get(FROZEN) not in (None, digest_of(model, frozen)):
+        _refuse(saved, [f"other weights of {config.model.name}"], config)
+
+
+def with_frozen(weights: Tensors, model: nn.Module, config: Config) -> Tensors:
+    """Return a checkpoint's weights and those that are not trained, which are the model's, on the host."""
+    frozen = frozen_names(model, config.model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name in frozen} | weights
 
 
 def check_rows_per_step(saved: Checkpoint, config: Config, processes: int) -> None:

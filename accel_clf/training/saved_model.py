@@ -11,10 +11,12 @@ from torch import nn
 from accel_clf.core.console import log
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.inference.forward import answer_logits
+from accel_clf.models import lora
 from accel_clf.models.head import KEPT_BESIDE, last_linear, rescaled
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.loading import load_trained, save
 from accel_clf.models.windows import pool_windows
+from accel_clf.run_folder.layout import ADAPTER
 from accel_clf.run_folder.predictions import PREDICTION_FILES, write_predictions
 from accel_clf.strategies.base import Strategy
 from accel_clf.targets.base import Target
@@ -31,14 +33,17 @@ class SavedModel:
         prepared: the run.
         model: on the host, as it was loaded: still without a layout.
         strategy: the hardware.
+        frozen_digest: of the weights that are not trained.
 
     Attributes:
         rescaling: of the outputs of the model that is trained, to those of the one that is saved.
     """
 
-    def __init__(self, prepared: PreparedRun, model: nn.Module, strategy: Strategy) -> None:
+    def __init__(self, prepared: PreparedRun, model: nn.Module, strategy: Strategy, frozen_digest: str = "") -> None:
+        self.frozen_digest = frozen_digest
         self.prepared, self.model, self.strategy = prepared, model, strategy
         self.config, self.folder = prepared.config, Path(prepared.config.output) / "model"
+        self.adapter = self.folder.with_name(ADAPTER)
         self.target, self.rescaling = prepared.splits.train.target, prepared.objective.rescaling
         is_rescaled = self.rescaling != NO_RESCALING or self.config.target.calibration != "none"
         self._head = last_linear(model) if is_rescaled else None
@@ -49,7 +54,17 @@ class SavedModel:
         Args:
             weights: of the model that is trained, on the host.
         """
-        self._write(weights, self.target, self.rescaling)
+        settings = self.config.model
+        if settings.lora.rank is None:
+            return self._write(weights, self.target, self.rescaling)
+        adapter = lora.adapter_of(self.model, weights)
+        self._write(lora.merged(weights, settings.lora), self.target, self.rescaling)
+        self._write_adapter(adapter, self.rescaling)
+
+    def _write_adapter(self, adapter: dict[str, torch.Tensor], rescaling: Rescaling) -> None:
+        """Write the adapter; outputs that are rescaled beside the head are the merged model's alone."""
+        scaled = rescaled(adapter, self._head, rescaling) or adapter
+        lora.save_adapter(self.adapter, self.model, scaled, self.config.model, self.frozen_digest)
 
     def _write(self, weights: dict[str, torch.Tensor], target: Target, rescaling: Rescaling) -> None:
         options, scaled = options_of(target), rescaled(weights, self._head, rescaling)
@@ -114,6 +129,8 @@ class SavedModel:
                 results["calibration"] = fitted.to_json()
                 log(f"temperature {fitted.temperature:.3f}, fitted to the validation rows, which chose the model, too")
             self._write(weights, fitted.target, Rescaling(1 / fitted.temperature))
+            if self.config.model.lora.rank is not None:
+                self._write_adapter(lora.read_adapter(self.adapter), Rescaling(1 / fitted.temperature))
         self.strategy.barrier()  # the model is on disk
         return results
 

@@ -11,10 +11,11 @@ from torch import nn
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
-from accel_clf.core.errors import Interrupted, UserError
+from accel_clf.core.errors import ConfigError, Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.inference.evaluate import EvalResult, evaluate
+from accel_clf.models.freezing import digest_of, frozen_names
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.environment import describe_environment, versions
@@ -101,7 +102,15 @@ class Trainer:
         self.prepared, self.model, self.checkpoint, self.is_unfinished = initial
         self.config, self.strategy, self.other_graphs = self.prepared.config, strategy, other_graphs
         self.output = Path(self.config.output)
-        self.saved = SavedModel(self.prepared, self.model, strategy)
+        self.frozen = frozen_names(self.model, self.config.model)
+        self.frozen_digest = digest_of(self.model, self.frozen) if self.frozen else ""
+        self.saved = SavedModel(self.prepared, self.model, strategy, self.frozen_digest)
+        if self.config.model.gradient_checkpointing and strategy.compiler:
+            raise ConfigError(
+                "model.gradient_checkpointing, on XLA, whose compiler would undo it",
+                "false",
+                "--model.gradient_checkpointing false, and smaller batches: --batch.size and --batch.accumulate",
+            )
         self.layout, self.layout_reason = apply_layout(
             self.model,
             strategy.layout_for(self.config),
@@ -175,7 +184,7 @@ class Trainer:
             if self.checkpoint.folder.resolve().parent != checkpoints.resolve():
                 checkpoint.copy_into(self.checkpoint, checkpoints)
             if weights := self.checkpoint.best_weights():  # the folder's may be of a later best model
-                self.saved.write(weights)
+                self.saved.write(resume.with_frozen(weights, self.model, self.config))
         elif self.is_unfinished:
             log(f"{self.output} holds an unfinished run without a checkpoint, which starts from the beginning")
         layout.truncate_log(self.output, self.state.step)
@@ -193,14 +202,16 @@ class Trainer:
                 "config": self.config.model_dump(mode="json"),
                 "versions": versions(),
             }
+            if self.frozen:
+                constant[resume.FROZEN] = self.frozen_digest
 
         def save_best() -> None:
-            weights = strategy.gather_weights(model)
+            weights = self._gather_weights(model)
             if strategy.is_main:
                 self.saved.write(weights)
 
         def save_checkpoint() -> None:
-            weights = strategy.gather_weights(model)
+            weights = self._gather_trained(model)
             optimizer_state = strategy.gather_optimizer_state(model, optimizer)
             if strategy.is_main:
                 current = {
@@ -225,6 +236,21 @@ class Trainer:
             )
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory() from error
+
+    def _gather_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Copy all weights to the host, as Strategy.gather_weights does; those that are not trained may be there."""
+        are_here = not self.strategy.sharded and all(weight.device.type == "cpu" for weight in self.model.parameters())
+        if not (self.frozen and are_here):
+            return self.strategy.gather_weights(model)
+        trained = self._gather_trained(model)
+        return resume.with_frozen(trained, self.model, self.config) if trained else {}
+
+    def _gather_trained(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Copy what is trained to the host, as Strategy.gather_weights does with all weights."""
+        if not self.frozen:
+            return self.strategy.gather_weights(model)
+        weights = {name.removeprefix("module."): tensor for name, tensor in model.state_dict().items()}
+        return self.strategy.gather_to_host({name: weights[name] for name in weights if name not in self.frozen})
 
     def _out_of_memory(self) -> UserError:
         size, accumulate = self.config.batch.size, self.config.batch.accumulate

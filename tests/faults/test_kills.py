@@ -92,6 +92,22 @@ def test_kills_of_a_run_with_several_labels(tmp_path: Path, table: Path, tiny_be
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_kills_of_a_run_with_adapters(tmp_path: Path, reviews: Path, tiny_bert: Path, processes: int) -> None:
+    """Checkpoints have adapters, head and their optimizer's state; the adapter's folder ends as the model's does."""
+    args: list[object] = ["--model.name", tiny_bert, "--data.train", reviews, "--data.max_length", 64]
+    args += ["--data.validation", 0.25, "--training.epochs", 3, "--training.learning_rate", 1e-2]
+    args += ["--batch.size", 16 // processes, "--evaluation.every", 5, "--model.lora.rank", 4]
+    args += ["--checkpoint.every", 2, "--training.timeout", 1]
+    reference = LaunchedRun(args, tmp_path / "reference", processes)
+    assert reference.start().wait() == [0] * processes, reference.output()
+    run = LaunchedRun(args, tmp_path / "killed", processes)
+    kill_at_random(run, 4)
+    assert finish(run) == reference.outcome()
+    for name in ("model/model.safetensors", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
+        assert (run.folder / name).read_bytes() == (reference.folder / name).read_bytes()
+
+
 def test_kill_at_every_file_operation_of_a_save(make_run: MakeRun, reference: dict[str, Any]) -> None:
     """The n-th start is killed before its n-th file operation, until a start has fewer of them left."""
     run, operations = make_run("files"), 1

@@ -119,6 +119,26 @@ def test_weights_equal_those_of_one_process(
     assert [line.split(",")[:2] for line in answers[0]] == [line.split(",")[:2] for line in answers[1]]
 
 
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_adapters_equal_those_of_one_process(
+    tmp_path: Path, reviews: Path, bert_without_dropout: Path, layout: str
+) -> None:
+    """Where frozen and trained weights share a unit, with layers computed again; resumed, too."""
+    args = [*flags(bert_without_dropout, reviews), "--batch.layout", layout, "--model.lora.rank", 4]
+    args += ["--model.gradient_checkpointing", "true", "--checkpoint.every", 4, "--training.learning_rate", 1e-2]
+    sharded = ShardedRun([*args, "--batch.size", 16], tmp_path / "sharded")
+    sharded.start()
+    sharded.kill_after(steps=4, seconds=0.0)
+    assert sharded.start().wait() == [0, 0], sharded.output()
+    whole = LaunchedRun([*args, "--batch.size", 32], tmp_path / "whole").start()
+    assert whole.wait() == [0], whole.output()
+    assert largest_difference(tmp_path / "sharded", tmp_path / "whole") < 1e-5
+    assert "Warning" not in sharded.output()
+    adapters = [load_file(run.folder / "adapter" / "adapter_model.safetensors") for run in (sharded, whole)]
+    assert adapters[0].keys() == adapters[1].keys()
+    assert all(torch.allclose(tensor, adapters[1][name], atol=1e-5) for name, tensor in adapters[0].items())
+
+
 def test_killed_run_resumes_to_the_same_bits(tmp_path: Path, reviews: Path, tiny_bert: Path) -> None:
     """With dropout: weights, optimizer state, best model, metrics."""
     args = [*flags(tiny_bert, reviews), "--training.epochs", 3, "--evaluation.every", 7, "--checkpoint.every", 4]

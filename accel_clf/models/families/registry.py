@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from accel_clf.models import head
 from accel_clf.models.families.base import Family
 from accel_clf.models.families.bert import Bert
 from accel_clf.models.families.distilbert import DistilBert
@@ -54,6 +55,36 @@ def layer_classes(model: nn.Module) -> set[type[nn.Module]]:
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and _is_uniform(module)]
     largest = max(lists, key=lambda layers: sum(weight.numel() for weight in layers.parameters()), default=())
     return {type(layer) for layer in largest}
+
+
+def encoder_layers(model: nn.Module) -> list[nn.Module]:
+    """Return a model's layers, the lowest first; an encoder's before a decoder's."""
+    classes = layer_classes(model)
+    layers: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if type(module) in classes and not any(name.startswith(f"{outer}.") for outer in layers):
+            layers[name] = module
+    return list(layers.values())
+
+
+def weight_depths(model: nn.Module) -> dict[str, int]:
+    """Return how high in a model each of its weights is, by name.
+
+    0 for embeddings, and what else comes before the first layer; from 1 on the layers'; above the last the head's. What
+    follows layers without being the head's, such as a last norm, is of the last layer.
+    """
+    layers = encoder_layers(model)
+    of_layers = {parameter: depth for depth, layer in enumerate(layers, start=1) for parameter in layer.parameters()}
+    tables = {
+        parameter for module in model.modules() if isinstance(module, nn.Embedding) for parameter in module.parameters()
+    }
+    depths: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        is_below = parameter in tables or not any(depths.values())
+        depths[name] = of_layers.get(parameter, 0 if is_below else len(layers))
+        if head.contains(model, name):
+            depths[name] = len(layers) + 1
+    return depths
 
 
 def _is_uniform(modules: nn.ModuleList) -> bool:

@@ -8,6 +8,7 @@ from torch import nn
 
 from accel_clf.models.families.base import Family, Projections
 from accel_clf.models.families.registry import family_of
+from accel_clf.models.lora import weight_of
 
 
 class ClsOnlyLayer:
@@ -55,7 +56,7 @@ def cls_attention(
     keys, keys_bias, values, values_bias = (
         parameter.to(query.dtype).view(-1, size, *parameter.shape[1:])  # [heads, size, width], [heads, size]
         for linear in (layer.key, layer.value)
-        for parameter in (linear.weight, linear.bias)
+        for parameter in (weight_of(linear), linear.bias)
     )
     counts = torch.nn.functional.pad(starts[1:], (0, 1), value=tokens) - starts
     document = torch.repeat_interleave(counts, output_size=tokens)

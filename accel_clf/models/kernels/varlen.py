@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import linear, pad
 
 from accel_clf.models.families.base import Family
+from accel_clf.models.lora import weight_of
 
 HEAD_SIZE_MULTIPLE = 8  # of the kernels; a head of another size gets columns of zeros
 LARGEST_FLASH_HEAD = 256
@@ -183,7 +184,7 @@ class VarlenLayer:
         inputs = [projections[:1], projections[1:]] if self.is_last else [projections]
         groups: list[Sequence[nn.Linear]] = [*inputs, [self.after.out], [self.after.up], [self.after.down]]
         linears, sizes = list(chain(*groups)), tuple(map(len, groups))
-        weights = (*(layer.weight for layer in linears), *(layer.bias for layer in linears))
+        weights = (*(weight_of(layer) for layer in linears), *(layer.bias for layer in linears))
         copies = CopyWeights.apply(dtype, sizes * 2, *weights)  # type: ignore[no-untyped-call]
         return list(zip(copies[: len(groups)], copies[len(groups) :], strict=True))
 
