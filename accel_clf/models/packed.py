@@ -4,12 +4,20 @@ Embeddings, linear layers and norms take the row as it is. The last layer comput
 output at each document's first token. Weights, their names and what is saved stay as they are.
 """
 
+from typing import Any
+
 from torch import nn
 
 from accel_clf.models.checks import first_position, position_embeddings
-from accel_clf.models.families.base import Family
+from accel_clf.models.families.base import Family, RelativeFamily
 from accel_clf.models.kernels.attention import packed_attention
 from accel_clf.models.kernels.first_token import ClsOnlyLayer
+from accel_clf.models.kernels.relative_layers import (
+    RelativeClsOnlyLayer,
+    RelativeEncoder,
+    RelativeLayer,
+    pass_documents,
+)
 from accel_clf.models.kernels.varlen import VarlenLayer
 
 PACKED, VARLEN = "packed", "varlen"  # layouts; the first also names our attention among transformers' own
@@ -23,13 +31,16 @@ def pack_model(model: nn.Module, family: Family, layout: str) -> None:
         family: its record, see `families.family_of`.
         layout: "packed", for CPUs (data.collate.pack), or "varlen", for GPUs (data.collate.pack_varlen).
     """
+    _count_positions_from(first_position(model), model)
+    if isinstance(family, RelativeFamily):
+        _pack_relative(model, family)
+        return
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
     AttentionInterface.register(PACKED, packed_attention)
     AttentionMaskInterface.register(PACKED, lambda *_, **__: None)
     model.set_attn_implementation(PACKED)  # type: ignore[operator]
-    _count_positions_from(first_position(model), model)
     *others, last = family.layers(model)
     if layout == VARLEN:
         for layer in others:
@@ -37,6 +48,17 @@ def pack_model(model: nn.Module, family: Family, layout: str) -> None:
         last.forward = VarlenLayer(last, family, is_last=True)
     else:
         last.forward = ClsOnlyLayer(last, family)
+
+
+def _pack_relative(model: nn.Module, family: RelativeFamily) -> None:
+    """Replace the forward of an encoder that has attention in code of its own."""
+    base: Any = model.base_model
+    *others, last = family.layers(model)
+    for layer in others:
+        layer.forward = RelativeLayer(layer, family)
+    last.forward = RelativeClsOnlyLayer(last, family)
+    base.forward = RelativeEncoder(base, family)
+    model.register_forward_pre_hook(pass_documents, with_kwargs=True)
 
 
 def _count_positions_from(first: int, model: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """What the record of a family says."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -29,8 +30,25 @@ class FeedForward(NamedTuple):
     norm: nn.Module
 
 
+class Heads(NamedTuple):
+    """What a layer's attention does with its heads, under the names of transformers' BERT."""
+
+    attention_head_size: int
+    scaling: float
+    dropout: nn.Module
+
+
 class Family(ABC):
     """The parts of an encoder, whatever its family calls them."""
+
+    def refusal(self, config: Any, layout: str) -> str | None:
+        """Say why a model of this family cannot be packed in a layout; None where it can.
+
+        Args:
+            config: the model's.
+            layout: "packed" or "varlen".
+        """
+        return None
 
     @abstractmethod
     def layers(self, model: nn.Module) -> nn.ModuleList:
@@ -53,3 +71,55 @@ class Family(ABC):
             attended: the heads' outputs next to each other, [..., width].
             hidden: the layer's input at the same positions, [..., width].
         """
+
+
+class PositionTerms(NamedTuple):
+    """What scores of attention get for the distance between a query and a key; None for what a model has not.
+
+    Of all pairs of a document of n tokens, query i and key j: `key` by i - j from n - 1 down, `query` by i - j from
+    1 - n up, either [heads, 2 n - 1, size], `bias` [heads, n, n]. Of its first token's only: by j, each [heads, n, size]
+    or [heads, n].
+
+    Attributes:
+        key: multiplied with queries.
+        query: multiplied with keys.
+        bias: added to scaled scores.
+    """
+
+    key: torch.Tensor | None
+    query: torch.Tensor | None
+    bias: torch.Tensor | None
+
+
+class RelativeFamily(Family):
+    """An encoder whose attention goes by relative positions, in code of its own rather than transformers' functions."""
+
+    @abstractmethod
+    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Compute the embeddings of packed tokens.
+
+        Args:
+            base: the encoder without its head.
+            input_ids: [1, tokens].
+            inputs: position_ids and, where the rows have them, token_type_ids, of that shape.
+        """
+
+    @abstractmethod
+    def positions(self, base: Any, longest: int) -> Any:
+        """Compute what all layers have in common of relative positions.
+
+        Args:
+            base: the encoder without its head.
+            longest: tokens of the longest document.
+
+        Returns:
+            What `terms` and `first_terms` take.
+        """
+
+    @abstractmethod
+    def terms(self, layer: Any, positions: Any) -> PositionTerms:
+        """Compute a layer's terms of all pairs of tokens."""
+
+    @abstractmethod
+    def first_terms(self, layer: Any, positions: Any) -> PositionTerms:
+        """Compute a layer's terms of a document's first token with each of its tokens."""

@@ -6,13 +6,17 @@ from torch import nn
 
 from accel_clf.models.families.base import Family
 from accel_clf.models.families.bert import Bert
+from accel_clf.models.families.deberta import Deberta
 from accel_clf.models.families.distilbert import DistilBert
+from accel_clf.models.families.mpnet import MPNet
 
 FAMILIES: dict[str, Family] = {
     "bert": Bert(),
     "camembert": Bert(),
+    "deberta-v2": Deberta(),
     "distilbert": DistilBert(),
     "electra": Bert(),
+    "mpnet": MPNet(),
     "roberta": Bert(),
     "xlm-roberta": Bert(),
 }

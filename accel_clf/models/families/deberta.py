@@ -1,0 +1,129 @@
+"""DeBERTa-v2 and v3, whose attention is disentangled: of contents with contents, and of contents with positions."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from accel_clf.models.families.base import FeedForward, Heads, PositionTerms, Projections, RelativeFamily
+
+
+class Distances(NamedTuple):
+    """The embeddings of relative positions that a batch needs.
+
+    Attributes:
+        rows: the model's, from the first to the last one that is needed: [rows, width].
+        index: of the rows for the distances from n - 1 down to 1 - n, int64 [2 n - 1].
+    """
+
+    rows: torch.Tensor
+    index: torch.Tensor
+
+
+class Deberta(RelativeFamily):
+    def refusal(self, config: Any, layout: str) -> str | None:
+        if layout != "packed":
+            return "disentangled attention has no kernel for GPUs here"
+        if getattr(config, "conv_kernel_size", 0) > 0:
+            return "its convolution (conv_kernel_size) would mix documents"
+        return None
+
+    def layers(self, model: nn.Module) -> nn.ModuleList:
+        base: Any = model.base_model
+        layers: nn.ModuleList = base.encoder.layer
+        return layers
+
+    def projections(self, layer: Any) -> Projections:
+        attention = layer.attention.self
+        kinds = 1 + sum(kind in attention.pos_att_type for kind in ("c2p", "p2c"))
+        heads = Heads(
+            attention.attention_head_size, (attention.attention_head_size * kinds) ** -0.5, attention.dropout
+        )
+        return Projections(heads, attention.query_proj, attention.key_proj, attention.value_proj)
+
+    def feed_forward(self, layer: Any) -> FeedForward:
+        after = layer.attention.output
+        return FeedForward(
+            out=after.dense,
+            attention_dropout=after.dropout,
+            attention_norm=after.LayerNorm,
+            up=layer.intermediate.dense,
+            activation=layer.intermediate.intermediate_act_fn,
+            down=layer.output.dense,
+            dropout=layer.output.dropout,
+            norm=layer.output.LayerNorm,
+        )
+
+    def finish(self, layer: Any, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        attended = layer.attention.output(attended, hidden)
+        output: torch.Tensor = layer.output(layer.intermediate(attended), attended)
+        return output
+
+    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        types = inputs.get("token_type_ids")
+        embedded: torch.Tensor = base.embeddings(input_ids, types, inputs["position_ids"])
+        return embedded
+
+    def positions(self, base: Any, longest: int) -> Distances | None:
+        encoder = base.encoder
+        if not encoder.relative_attention:
+            return None
+        rows = encoder.get_rel_embedding()
+        index = _bucket_index(longest, encoder.position_buckets, encoder.max_relative_positions).to(rows.device)
+        first, last = int(index[-1]), int(index[0])
+        return Distances(rows[first : last + 1], index - first)
+
+    def terms(self, layer: Any, positions: Distances | None) -> PositionTerms:
+        if positions is None:
+            return PositionTerms(None, None, None)
+        return self._project(layer.attention.self, positions.rows, positions.index, positions.index.flip(0))
+
+    def first_terms(self, layer: Any, positions: Distances | None) -> PositionTerms:
+        if positions is None:
+            return PositionTerms(None, None, None)
+        index = positions.index[len(positions.index) // 2 :]  # the first token's distance to a token is never positive
+        return self._project(layer.attention.self, positions.rows[: int(index[0]) + 1], index, index)
+
+    @staticmethod
+    def _project(
+        attention: Any, rows: torch.Tensor, key_index: torch.Tensor, query_index: torch.Tensor
+    ) -> PositionTerms:
+        """Compute positions' keys and queries, one of each distance."""
+        rows = attention.pos_dropout(rows)
+        key = query = None
+        if "c2p" in attention.pos_att_type:
+            project = attention.key_proj if attention.share_att_key else attention.pos_key_proj
+            key = _heads(project(rows), attention.num_attention_heads, key_index)
+        if "p2c" in attention.pos_att_type:
+            project = attention.query_proj if attention.share_att_key else attention.pos_query_proj
+            query = _heads(project(rows), attention.num_attention_heads, query_index)
+        return PositionTerms(key, query, None)
+
+
+def _heads(projected: torch.Tensor, heads: int, index: torch.Tensor) -> torch.Tensor:
+    """Take rows of each head: [heads, index, size] of [rows, heads * size]."""
+    return projected.index_select(0, index).view(len(index), heads, -1).transpose(0, 1).contiguous()
+
+
+@lru_cache(maxsize=64)
+def _bucket_index(longest: int, buckets: int, max_distance: int) -> torch.Tensor:
+    """Return the row of each distance among a model's embeddings of relative positions.
+
+    Args:
+        longest: tokens of the longest document.
+        buckets: of distances, of which there are twice as many; 0 or less for one row a distance.
+        max_distance: the largest one that has a row of its own, or a bucket.
+
+    Returns:
+        int64 [2 longest - 1], of the distances from longest - 1 down.
+    """
+    from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+
+    span = buckets if buckets > 0 else max_distance
+    with torch.inference_mode(False):  # of which training could not use the tensor
+        distances = torch.arange(longest - 1, -longest, -1)
+        if buckets > 0:
+            distances = make_log_bucket_position(distances, buckets, max_distance).long()
+        return torch.clamp(distances + span, 0, 2 * span - 1)
