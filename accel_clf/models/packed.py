@@ -18,6 +18,7 @@ from accel_clf.models.kernels.relative_layers import (
     RelativeLayer,
     pass_documents,
 )
+from accel_clf.models.kernels.repeated_layers import LastRepeatedLayer, RepeatingEncoder
 from accel_clf.models.kernels.varlen import VarlenLayer
 
 PACKED, VARLEN = "packed", "varlen"  # layouts; the first also names our attention among transformers' own
@@ -41,11 +42,15 @@ def pack_model(model: nn.Module, family: Family, layout: str) -> None:
     AttentionInterface.register(PACKED, packed_attention)
     AttentionMaskInterface.register(PACKED, lambda *_, **__: None)
     model.set_attn_implementation(PACKED)  # type: ignore[operator]
+    base: Any = model.base_model
     *others, last = family.layers(model)
     if layout == VARLEN:
         for layer in others:
             layer.forward = VarlenLayer(layer, family, is_last=False)
         last.forward = VarlenLayer(last, family, is_last=True)
+    elif family.repeats_layers:
+        last.forward = LastRepeatedLayer(last, family)
+        base.encoder.forward = RepeatingEncoder(base.encoder)
     else:
         last.forward = ClsOnlyLayer(last, family)
 

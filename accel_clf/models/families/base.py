@@ -1,7 +1,8 @@
 """What the record of a family says."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -39,7 +40,13 @@ class Heads(NamedTuple):
 
 
 class Family(ABC):
-    """The parts of an encoder, whatever its family calls them."""
+    """The parts of an encoder, whatever its family calls them.
+
+    Attributes:
+        repeats_layers: whether a layer can be called several times in a forward.
+    """
+
+    repeats_layers = False
 
     def refusal(self, config: Any, layout: str) -> str | None:
         """Say why a model of this family cannot be packed in a layout; None where it can.
@@ -91,6 +98,9 @@ class PositionTerms(NamedTuple):
     bias: torch.Tensor | None
 
 
+NO_TERMS = PositionTerms(None, None, None)
+
+
 class RelativeFamily(Family):
     """An encoder whose attention goes by relative positions, in code of its own rather than transformers' functions."""
 
@@ -123,3 +133,15 @@ class RelativeFamily(Family):
     @abstractmethod
     def first_terms(self, layer: Any, positions: Any) -> PositionTerms:
         """Compute a layer's terms of a document's first token with each of its tokens."""
+
+    def constant_terms(self, layer: Any, base: Any) -> Callable[[Any], PositionTerms]:
+        """Compute what does not depend on the batch of a layer that learns no more.
+
+        Args:
+            layer: of the encoder.
+            base: the encoder without its head.
+
+        Returns:
+            `terms` as a function of positions.
+        """
+        return partial(self.terms, layer)

@@ -1,20 +1,20 @@
 """DeBERTa-v2 and v3, whose attention is disentangled: of contents with contents, and of contents with positions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from accel_clf.models.families.base import FeedForward, Heads, PositionTerms, Projections, RelativeFamily
+from accel_clf.models.families.base import NO_TERMS, FeedForward, Heads, PositionTerms, Projections, RelativeFamily
 
 
 class Distances(NamedTuple):
-    """The embeddings of relative positions that a batch needs.
+    """What layers know of relative positions.
 
     Attributes:
-        rows: the model's, from the first to the last one that is needed: [rows, width].
+        rows: the model's embeddings of them, [rows, width].
         index: of the rows for the distances from n - 1 down to 1 - n, int64 [2 n - 1].
     """
 
@@ -71,40 +71,70 @@ class Deberta(RelativeFamily):
         if not encoder.relative_attention:
             return None
         rows = encoder.get_rel_embedding()
-        index = _bucket_index(longest, encoder.position_buckets, encoder.max_relative_positions).to(rows.device)
-        first, last = int(index[-1]), int(index[0])
-        return Distances(rows[first : last + 1], index - first)
+        index = _bucket_index(longest, encoder.position_buckets, encoder.max_relative_positions)
+        return Distances(rows, index.to(rows.device))
 
     def terms(self, layer: Any, positions: Distances | None) -> PositionTerms:
         if positions is None:
-            return PositionTerms(None, None, None)
-        return self._project(layer.attention.self, positions.rows, positions.index, positions.index.flip(0))
+            return NO_TERMS
+        index = positions.index
+        first, last = int(index[-1]), int(index[0])
+        key, query = _project(layer.attention.self, positions.rows[first : last + 1])
+        return _select(layer.attention.self, key, query, index - first)
 
     def first_terms(self, layer: Any, positions: Distances | None) -> PositionTerms:
         if positions is None:
-            return PositionTerms(None, None, None)
-        index = positions.index[len(positions.index) // 2 :]  # the first token's distance to a token is never positive
-        return self._project(layer.attention.self, positions.rows[: int(index[0]) + 1], index, index)
+            return NO_TERMS
+        index = positions.index[len(positions.index) // 2 :]  # a first token's distances are never positive
+        first, last = int(index[-1]), int(index[0])
+        key, query = _project(layer.attention.self, positions.rows[first : last + 1])
+        return _select(layer.attention.self, key, query, index - first, is_first=True)
 
-    @staticmethod
-    def _project(
-        attention: Any, rows: torch.Tensor, key_index: torch.Tensor, query_index: torch.Tensor
-    ) -> PositionTerms:
-        """Compute positions' keys and queries, one of each distance."""
-        rows = attention.pos_dropout(rows)
-        key = query = None
-        if "c2p" in attention.pos_att_type:
-            project = attention.key_proj if attention.share_att_key else attention.pos_key_proj
-            key = _heads(project(rows), attention.num_attention_heads, key_index)
-        if "p2c" in attention.pos_att_type:
-            project = attention.query_proj if attention.share_att_key else attention.pos_query_proj
-            query = _heads(project(rows), attention.num_attention_heads, query_index)
-        return PositionTerms(key, query, None)
+    def constant_terms(self, layer: Any, base: Any) -> Callable[[Distances | None], PositionTerms]:
+        attention, rows = layer.attention.self, base.encoder.get_rel_embedding()
+        key, query = (None, None) if rows is None else _project(attention, rows.to(attention.key_proj.weight.dtype))
+
+        def select(positions: Distances | None) -> PositionTerms:
+            return NO_TERMS if positions is None else _select(attention, key, query, positions.index)
+
+        return select
 
 
-def _heads(projected: torch.Tensor, heads: int, index: torch.Tensor) -> torch.Tensor:
-    """Take rows of each head: [heads, index, size] of [rows, heads * size]."""
-    return projected.index_select(0, index).view(len(index), heads, -1).transpose(0, 1).contiguous()
+def _project(attention: Any, rows: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Compute the keys and the queries of positions, [rows, heads * size]; None for what the attention has not."""
+    rows = attention.pos_dropout(rows)
+    key = query = None
+    if "c2p" in attention.pos_att_type:
+        key = (attention.key_proj if attention.share_att_key else attention.pos_key_proj)(rows)
+    if "p2c" in attention.pos_att_type:
+        query = (attention.query_proj if attention.share_att_key else attention.pos_query_proj)(rows)
+    return key, query
+
+
+def _select(
+    attention: Any,
+    key: torch.Tensor | None,
+    query: torch.Tensor | None,
+    index: torch.Tensor,
+    *,
+    is_first: bool = False,
+) -> PositionTerms:
+    """Make terms of the keys and queries of positions.
+
+    Args:
+        attention: that they are of.
+        key, query: see `_project`.
+        index: of their rows, for the distances from the largest one down.
+        is_first: whether the terms are of first tokens only.
+    """
+
+    def heads(projected: torch.Tensor | None, index: torch.Tensor) -> torch.Tensor | None:
+        if projected is None:
+            return None
+        rows = projected.index_select(0, index).view(len(index), attention.num_attention_heads, -1)
+        return rows.transpose(0, 1).contiguous()
+
+    return PositionTerms(heads(key, index), heads(query, index if is_first else index.flip(0)), None)
 
 
 @lru_cache(maxsize=64)

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from accel_clf.models.families.albert import Albert
 from accel_clf.models.families.base import Family
 from accel_clf.models.families.bert import Bert
 from accel_clf.models.families.deberta import Deberta
@@ -11,6 +12,7 @@ from accel_clf.models.families.distilbert import DistilBert
 from accel_clf.models.families.mpnet import MPNet
 
 FAMILIES: dict[str, Family] = {
+    "albert": Albert(),
     "bert": Bert(),
     "camembert": Bert(),
     "deberta-v2": Deberta(),

@@ -72,7 +72,8 @@ class RelativeAttention(torch.autograd.Function):
             if dropout_mask:
                 mask, scale = dropout_mask.draw(tuple(weights.shape)), dropout_mask.scale
                 kept_weights = mask.to(weights.dtype).mul_(weights)
-            saved += [weights, mask]
+            if any(ctx.needs_input_grad):
+                saved += [weights, mask]
             _put(attended.transpose(1, 2), group, _bmm(kept_weights, _take(value, group), scale))
         ctx.save_for_backward(query, key, value, *terms, *saved)
         ctx.lengths, ctx.scaling, ctx.scale = lengths, scaling, dropout_mask.scale if dropout_mask else 1.0
