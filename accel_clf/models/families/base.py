@@ -84,8 +84,8 @@ class PositionTerms(NamedTuple):
     """What scores of attention get for the distance between a query and a key; None for what a model has not.
 
     Of all pairs of a document of n tokens, query i and key j: `key` by i - j from n - 1 down, `query` by i - j from
-    1 - n up, either [heads, 2 n - 1, size], `bias` [heads, n, n]. Of its first token's only: by j, each [heads, n, size]
-    or [heads, n].
+    1 - n up, either [heads, 2 n - 1, size]; `bias` [heads, n, n]. Of pairs with its first query only, by j: [heads, n,
+    size], and `bias` [heads, n].
 
     Attributes:
         key: multiplied with queries.
@@ -105,13 +105,13 @@ class RelativeFamily(Family):
     """An encoder whose attention goes by relative positions, in code of its own rather than transformers' functions."""
 
     @abstractmethod
-    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Compute the embeddings of packed tokens.
 
         Args:
             base: the encoder without its head.
             input_ids: [1, tokens].
-            inputs: position_ids and, where the rows have them, token_type_ids, of that shape.
+            inputs: position_ids and, unless it is None, token_type_ids, of that shape.
         """
 
     @abstractmethod

@@ -15,11 +15,11 @@ class Distances(NamedTuple):
 
     Attributes:
         rows: the model's embeddings of them, [rows, width].
-        index: of the rows for the distances from n - 1 down to 1 - n, int64 [2 n - 1].
+        row_of: the row for each of the distances from n - 1 down to 1 - n, int64 [2 n - 1].
     """
 
     rows: torch.Tensor
-    index: torch.Tensor
+    row_of: torch.Tensor
 
 
 class Deberta(RelativeFamily):
@@ -38,9 +38,7 @@ class Deberta(RelativeFamily):
     def projections(self, layer: Any) -> Projections:
         attention = layer.attention.self
         kinds = 1 + sum(kind in attention.pos_att_type for kind in ("c2p", "p2c"))
-        heads = Heads(
-            attention.attention_head_size, (attention.attention_head_size * kinds) ** -0.5, attention.dropout
-        )
+        heads = Heads(attention.attention_head_size, (attention.attention_head_size * kinds) ** -0.5, attention.dropout)
         return Projections(heads, attention.query_proj, attention.key_proj, attention.value_proj)
 
     def feed_forward(self, layer: Any) -> FeedForward:
@@ -61,7 +59,7 @@ class Deberta(RelativeFamily):
         output: torch.Tensor = layer.output(layer.intermediate(attended), attended)
         return output
 
-    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         types = inputs.get("token_type_ids")
         embedded: torch.Tensor = base.embeddings(input_ids, types, inputs["position_ids"])
         return embedded
@@ -77,7 +75,7 @@ class Deberta(RelativeFamily):
     def terms(self, layer: Any, positions: Distances | None) -> PositionTerms:
         if positions is None:
             return NO_TERMS
-        index = positions.index
+        index = positions.row_of
         first, last = int(index[-1]), int(index[0])
         key, query = _project(layer.attention.self, positions.rows[first : last + 1])
         return _select(layer.attention.self, key, query, index - first)
@@ -85,7 +83,7 @@ class Deberta(RelativeFamily):
     def first_terms(self, layer: Any, positions: Distances | None) -> PositionTerms:
         if positions is None:
             return NO_TERMS
-        index = positions.index[len(positions.index) // 2 :]  # a first token's distances are never positive
+        index = positions.row_of[len(positions.row_of) // 2 :]  # a first token's distances are never positive
         first, last = int(index[-1]), int(index[0])
         key, query = _project(layer.attention.self, positions.rows[first : last + 1])
         return _select(layer.attention.self, key, query, index - first, is_first=True)
@@ -95,7 +93,7 @@ class Deberta(RelativeFamily):
         key, query = (None, None) if rows is None else _project(attention, rows.to(attention.key_proj.weight.dtype))
 
         def select(positions: Distances | None) -> PositionTerms:
-            return NO_TERMS if positions is None else _select(attention, key, query, positions.index)
+            return NO_TERMS if positions is None else _select(attention, key, query, positions.row_of)
 
         return select
 

@@ -41,7 +41,7 @@ class MPNet(RelativeFamily):
         output: torch.Tensor = layer.output(layer.intermediate(attended), attended)
         return output
 
-    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def embed(self, base: Any, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
         embedded: torch.Tensor = base.embeddings(input_ids, inputs["position_ids"])
         return embedded
 
@@ -51,7 +51,7 @@ class MPNet(RelativeFamily):
         table = encoder.relative_attention_bias
         distances = torch.arange(1 - longest, longest, device=table.weight.device)  # of a key from a query
         # The encoder passes none: its 32 buckets are the default of this function, whatever the table's size.
-        by_distance = table(encoder.relative_position_bucket(distances)).t()
+        by_distance: torch.Tensor = table(encoder.relative_position_bucket(distances)).t()
         return by_distance.unfold(1, longest, 1).flip(1)
 
     def terms(self, layer: Any, positions: torch.Tensor) -> PositionTerms:

@@ -8,7 +8,6 @@ of pairs. So the cost falls with a document's length, and nothing is gathered.
 from typing import Any
 
 import torch
-from torch import nn
 
 from accel_clf.models.families.base import PositionTerms
 from accel_clf.models.kernels.attention import LengthGroup, _bmm, _put, _take, length_groups
@@ -86,9 +85,7 @@ class RelativeAttention(torch.autograd.Function):
         grad_query, grad_key, grad_value = (
             torch.empty_like(tensor.transpose(1, 2)).transpose(1, 2) for tensor in (query, key, value)
         )
-        sums = PositionTerms(
-            *(None if term is None else torch.zeros_like(term, dtype=torch.float32) for term in terms)
-        )
+        sums = PositionTerms(*(None if term is None else torch.zeros_like(term, dtype=torch.float32) for term in terms))
         gradient, longest = gradient.transpose(1, 2), max(ctx.lengths)
         for group, weights, mask in zip(length_groups(ctx.lengths), saved[::2], saved[1::2], strict=True):
             grad_output, kept_weights = _take(gradient, group), weights
@@ -174,7 +171,7 @@ def _add_position_gradients(
 
 
 def _of_length(positions: torch.Tensor, length: int, longest: int) -> torch.Tensor:
-    """Take the distances that documents of a length have: [heads, 2 length - 1, size] of [heads, 2 longest - 1, size]."""
+    """Take the distances within documents of a length: [heads, 2 length - 1, size] of [heads, 2 longest - 1, size]."""
     return positions[:, longest - length : longest + length - 1]
 
 

@@ -22,10 +22,16 @@ class Documents(NamedTuple):
 
 
 def pass_documents(model: Any, args: tuple[Any, ...], inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Put the documents in the place of the mask, which is all that the model hands on; a hook before its forward."""
+    """Put the documents in the place of the mask, which the model hands on as it is; a hook before its forward.
+
+    Raises:
+        TypeError: there is an input that the model would ignore.
+    """
     inputs = dict(inputs)
-    inputs["attention_mask"] = Documents(inputs.pop("lengths"), inputs.pop("starts"))
-    return args, inputs
+    documents = Documents(inputs.pop("lengths"), inputs.pop("starts"))
+    if unknown := inputs.keys() - {"input_ids", "position_ids", "token_type_ids", "members"}:
+        raise TypeError(f"packed encoders take no {', '.join(sorted(unknown))}")
+    return args, inputs | {"attention_mask": documents}
 
 
 class RelativeEncoder:
@@ -45,14 +51,11 @@ class RelativeEncoder:
         Args:
             input_ids: [1, tokens].
             attention_mask: where the documents lie.
-            inputs: position_ids and token_type_ids, of the same shape; nothing else.
+            inputs: position_ids and token_type_ids, of the same shape; None for all else.
         """
         from transformers.modeling_outputs import BaseModelOutput
 
-        tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
-        if unknown := tensors.keys() - {"position_ids", "token_type_ids"}:
-            raise TypeError(f"packed encoders take no {', '.join(sorted(unknown))}")
-        hidden = self.family.embed(self.base, input_ids, tensors)
+        hidden = self.family.embed(self.base, input_ids, inputs)
         positions = self.family.positions(self.base, max(attention_mask.lengths))
         for layer in self.family.layers(self.base):
             hidden = layer(hidden, attention_mask, positions)

@@ -68,7 +68,9 @@ class RepeatingEncoder:
         config, groups = self.encoder.config, self.encoder.albert_layer_groups
         calls_per_group = config.num_hidden_layers / config.num_hidden_groups
         calls = [
-            layer for call in range(config.num_hidden_layers) for layer in groups[int(call / calls_per_group)].albert_layers
+            layer
+            for call in range(config.num_hidden_layers)
+            for layer in groups[int(call / calls_per_group)].albert_layers
         ]
         hidden = self.encoder.embedding_hidden_mapping_in(hidden)
         for layer in calls[:-1]:
