@@ -97,6 +97,10 @@ class PositionTerms(NamedTuple):
     query: torch.Tensor | None
     bias: torch.Tensor | None
 
+    def to(self, dtype: torch.dtype) -> "PositionTerms":
+        """Convert them."""
+        return PositionTerms(*(None if term is None else term.to(dtype) for term in self))
+
 
 NO_TERMS = PositionTerms(None, None, None)
 

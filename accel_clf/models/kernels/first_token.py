@@ -32,7 +32,7 @@ class FirstTokenLayer:
         dtype = query.dtype if torch.is_grad_enabled() else torch.float32
         with torch.autocast(hidden.device.type, enabled=False):
             if terms is not None:
-                terms = PositionTerms(*(None if term is None else term.to(dtype) for term in terms))
+                terms = terms.to(dtype)
             attended = cls_attention(projections, hidden.to(dtype), query.to(dtype), lengths, starts, terms)
         # Transposed before, since FSDP warns of a layer that returns a view.
         return self.family.finish(self.layer, attended.to(query.dtype).transpose(0, 1), first.transpose(0, 1))

@@ -11,7 +11,7 @@ from accel_clf.models.families.base import Family, FeedForward, Projections, Rel
 from accel_clf.models.kernels.attention import length_groups
 from accel_clf.models.kernels.first_token import directly_read_linears
 from accel_clf.models.kernels.relative_attention import relative_attention
-from accel_clf.models.kernels.relative_layers import Documents, of_dtype
+from accel_clf.models.kernels.relative_layers import Documents
 
 
 class Linear(nn.Module):
@@ -91,7 +91,7 @@ class _RelativeLayer(_Layer):
 
     def forward(self, hidden: torch.Tensor, documents: Documents, positions: Any) -> torch.Tensor:  # type: ignore[override]
         query, key, value = self._project(hidden)[None].permute(2, 0, 3, 1, 4).unbind()
-        terms = of_dtype(self.terms(positions), query.dtype)
+        terms = self.terms(positions)
         attended = relative_attention(query, key, value, terms, documents.lengths, self.scaling, dropout=0.0)
         return self._finish(attended[0].flatten(1), hidden)
 

@@ -27,7 +27,7 @@ def relative_attention(
 
     Args:
         query, key, value: [1, heads, tokens, size].
-        terms: of all pairs of the longest document, in the same dtype.
+        terms: of all pairs of the longest document.
         lengths: tokens of each document.
         scaling: of the scores; `terms.bias` is not scaled.
         dropout: the rate.
@@ -35,10 +35,19 @@ def relative_attention(
     Returns:
         [1, tokens, heads, size].
     """
-    attended: torch.Tensor = RelativeAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, *terms, lengths, scaling, dropout
-    )
-    return attended
+    dtype = query.dtype
+    if torch.is_grad_enabled():
+        attended: torch.Tensor = RelativeAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, *terms.to(dtype), lengths, scaling, dropout
+        )
+        return attended
+    # In bf16 a CPU makes and keeps a kernel for each shape: few in training, but a server's memory would double.
+    query, key, value = query.float(), key.float(), value.float()
+    with torch.autocast(query.device.type, enabled=False):
+        attended = RelativeAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, *terms.to(query.dtype), lengths, scaling, dropout
+        )
+    return attended.to(dtype)
 
 
 class RelativeAttention(torch.autograd.Function):

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from accel_clf.models.families.base import PositionTerms, RelativeFamily
+from accel_clf.models.families.base import RelativeFamily
 from accel_clf.models.kernels.first_token import FirstTokenLayer
 from accel_clf.models.kernels.relative_attention import relative_attention
 
@@ -78,7 +78,7 @@ class RelativeLayer:
         query, key, value = (
             linear(hidden).unflatten(-1, (-1, heads.attention_head_size)).transpose(1, 2) for linear in linears
         )
-        terms = of_dtype(self.family.terms(self.layer, positions), query.dtype)
+        terms = self.family.terms(self.layer, positions)
         rate = heads.dropout.p if self.layer.training else 0.0
         attended = relative_attention(query, key, value, terms, documents.lengths, heads.scaling, rate)
         return self.family.finish(self.layer, attended.flatten(2), hidden)
@@ -92,8 +92,3 @@ class RelativeClsOnlyLayer(FirstTokenLayer):
     def __call__(self, hidden: torch.Tensor, documents: Documents, positions: Any) -> torch.Tensor:
         terms = self.family.first_terms(self.layer, positions)
         return self.compute(hidden, documents.lengths, documents.starts, terms)
-
-
-def of_dtype(terms: PositionTerms, dtype: torch.dtype) -> PositionTerms:
-    """Convert terms."""
-    return PositionTerms(*(None if term is None else term.to(dtype) for term in terms))
