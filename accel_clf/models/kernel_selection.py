@@ -60,6 +60,8 @@ def apply_layout(
     family = family_of(model)
     if family is None:
         return "padded", f"{config.model_type} is none of {', '.join(FAMILIES)}, which can be packed"
+    if layout not in family.layouts:
+        return "padded", f"no kernels for {config.model_type} in the {layout} layout"
     if not is_requested and config.hidden_size < NARROW and not _has_attention_dropout(config):
         return "padded", "too small an encoder to gain by packing"
     pack_model(model, family, layout)

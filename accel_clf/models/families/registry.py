@@ -7,12 +7,17 @@ from torch import nn
 from accel_clf.models.families.base import Family
 from accel_clf.models.families.bert import Bert
 from accel_clf.models.families.distilbert import DistilBert
+from accel_clf.models.families.gated import EuroBert, Llama, ModernBert
 
 FAMILIES: dict[str, Family] = {
     "bert": Bert(),
     "camembert": Bert(),
     "distilbert": DistilBert(),
     "electra": Bert(),
+    "eurobert": EuroBert(),
+    "llama": Llama(),
+    "modernbert": ModernBert(),
+    "qwen3": Llama(),
     "roberta": Bert(),
     "xlm-roberta": Bert(),
 }

@@ -4,6 +4,9 @@ dropout          dropout that a CPU need not wait for
 embedding_grad   gradients of embeddings on a CPU: only the rows that a step reads
 attention        attention within each document of a packed batch, on a CPU
 first_token      the last layer at each document's first token only, on a CPU
+rotary_attention attention with rotary positions, windows and causality within each document, on a CPU
+pointwise        RMS norms and gated units in few passes over memory, on a CPU
+gated_layer      prenorm layers with a gated feed-forward on packed tokens, on a CPU
 varlen           the layers of a packed encoder on a GPU
 fused_inference  a packed encoder for a CPU, of fewer operations, for inference only
 """

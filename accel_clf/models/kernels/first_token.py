@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel_clf.models.families.base import Family, Projections
+from accel_clf.models.families.base import PostNormFamily, Projections
 from accel_clf.models.families.registry import family_of
 
 
@@ -18,7 +18,7 @@ class ClsOnlyLayer:
         family: the encoder's.
     """
 
-    def __init__(self, layer: Any, family: Family) -> None:
+    def __init__(self, layer: Any, family: PostNormFamily) -> None:
         self.layer, self.family = layer, family
 
     def __call__(
@@ -80,7 +80,7 @@ def cls_attention(
 def directly_read_linears(model: nn.Module) -> tuple[nn.Module, ...]:
     """Return the linear layers whose weights are read and that are never called: nothing may replace them."""
     family = family_of(model)
-    if family is None:
+    if not isinstance(family, PostNormFamily):
         return ()
     last = family.layers(model)[-1]
     return family.projections(last)[2:] if isinstance(last.forward, ClsOnlyLayer) else ()
