@@ -48,7 +48,9 @@ def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str,
         per_fold.append(evaluate(train.target.scores(logits[in_fold]), held_out, settings).metrics)
     target, labels = train.target, train.labels
     thresholds = config.target.thresholds == "f1"
-    fitted = cross_fit(target, logits, labels, assignment, temperature=True, thresholds=thresholds)
+    fitted = cross_fit(
+        target, logits, labels, assignment, temperature=True, thresholds=thresholds, loss=config.target.loss
+    )
     scores = target.scores(logits)
     decided = fitted.decided if thresholds else target.decide(scores)
     columns: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}

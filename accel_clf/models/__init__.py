@@ -9,6 +9,6 @@ loading           a Hub encoder with a head; load and save in the Hub's format
 families          how the encoders are built that have kernels here; how to add one
 kernels           faster forms of a model's operations
 windows           outputs of texts from those of their windows
-packed            the padding-free forward of BERT's family
+packed            the padding-free forward of known families
 kernel_selection  which kernels a model gets, when and why: the one place that decides
 """

@@ -60,8 +60,10 @@ def apply_layout(
     family = family_of(model)
     if family is None:
         return "padded", f"{config.model_type} is none of {', '.join(FAMILIES)}, which can be packed"
-    if reason := family.refusal(config, layout):
-        return "padded", f"{config.model_type}: {reason}"
+    if layout not in family.layouts:
+        return "padded", f"no kernels for {config.model_type} in the {layout} layout"
+    if obstacle := family.obstacle(config):
+        return "padded", f"{config.model_type} with {obstacle}"
     if not is_requested and config.hidden_size < NARROW and not _has_attention_dropout(config):
         return "padded", "too small an encoder to gain by packing"
     pack_model(model, family, layout)

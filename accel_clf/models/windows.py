@@ -1,5 +1,6 @@
 """A model whose outputs are those of texts, not of their windows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,16 +21,26 @@ def pool_windows(model: nn.Module, windows: WindowsConfig) -> None:
     """
     if windows.stride is None:
         return
-    forward = model.forward
+    model.forward = PooledWindows(model.forward, windows.pool)
 
-    def pooled(*args: Any, members: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        output = forward(*args, **kwargs)
+
+class PooledWindows:
+    """A model's forward that takes `members`, too.
+
+    Args:
+        forward: the model's own.
+        pool: "mean" or "max".
+    """
+
+    def __init__(self, forward: Callable[..., Any], pool: str) -> None:
+        self.forward, self.pool = forward, pool
+
+    def __call__(self, *args: Any, members: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        output = self.forward(*args, **kwargs)
         if members is not None:
             with torch.autocast(members.device.type, enabled=False):
-                output.logits = pool(output.logits.float(), members, windows.pool)
+                output.logits = pool(output.logits.float(), members, self.pool)
         return output
-
-    model.forward = pooled
 
 
 def pool(logits: torch.Tensor, members: torch.Tensor, how: str) -> torch.Tensor:

@@ -256,12 +256,21 @@ class Target(ABC):
         """The names of the strata, which are labels; None where they are not."""
         return self.names
 
+    def calibration_weights(self, labels: np.ndarray, loss: str) -> np.ndarray | None:
+        """Return what each row counts in calibration, float [rows], by the loss; None where all count the same.
+
+        A loss that makes up for the labels' shares gives the probabilities of texts among which these are equal.
+        """
+        return None
+
     @abstractmethod
-    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
         """Find the number to divide logits by that maximizes the likelihood of labels that were not learned from."""
 
     @abstractmethod
-    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    def calibration_errors(
+        self, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+    ) -> dict[str, float]:
         """Compute how far scores are from being probabilities: the expected calibration error, and Brier's score."""
 
     def with_thresholds(self, labels: np.ndarray, scores: np.ndarray) -> Self:

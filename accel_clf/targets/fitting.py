@@ -32,7 +32,14 @@ class Fitted:
 
 
 def cross_fit(
-    target: Target, logits: np.ndarray, labels: np.ndarray, parts: np.ndarray, *, temperature: bool, thresholds: bool
+    target: Target,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    parts: np.ndarray,
+    *,
+    temperature: bool,
+    thresholds: bool,
+    loss: str = "plain",
 ) -> Fitted:
     """Fit a temperature, thresholds or both to rows that were not learned from.
 
@@ -42,10 +49,15 @@ def cross_fit(
         labels: of the rows.
         parts: int [rows]: what is fitted to other parts than a row's own makes its scores and its decision.
         temperature, thresholds: whether to fit them; 1 and the target's own otherwise.
+        loss: that the model was trained by, which says what each row counts for the temperature and the errors.
     """
+    weights = target.calibration_weights(labels, loss)
+
+    def weights_of(rows: np.ndarray) -> np.ndarray | None:
+        return None if weights is None else weights[rows]
 
     def fit_to(rows: np.ndarray) -> tuple[Target, float]:
-        divisor = target.fit_temperature(logits[rows], labels[rows]) if temperature else 1.0
+        divisor = target.fit_temperature(logits[rows], labels[rows], weights_of(rows)) if temperature else 1.0
         if not thresholds:
             return target, divisor
         return target.with_thresholds(labels[rows], target.scores(logits[rows] / divisor)), divisor
@@ -58,7 +70,7 @@ def cross_fit(
         scores[rows] = target.scores(logits[rows] / divisor)
         decided[rows] = of_others.decide(scores[rows])
     fitted, divisor = fit_to(np.ones(len(labels), bool))
-    errors_before, errors_after = (target.calibration_errors(labels, of_rows) for of_rows in (before, scores))
+    errors_before, errors_after = (target.calibration_errors(labels, of_rows, weights) for of_rows in (before, scores))
     errors = {name: {"before": value, "after": errors_after[name]} for name, value in errors_before.items()}
     return Fitted(fitted, divisor, scores, decided, errors)
 

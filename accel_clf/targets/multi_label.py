@@ -217,16 +217,19 @@ class MultiLabel(Target):
     def strata(self, labels: np.ndarray) -> np.ndarray:
         return labels
 
-    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        return calibration.fit_binary_temperature(logits, labels == 1, np.ones(labels.shape, bool))
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+        return calibration.fit_binary_temperature(logits, labels == 1, np.ones(labels.shape, bool), weights)
 
-    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    def calibration_errors(
+        self, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+    ) -> dict[str, float]:
         of_labels = [
-            calibration.calibration_error(scores[:, code], labels[:, code] == 1) for code in range(len(self.names))
+            calibration.calibration_error(scores[:, code], labels[:, code] == 1, weights)
+            for code in range(len(self.names))
         ]
         return {
             "expected_calibration_error": float(np.mean(of_labels)),
-            "brier": float(np.square(scores - labels).mean()),
+            "brier": float(np.average(np.square(scores - labels).mean(axis=1), weights=weights)),
         }
 
     def with_thresholds(self, labels: np.ndarray, scores: np.ndarray) -> Self:

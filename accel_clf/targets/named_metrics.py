@@ -74,11 +74,17 @@ def _balanced_accuracy(labels: np.ndarray, scores: np.ndarray, predicted: np.nda
     return float(recall_score(labels, predicted, labels=present, average="macro", zero_division=0.0))
 
 
-def brier(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Average the squared distance from the right answer (Brier, 1950), halved for two classes, as is the custom."""
+def brier(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Average the squared distance from the right answer (Brier, 1950), halved for two classes, as is the custom.
+
+    Args:
+        labels: int [rows].
+        scores: float [rows, classes].
+        weights: float [rows], what each row counts; all the same by default.
+    """
     right = np.zeros(scores.shape)
     right[np.arange(len(labels)), labels] = 1.0
-    distance = float(np.square(scores - right).sum(axis=1).mean())
+    distance = float(np.average(np.square(scores - right).sum(axis=1), weights=weights))
     return distance / 2 if scores.shape[1] == 2 else distance
 
 

@@ -66,10 +66,12 @@ class OneLabel(Target):
     def _averages(self, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray, named: Sequence[str]) -> Averages:
         """Compute the metrics of some rows that are one number."""
 
-    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    def calibration_errors(
+        self, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+    ) -> dict[str, float]:
         return {
-            "expected_calibration_error": calibration.expected_calibration_error(scores, labels),
-            "brier": brier(labels, scores),
+            "expected_calibration_error": calibration.expected_calibration_error(scores, labels, weights),
+            "brier": brier(labels, scores, weights),
         }
 
     def suspects_among(self, is_doubted: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> Suspects:

@@ -114,9 +114,9 @@ class Ordinal(OneLabel):
     def describe(self) -> str:
         return f"{len(self.names)} labels in order, {self.names[0]!r} to {self.names[-1]!r}"
 
-    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
         step = np.arange(logits.shape[1])
-        return calibration.fit_binary_temperature(logits, labels[:, None] > step, labels[:, None] >= step)
+        return calibration.fit_binary_temperature(logits, labels[:, None] > step, labels[:, None] >= step, weights)
 
     def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:
         """Find rows whose label is at least two steps from the one that is predicted, by confident learning."""

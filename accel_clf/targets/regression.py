@@ -114,10 +114,12 @@ class Regression(Target):
     def strata_names(self) -> None:
         return None
 
-    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
         return 1.0
 
-    def calibration_errors(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    def calibration_errors(
+        self, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+    ) -> dict[str, float]:
         return {}
 
     def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:

@@ -68,8 +68,11 @@ class SingleLabel(OneLabel):
     def describe(self) -> str:
         return f"{len(self.names)} labels"
 
-    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray) -> float:
-        return calibration.fit_temperature(logits, labels)
+    def calibration_weights(self, labels: np.ndarray, loss: str) -> np.ndarray | None:
+        return 1 / np.bincount(labels)[labels] if loss in ("weighted", "logit_adjusted") else None
+
+    def fit_temperature(self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+        return calibration.fit_temperature(logits, labels, weights)
 
     def suspects(self, labels: np.ndarray, scores: np.ndarray) -> Suspects:
         """Find rows where another label is likelier.

@@ -99,7 +99,15 @@ class SavedModel:
         results: dict[str, Any] = {}
         if self.strategy.is_main:
             parts = random_parts(len(rows), self.config.training.seed)
-            fitted = cross_fit(rows.target, logits, rows.labels, parts, temperature=temperature, thresholds=thresholds)
+            fitted = cross_fit(
+                rows.target,
+                logits,
+                rows.labels,
+                parts,
+                temperature=temperature,
+                thresholds=thresholds,
+                loss=settings.loss,
+            )
             metrics = evaluate(fitted.scores, rows, self.config.evaluation, fitted.decided).metrics
             results["validation"] = metrics.to_json()
             if temperature:

@@ -21,24 +21,39 @@ PAD, VOCABULARY, LONGEST = 1, 50, 512
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64}
 ELECTRA = {"embedding_size": 16}
+SPECIAL = {"bos_token_id": 2, "eos_token_id": 3}  # within the vocabulary
 DEBERTA = {
     "relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16,
     "norm_rel_ebd": "layer_norm", "share_att_key": True,
 }  # fmt: skip
+MODERNBERT = SHAPE | SPECIAL | {"cls_token_id": 2, "sep_token_id": 3, "local_attention": 16}
+SHARED_HEADS = SHAPE | SPECIAL | {"num_key_value_heads": 2}  # for two heads of queries each
+QWEN3 = SHARED_HEADS | {"head_dim": 12, "use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
 SHAPES: dict[str, dict[str, Any]] = {
     "albert": SHAPE | {"embedding_size": 16},
     "deberta-v2": SHAPE | DEBERTA,
     "distilbert": DISTILBERT,
     "electra": SHAPE | ELECTRA,
+    "eurobert": SHARED_HEADS | {"mask_token_id": 4},
+    "llama": SHARED_HEADS,
+    "modernbert": MODERNBERT,
+    "qwen3": QWEN3,
 }
-WITHOUT_VARLEN = ("albert", "deberta-v2", "mpnet")
+# Family -> rates that make dropout everywhere.
+DROPOUT = {
+    "distilbert": {"dropout": 0.2, "attention_dropout": 0.4},
+    "eurobert": {"attention_dropout": 0.4},
+    "llama": {"attention_dropout": 0.4},
+    "modernbert": {"attention_dropout": 0.4, "mlp_dropout": 0.2, "embedding_dropout": 0.2, "classifier_dropout": 0.2},
+    "qwen3": {"attention_dropout": 0.4},
+}
 
 
 def make_model(family: str, **options: Any) -> nn.Module:
     """A small model with weights so large that every token and position matters."""
     config = transformers.AutoConfig.for_model(
         family, vocab_size=VOCABULARY, max_position_embeddings=LONGEST + 2, pad_token_id=PAD, num_labels=3,
-        **SHAPES.get(family, SHAPE) | options,
+        **(SHAPES.get(family, SHAPE) | options),
     )  # fmt: skip
     torch.manual_seed(0)
     model: nn.Module = transformers.AutoModelForSequenceClassification.from_config(config)
@@ -122,9 +137,7 @@ def test_token_types_belong_to_their_document(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_has_the_same_distribution(family: str) -> None:
     """Over many draws, the logits have the mean and spread of the padded model's with torch.nn.Dropout."""
-    rates = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.4}
-    if family == "distilbert":
-        rates = {"dropout": 0.2, "attention_dropout": 0.4}
+    rates = DROPOUT.get(family, {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.4})
     plain = make_model(family, **rates).train()
     draws, lengths = 400, [9, 3, 20, 1]
     rows = random_rows(lengths) * draws

@@ -53,3 +53,19 @@ def test_folds_temperature_does_not_depend_on_its_labels(calibrated: tuple[np.nd
 
 def test_separable_logits_have_a_finite_temperature() -> None:
     assert 0 < fit_temperature(np.eye(3) * 5, np.arange(3)) < 1
+
+
+@pytest.mark.parametrize("loss", ["weighted", "logit_adjusted"])
+def test_losses_that_make_up_for_shares_have_the_temperature_of_equally_common_labels(
+    calibrated: tuple[np.ndarray, np.ndarray], loss: str
+) -> None:
+    """Also where the rare labels' logits are too large, and those of the common one are not."""
+    logits, labels = calibrated
+    logits = logits * np.array([1, 2, 8])[labels][:, None]
+    expected = fit_temperature(logits, labels)
+    kept = np.random.default_rng(1).random(len(labels)) < np.array([1.0, 0.2, 0.1])[labels]
+    logits, labels = logits[kept], labels[kept]
+    target, parts = SingleLabel(("a", "b", "c")), np.arange(len(labels)) % 5
+    fitted = cross_fit(target, logits, labels, parts, temperature=True, thresholds=False, loss=loss)
+    assert fitted.temperature == pytest.approx(expected, rel=0.1)
+    assert fit_temperature(logits, labels) < 0.8 * expected

@@ -5,14 +5,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel_clf.models.families.base import Family, FeedForward, Heads, Projections
+from accel_clf.models.families.base import FeedForward, Heads, PostNormFamily, Projections
 
 
-class Albert(Family):
+class Albert(PostNormFamily):
+    layouts = ("packed",)
     repeats_layers = True
-
-    def refusal(self, config: Any, layout: str) -> str | None:
-        return None if layout == "packed" else "layers that are called repeatedly have no kernel for GPUs here"
 
     def layers(self, model: nn.Module) -> nn.ModuleList:
         base: Any = model.base_model

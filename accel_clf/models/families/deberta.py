@@ -23,12 +23,9 @@ class Distances(NamedTuple):
 
 
 class Deberta(RelativeFamily):
-    def refusal(self, config: Any, layout: str) -> str | None:
-        if layout != "packed":
-            return "disentangled attention has no kernel for GPUs here"
-        if getattr(config, "conv_kernel_size", 0) > 0:
-            return "its convolution (conv_kernel_size) would mix documents"
-        return None
+    def obstacle(self, config: Any) -> str | None:
+        has_convolution = getattr(config, "conv_kernel_size", 0) > 0
+        return "a convolution (conv_kernel_size), which would mix documents" if has_convolution else None
 
     def layers(self, model: nn.Module) -> nn.ModuleList:
         base: Any = model.base_model

@@ -10,9 +10,6 @@ from accel_clf.models.families.base import FeedForward, Heads, PositionTerms, Pr
 
 
 class MPNet(RelativeFamily):
-    def refusal(self, config: Any, layout: str) -> str | None:
-        return None if layout == "packed" else "attention with a bias of positions has no kernel for GPUs here"
-
     def layers(self, model: nn.Module) -> nn.ModuleList:
         base: Any = model.base_model
         layers: nn.ModuleList = base.encoder.layer

@@ -9,6 +9,7 @@ from accel_clf.models.families.base import Family
 from accel_clf.models.families.bert import Bert
 from accel_clf.models.families.deberta import Deberta
 from accel_clf.models.families.distilbert import DistilBert
+from accel_clf.models.families.gated import EuroBert, Llama, ModernBert
 from accel_clf.models.families.mpnet import MPNet
 
 FAMILIES: dict[str, Family] = {
@@ -18,7 +19,11 @@ FAMILIES: dict[str, Family] = {
     "deberta-v2": Deberta(),
     "distilbert": DistilBert(),
     "electra": Bert(),
+    "eurobert": EuroBert(),
+    "llama": Llama(),
+    "modernbert": ModernBert(),
     "mpnet": MPNet(),
+    "qwen3": Llama(),
     "roberta": Bert(),
     "xlm-roberta": Bert(),
 }

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel_clf.models.families.base import Family, PositionTerms, Projections
+from accel_clf.models.families.base import PositionTerms, PostNormFamily, Projections
 from accel_clf.models.families.registry import family_of
 
 
@@ -18,7 +18,7 @@ class FirstTokenLayer:
         family: the encoder's.
     """
 
-    def __init__(self, layer: Any, family: Family) -> None:
+    def __init__(self, layer: Any, family: PostNormFamily) -> None:
         self.layer, self.family = layer, family
 
     def compute(

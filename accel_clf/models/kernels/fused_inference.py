@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from accel_clf.models.families.base import Family, FeedForward, Projections, RelativeFamily
+from accel_clf.models.families.base import Family, FeedForward, PostNormFamily, Projections, RelativeFamily
 from accel_clf.models.kernels.attention import length_groups
 from accel_clf.models.kernels.first_token import directly_read_linears
 from accel_clf.models.kernels.relative_attention import relative_attention
@@ -28,7 +28,8 @@ class Linear(nn.Module):
     def __init__(self, layers: Sequence[nn.Linear], activation: str = "none") -> None:
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat([layer.weight.detach() for layer in layers]))
-        self.bias = torch.cat([layer.bias.detach() for layer in layers])
+        has_bias = all(layer.bias is not None for layer in layers)
+        self.bias = torch.cat([layer.bias.detach() for layer in layers]) if has_bias else None
         self.activation = activation
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -87,7 +88,8 @@ class _RelativeLayer(_Layer):
 
     def __init__(self, family: RelativeFamily, layer: Any, base: Any, is_gelu: bool) -> None:
         super().__init__(family.projections(layer), family.feed_forward(layer), is_gelu)
-        self.terms = family.constant_terms(layer, base)
+        with torch.no_grad():
+            self.terms = family.constant_terms(layer, base)
 
     def forward(self, hidden: torch.Tensor, documents: Documents, positions: Any) -> torch.Tensor:  # type: ignore[override]
         query, key, value = self._project(hidden)[None].permute(2, 0, 3, 1, 4).unbind()
@@ -110,18 +112,18 @@ def faster_for_long_inputs() -> bool:
 
 def fuse(model: nn.Module, family: Family) -> None:
     """Fuse the operations of an evaluated, packed model, in place; it cannot be trained afterwards."""
-    config: Any = model.config
-    layers = family.layers(model)
-    is_gelu = getattr(config, "hidden_act", None) == "gelu" or getattr(config, "activation", None) == "gelu"
-    others = [] if family.repeats_layers else list(layers)[:-1]  # repeated, the last one is among the others
-    for index, layer in enumerate(others):  # the last one computes what heads read, and no more
-        if isinstance(family, RelativeFamily):
-            with torch.no_grad():
+    if isinstance(family, PostNormFamily):
+        config: Any = model.config
+        layers = family.layers(model)
+        is_gelu = getattr(config, "hidden_act", None) == "gelu" or getattr(config, "activation", None) == "gelu"
+        others = [] if family.repeats_layers else list(layers)[:-1]  # the last one computes what heads read, no more
+        for index, layer in enumerate(others):
+            if isinstance(family, RelativeFamily):
                 layers[index] = _RelativeLayer(family, layer, model.base_model, is_gelu)
-        else:
-            layers[index] = _Layer(family.projections(layer), family.feed_forward(layer), is_gelu)
+            else:
+                layers[index] = _Layer(family.projections(layer), family.feed_forward(layer), is_gelu)
     untouched = directly_read_linears(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.Linear and child.bias is not None and child not in untouched:
+            if type(child) is nn.Linear and child not in untouched:
                 setattr(module, name, Linear([child]))
