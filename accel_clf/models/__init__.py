@@ -12,6 +12,6 @@ checkpointing     layers computed again in the backward pass
 freezing          which weights are trained: all, the upper layers, or adapters and the head
 kernels           faster forms of a model's operations
 windows           outputs of texts from those of their windows
-packed            the padding-free forward of BERT's family
+packed            the padding-free forward of known families
 kernel_selection  which kernels a model gets, when and why: the one place that decides
 """

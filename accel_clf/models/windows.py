@@ -32,22 +32,35 @@ def pool_windows(model: nn.Module, windows: WindowsConfig, saved: Path | None = 
     """
     if windows.stride is None:
         return
-    attends = windows.pool == "attention"
-    linear = _add_attention(model, saved) if attends else None
-    forward = model.forward
+    linear = _add_attention(model, saved) if windows.pool == "attention" else None
+    model.forward = PooledWindows(model, windows.pool, linear)
 
-    def pooled(*args: Any, members: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        with _inputs_of(model, linear) as states:
-            output = forward(*args, **kwargs)
+
+class PooledWindows:
+    """A model's forward that takes `members`, too.
+
+    Args:
+        model: the model, whose own forward is called.
+        pool: "mean", "max" or "attention".
+        linear: the name of the layer that reads the states which attention goes by.
+    """
+
+    def __init__(self, model: nn.Module, pool: str, linear: str | None) -> None:
+        self.model, self.forward, self.pool, self.linear = model, model.forward, pool, linear
+
+    def __call__(self, *args: Any, members: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        with _inputs_of(self.model, self.linear) as states:
+            output = self.forward(*args, **kwargs)
         if members is not None:
             with torch.autocast(members.device.type, enabled=False):
-                relevance = states[0].float() @ getattr(model, ATTENTION) if attends else None
-                output.logits = pool(output.logits.float(), members, windows.pool, relevance)
-        elif attends and model.training:  # processes wait for its gradient, whatever their texts' lengths
-            output.logits = output.logits + 0.0 * getattr(model, ATTENTION).sum()
+                relevance = states[0].float() @ self._weight() if self.linear else None
+                output.logits = pool(output.logits.float(), members, self.pool, relevance)
+        elif self.linear and self.model.training:  # processes wait for its gradient, whatever their texts' lengths
+            output.logits = output.logits + 0.0 * self._weight().sum()
         return output
 
-    model.forward = pooled
+    def _weight(self) -> torch.Tensor:
+        return self.model.get_parameter(ATTENTION)
 
 
 @contextmanager

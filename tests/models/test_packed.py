@@ -21,14 +21,39 @@ PAD, VOCABULARY, LONGEST = 1, 50, 512
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
 DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64}
 ELECTRA = {"embedding_size": 16}
-SHAPES = {"distilbert": DISTILBERT, "electra": SHAPE | ELECTRA}
+SPECIAL = {"bos_token_id": 2, "eos_token_id": 3}  # within the vocabulary
+DEBERTA = {
+    "relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16,
+    "norm_rel_ebd": "layer_norm", "share_att_key": True,
+}  # fmt: skip
+MODERNBERT = SHAPE | SPECIAL | {"cls_token_id": 2, "sep_token_id": 3, "local_attention": 16}
+SHARED_HEADS = SHAPE | SPECIAL | {"num_key_value_heads": 2}  # for two heads of queries each
+QWEN3 = SHARED_HEADS | {"head_dim": 12, "use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
+SHAPES: dict[str, dict[str, Any]] = {
+    "albert": SHAPE | {"embedding_size": 16},
+    "deberta-v2": SHAPE | DEBERTA,
+    "distilbert": DISTILBERT,
+    "electra": SHAPE | ELECTRA,
+    "eurobert": SHARED_HEADS | {"mask_token_id": 4},
+    "llama": SHARED_HEADS,
+    "modernbert": MODERNBERT,
+    "qwen3": QWEN3,
+}
+# Family -> rates that make dropout everywhere.
+DROPOUT = {
+    "distilbert": {"dropout": 0.2, "attention_dropout": 0.4},
+    "eurobert": {"attention_dropout": 0.4},
+    "llama": {"attention_dropout": 0.4},
+    "modernbert": {"attention_dropout": 0.4, "mlp_dropout": 0.2, "embedding_dropout": 0.2, "classifier_dropout": 0.2},
+    "qwen3": {"attention_dropout": 0.4},
+}
 
 
 def make_model(family: str, **options: Any) -> nn.Module:
     """A small model with weights so large that every token and position matters."""
     config = transformers.AutoConfig.for_model(
         family, vocab_size=VOCABULARY, max_position_embeddings=LONGEST + 2, pad_token_id=PAD, num_labels=3,
-        **SHAPES.get(family, SHAPE), **options,
+        **(SHAPES.get(family, SHAPE) | options),
     )  # fmt: skip
     torch.manual_seed(0)
     model: nn.Module = transformers.AutoModelForSequenceClassification.from_config(config)
@@ -58,19 +83,18 @@ def random_rows(lengths: list[int], seed: int = 0) -> list[np.ndarray]:
     return [rng.integers(PAD + 1, VOCABULARY, length) for length in lengths]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=15, deadline=None)
-@given(lengths=st.lists(st.integers(1, 60) | st.integers(1, LONGEST), min_size=1, max_size=6), seed=st.integers(0, 99))
-def test_packed_model_equals_padded_model(family: str, lengths: list[int], seed: int) -> None:
-    lengths = lengths + lengths[-1:] * 3  # some neighbours have the same length
-    rows, labels = random_rows(lengths, seed), torch.arange(len(lengths)) % 3
-    plain = make_model(family).eval()
-    results = []
-    for model, batch in ((plain, pad(rows, PAD)), (packed_copy(plain), pack(rows))):
-        logits = model(**batch).logits
-        nn.functional.cross_entropy(logits, labels).backward()
-        results.append((logits.detach(), {name: weight.grad for name, weight in model.named_parameters()}))
-    (logits, gradients), (packed_logits, packed_gradients) = results
+def logits_and_gradients(model: nn.Module, batch: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
+    """A model's logits, and its weights' gradients of a loss."""
+    logits = model(**batch).logits
+    nn.functional.cross_entropy(logits, torch.arange(len(logits)) % 3).backward()
+    return logits.detach(), {name: weight.grad for name, weight in model.named_parameters()}
+
+
+def assert_packed_equals_padded(plain: nn.Module, rows: list[np.ndarray]) -> None:
+    """Compare logits, and each weight's gradient or that it has none."""
+    packed = packed_copy(plain)
+    logits, gradients = logits_and_gradients(plain, pad(rows, PAD))
+    packed_logits, packed_gradients = logits_and_gradients(packed, pack(rows))
     torch.testing.assert_close(packed_logits, logits, rtol=0, atol=1e-5)
     assert packed_gradients.keys() == gradients.keys()
     for name, gradient in gradients.items():
@@ -79,12 +103,20 @@ def test_packed_model_equals_padded_model(family: str, lengths: list[int], seed:
         )
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 60) | st.integers(1, LONGEST), min_size=1, max_size=6), seed=st.integers(0, 99))
+def test_packed_model_equals_padded_model(family: str, lengths: list[int], seed: int) -> None:
+    lengths = lengths + lengths[-1:] * 3  # some neighbours have the same length
+    assert_packed_equals_padded(make_model(family).eval(), random_rows(lengths, seed))
+
+
 def with_types(rows: list[np.ndarray]) -> list[np.ndarray]:
     """The same tokens as pairs, of which a third is the first text."""
     return [np.stack([row, np.arange(len(row)) * 3 >= len(row)], axis=1) for row in rows]
 
 
-@pytest.mark.parametrize("family", ["bert", "electra"])
+@pytest.mark.parametrize("family", ["albert", "bert", "electra"])
 def test_token_types_belong_to_their_document(family: str) -> None:
     """Logits and the gradient of the types' embeddings equal the padded layout's, and differ without types."""
     rows = random_rows([7, 7, 3, 64, 2])
@@ -105,9 +137,7 @@ def test_token_types_belong_to_their_document(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_has_the_same_distribution(family: str) -> None:
     """Over many draws, the logits have the mean and spread of the padded model's with torch.nn.Dropout."""
-    rates = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.4}
-    if family == "distilbert":
-        rates = {"dropout": 0.2, "attention_dropout": 0.4}
+    rates = DROPOUT.get(family, {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.4})
     plain = make_model(family, **rates).train()
     draws, lengths = 400, [9, 3, 20, 1]
     rows = random_rows(lengths) * draws
@@ -162,12 +192,12 @@ def test_mask_has_the_requested_shape(shape: tuple[int, ...]) -> None:
 
 def test_layout_falls_back_to_padded_with_a_reason() -> None:
     config = transformers.AutoConfig.for_model(
-        "albert", vocab_size=9, num_attention_heads=4, intermediate_size=8, hidden_size=8
+        "roformer", vocab_size=9, num_attention_heads=4, intermediate_size=8, hidden_size=8, num_hidden_layers=1
     )
     model = transformers.AutoModelForSequenceClassification.from_config(config)
     layout, reason = apply_layout(model, "packed", is_requested=True)
     assert layout == "padded"
-    assert "albert is none of bert," in reason
+    assert "roformer is none of albert, bert," in reason
     assert apply_layout(make_model("bert", chunk_size_feed_forward=2), "packed", is_requested=True)[0] == "padded"
     assert apply_layout(make_model("bert"), "padded", is_requested=True) == ("padded", "as set")
     assert apply_layout(make_model("bert"), "packed") == ("packed", "no padding")

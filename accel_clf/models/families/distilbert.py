@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from accel_clf.models.families.base import Family, FeedForward, Projections
+from accel_clf.models.families.base import FeedForward, PostNormFamily, Projections
 
 
-class DistilBert(Family):
+class DistilBert(PostNormFamily):
     def layers(self, model: nn.Module) -> nn.ModuleList:
         base: Any = model.base_model
         layers: nn.ModuleList = base.transformer.layer

@@ -5,15 +5,26 @@ from typing import Any
 from torch import nn
 
 from accel_clf.models import head
+from accel_clf.models.families.albert import Albert
 from accel_clf.models.families.base import Family
 from accel_clf.models.families.bert import Bert
+from accel_clf.models.families.deberta import Deberta
 from accel_clf.models.families.distilbert import DistilBert
+from accel_clf.models.families.gated import EuroBert, Llama, ModernBert
+from accel_clf.models.families.mpnet import MPNet
 
 FAMILIES: dict[str, Family] = {
+    "albert": Albert(),
     "bert": Bert(),
     "camembert": Bert(),
+    "deberta-v2": Deberta(),
     "distilbert": DistilBert(),
     "electra": Bert(),
+    "eurobert": EuroBert(),
+    "llama": Llama(),
+    "modernbert": ModernBert(),
+    "mpnet": MPNet(),
+    "qwen3": Llama(),
     "roberta": Bert(),
     "xlm-roberta": Bert(),
 }

@@ -30,17 +30,27 @@ def packed_attention(
     lengths: tuple[int, ...],
     scaling: float,
     dropout: float = 0.0,
-    **_: Any,
+    starts: torch.Tensor | None = None,
+    position_ids: torch.Tensor | None = None,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Compute attention within each document, with the signature of transformers' attention functions.
+
+    What it does not know by name, such as a window, is an error unless it is None: the result would be another.
 
     Args:
         query, key, value: [1, heads, tokens, size].
         lengths: tokens of each document.
+        starts, position_ids: the batch's, which attention within documents does not need.
 
     Returns:
         [1, tokens, heads, size].
+
+    Raises:
+        TypeError: there is something that it does not know.
     """
+    if unknown := sorted(name for name, value in others.items() if value is not None):
+        raise TypeError(f"attention within documents does not know {', '.join(unknown)}, which the model passes")
     if dropout:
         attended: torch.Tensor = GroupedAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, lengths, scaling, dropout

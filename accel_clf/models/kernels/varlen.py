@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, pad
 
-from accel_clf.models.families.base import Family
+from accel_clf.models.families.base import PostNormFamily
 from accel_clf.models.lora import weight_of
 
 HEAD_SIZE_MULTIPLE = 8  # of the kernels; a head of another size gets columns of zeros
@@ -137,7 +137,7 @@ class VarlenLayer:
         is_last: whether it is the last one.
     """
 
-    def __init__(self, layer: Any, family: Family, is_last: bool) -> None:
+    def __init__(self, layer: Any, family: PostNormFamily, is_last: bool) -> None:
         self.layer, self.is_last = layer, is_last
         self.projections, self.after = family.projections(layer), family.feed_forward(layer)
 
