@@ -51,6 +51,8 @@ def add_adapters(model: nn.Module, settings: LoraConfig, seed: int) -> None:
     head_modules(model)  # which can be saved
     torch.manual_seed(seed)
     inject_adapter_in_model(_peft_config(settings, targets(model, settings.modules)), model, NAME)
+    for layer in adapted(model).values():
+        layer.cast_input_dtype_enabled = False  # to float32, from where autocast would take it back
     for name, parameter in model.named_parameters():
         if head.contains(model, name):
             parameter.requires_grad_(True)
