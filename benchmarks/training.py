@@ -12,6 +12,8 @@ model, but not the tokenizer, by one of another shape with random weights, which
     --random '{"model_type": "xlm-roberta", "vocab_size": 250002, "hidden_size": 384, "num_hidden_layers": 6,
                "num_attention_heads": 12, "intermediate_size": 1536, "pad_token_id": 1}'
 
+--form does so with one of MiniLM's size, of one of several families, see benchmarks.forms.
+
 For a GPU, BERT-base on IMDB's training rows from the Hub, or others of that length:
 
     --random '{"model_type": "bert"}' --rows 25000 --validation 0.02 --max_length 512 --size 32 --seeds 1
@@ -29,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +41,13 @@ import torch
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
 from accel_clf.core.console import format_table
-from accel_clf.data import sampling, splits
+from accel_clf.data import splits
+from accel_clf.data.collate import Batch
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.tokenization import TokenizedDataset, tokenize
 from accel_clf.models.loading import load_model, load_tokenizer
 from accel_clf.strategies.precision import fast_at_bf16
+from benchmarks.forms import FORMS, make_form, make_random_model
 
 OURS, DEFAULTS, BEST, COMPILED = "accel_clf", "HF Trainer, defaults", "HF Trainer, best", "HF Trainer, best, compiled"
 FIXED = {f"accel_clf, {layout}, {precision}": (layout, precision)
@@ -57,10 +62,16 @@ def train_ours(config: Config) -> Figures:
     from accel_clf.training.trainer import train
 
     first_step: list[float] = []
+    padded_tokens = [0]
     step = accel_clf.training.loop.train_step
 
-    def timed_step(*args: Any) -> Any:
-        result = step(*args)
+    def counted(batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            padded_tokens[0] += batch["input_ids"].numel()
+            yield batch
+
+    def timed_step(model: Any, optimizer: Any, loss_of: Any, batches: Iterable[Batch], *args: Any) -> Any:
+        result = step(model, optimizer, loss_of, counted(batches), *args)
         if not first_step:
             first_step.append(time.time())
         return result
@@ -71,6 +82,7 @@ def train_ours(config: Config) -> Figures:
         "accuracy": results["validation"]["accuracy"],
         "seconds": results["training"]["seconds"],
         "first_step": first_step[0],
+        "padded_tokens": padded_tokens[0],
     }
 
 
@@ -162,17 +174,10 @@ def worker(name: str, settings: dict[str, Any]) -> None:
         "first_step": figures["first_step"] - began,
         "rows": len(rows),
         "tokens": real,
-        "padding": 1 - real / figures.get("padded_tokens", count_padded(tokens, config) if "padded" in name else real),
+        "padding": 1 - real / figures["padded_tokens"],
         "mfu": flops / figures["seconds"] / matmul_speed(precision),
         "peak": peak / 2**20,
     }))  # fmt: skip
-
-
-def count_padded(tokens: TokenizedDataset, config: Config) -> int:
-    """Count the tokens of one of our epochs in the padded layout, padding included."""
-    rows = sampling.global_batches(sampling.permutation(len(tokens), config.training.seed, 0), config.batch.size)
-    lengths = np.where(rows == sampling.PADDING_ROW, 0, tokens.lengths[rows])
-    return int((lengths.max(axis=1) * (lengths > 0).sum(axis=1)).sum())
 
 
 def count_flops(model: Any, tokens: TokenizedDataset) -> float:
@@ -210,7 +215,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="rows, validation included")
     parser.add_argument("--max_length", type=int, default=256)
     parser.add_argument("--size", type=int, default=16, help="rows per batch")
-    parser.add_argument("--random", type=json.loads, metavar="CONFIG", help="a model's configuration, as JSON")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--form", choices=FORMS, help="of a random encoder of MiniLM's size, see benchmarks.forms")
+    shape.add_argument("--random", type=json.loads, metavar="CONFIG", help="a model's configuration, as JSON")
     parser.add_argument("--learning_rate", type=float, default=5e-5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fixed", action="store_true", help="add each of our layouts in each precision")
@@ -222,19 +229,12 @@ def main() -> None:
     fixed = [name for name, (_, precision) in FIXED.items() if precision == "fp32" or fast_at_bf16()]
     names = [OURS, DEFAULTS, BEST] + [COMPILED] * args.compile + fixed * args.fixed
     with tempfile.TemporaryDirectory() as folder:
-        model = make_random_model(args.random, args.model, Path(folder)) if args.random else args.model
+        model = args.model
+        if args.random or args.form:
+            make, shape = (make_random_model, args.random) if args.random else (make_form, args.form)
+            model = make(shape, args.model, Path(folder))
         figures = run_all(args, names, model)
     report(args, names, figures)
-
-
-def make_random_model(shape: dict[str, Any], tokenizer: str, folder: Path) -> str:
-    """Write a model with random weights, and another model's tokenizer; return the folder."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-    config = AutoConfig.for_model(**shape)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
-    return str(folder)
 
 
 def run_all(args: argparse.Namespace, names: list[str], model: str) -> dict[str, list[Figures]]:

@@ -54,7 +54,7 @@ def rotary_attention(
         lengths: tokens of each document.
         sight: what a token sees.
     """
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or sight.dropout:
         attended: torch.Tensor = _RotaryAttention.apply(  # type: ignore[no-untyped-call]
             rotation, lengths, sight, *projected
         )
