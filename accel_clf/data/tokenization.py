@@ -150,7 +150,9 @@ def tokenizer_digest(tokenizer: Any) -> str:
     # Each call of the tokenizer changes these two; the rest is the tokenizer itself, always in the same order.
     # They are cut out of the text, since to parse and serialize all of it takes many times as long.
     text = _remove_key(_remove_key(backend.to_str(), "truncation"), "padding")
-    sides = f"{tokenizer.truncation_side} {tokenizer.padding_side}"
+    sides = f"{tokenizer.truncation_side} {tokenizer.padding_side}" + (
+        " split" if tokenizer.split_special_tokens else ""
+    )
     return hashlib.sha256((text + sides).encode()).hexdigest()
 
 
@@ -175,14 +177,59 @@ def _encode(
             max_length=max_length,
             return_attention_mask=False,
             return_token_type_ids=with_types,
+            return_special_tokens_mask=tokenizer.split_special_tokens,
         )
         rows = encoded["input_ids"]
+        if ends := ends_in_texts(tokenizer):
+            rows = [
+                without_ends(row, mask, *ends) for row, mask in zip(rows, encoded["special_tokens_mask"], strict=True)
+            ]
         types = encoded["token_type_ids"] if with_types else None
+    if not all(rows):
+        stand_in = token_for_nothing(tokenizer)
+        rows = [row or [stand_in] for row in rows]
+        types = [kinds or [0] for kinds in types] if types is not None else None
     ids = np.fromiter((token for row in rows for token in row), np.int64)
     lengths, largest = np.array([len(row) for row in rows], np.int64), int(ids.max(initial=0))
     if types is not None:
         ids = np.stack([ids, np.fromiter((kind for row in types for kind in row), np.int64)], axis=1)
     return ids, lengths, largest
+
+
+def ends_in_texts(tokenizer: Any) -> tuple[int, int] | None:
+    """Return the end-of-sequence token and what a text has in its place; None where texts may have special tokens."""
+    if not tokenizer.split_special_tokens:
+        return None
+    plain = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.pad_token_id
+    return tokenizer.eos_token_id, plain
+
+
+def without_ends(ids: Sequence[int], special_tokens_mask: Sequence[int], eos_id: int, plain_id: int) -> list[int]:
+    """Replace end-of-sequence tokens that the text itself has: some tokenizers know their names as words, too.
+
+    Args:
+        ids: of a row.
+        special_tokens_mask: 1 where the tokenizer has added a token.
+        eos_id, plain_id: see `ends_in_texts`.
+    """
+    is_added = zip(ids, special_tokens_mask, strict=True)
+    return [plain_id if token == eos_id and not added else token for token, added in is_added]
+
+
+def token_for_nothing(tokenizer: Any) -> int:
+    """Return the token of a text that has none; it is no padding, which heads of decoders look past.
+
+    Raises:
+        ConfigError: the tokenizer knows no token at all.
+    """
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, *tokenizer(".")["input_ids"])
+    tokens = [token for token in special if token is not None]
+    if not tokens:
+        raise ConfigError(
+            f"a tokenizer of class {type(tokenizer).__name__}, which gives no token for a text",
+            "a tokenizer with a vocabulary",
+        )
+    return int(next((token for token in tokens if token != tokenizer.pad_token_id), tokens[0]))
 
 
 def _encode_in_windows(
@@ -198,7 +245,11 @@ def _encode_in_windows(
         return_overflowing_tokens=True,
         return_attention_mask=False,
         return_token_type_ids=False,
+        return_special_tokens_mask=tokenizer.split_special_tokens,
     )
+    if ends := ends_in_texts(tokenizer):
+        windows = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+        encoded["input_ids"] = [without_ends(ids, mask, *ends) for ids, mask in windows]
     of_texts: list[list[list[int]]] = [[] for _ in texts]
     for text, window in zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True):
         of_texts[text].append(window)

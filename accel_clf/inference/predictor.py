@@ -20,7 +20,8 @@ from accel_clf.inference.quantize import quantize
 from accel_clf.models.kernel_selection import apply_layout, optimize_for_inference
 from accel_clf.models.loading import load_trained
 from accel_clf.models.packed import PACKED
-from accel_clf.models.pairs import takes_token_types
+from accel_clf.models.padding import padding_of
+from accel_clf.models.pairs import takes_types
 from accel_clf.models.windows import pool_windows
 from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -81,7 +82,7 @@ class Predictor:
         for folder in folders:
             model, self.tokenizer = load_trained(folder / "model", self.config.model)
             target = of_model(model.config)
-            self.with_types = self.has_pairs and takes_token_types(model, self.tokenizer)
+            self.with_types = takes_types(model, self.tokenizer, self.has_pairs)
             targets.add(target.names)
             pool_windows(model, self.config.data.windows)
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
@@ -94,7 +95,7 @@ class Predictor:
         self.target: Target = target if thresholds is None else target.at_thresholds(thresholds)
         if risk is not None:
             self.target = at_risk(self.target, run, risk, self.temperature)
-        self.pad_id: int = self.tokenizer.pad_token_id or 0
+        self.padding = padding_of(model, self.tokenizer, self.has_pairs)
 
     def logits(self, tokens: TokenizedDataset, show_progress: bool = False) -> list[np.ndarray]:
         """Compute each model's logits: float32 [rows, outputs]."""
@@ -107,7 +108,7 @@ class Predictor:
                 size=BATCH_ROWS,
                 layout=self.layout,
                 max_length=self.config.data.max_length,
-                pad_id=self.pad_id,
+                padding=self.padding,
                 show_progress=show_progress,
             )
             for model in self.models
@@ -126,8 +127,8 @@ class Predictor:
             longest = min(max(map(len, rows)), self.config.data.max_length)
             padding = -tokens % shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
             fillers = (min(longest, padding - start) for start in range(0, padding, longest))
-            rows = [*rows, *(padding_row(self.pad_id, length, like=rows[0]) for length in fillers)]
-        inputs = make_inputs(rows, self.layout, self.pad_id, max_length=self.config.data.max_length)
+            rows = [*rows, *(padding_row(self.padding, length, like=rows[0]) for length in fillers)]
+        inputs = make_inputs(rows, self.layout, self.padding, max_length=self.config.data.max_length)
         inputs = self.strategy.to_device(inputs)
         per_model = [model(**inputs).logits[:count].float() for model in self.models]
         logits: np.ndarray = torch.stack(per_model, dim=1).cpu().numpy()
@@ -139,7 +140,7 @@ class Predictor:
         A CPU then makes its kernels for them, and takes their memory, before requests come.
         """
         deadline, tokens = time.monotonic() + WARM_UP_SECONDS, SMALLEST_STEP
-        row = padding_row(self.pad_id, min(SMALLEST_STEP, self.config.data.max_length), like=np.empty(0))
+        row = padding_row(self.padding, min(SMALLEST_STEP, self.config.data.max_length), like=np.empty(0))
         while tokens <= max_tokens and time.monotonic() < deadline:
             self.logits_batch([row] * (tokens // len(row)))
             if self.layout != PACKED or self.strategy.device.type != "cpu":

@@ -1,8 +1,17 @@
 """What would fail on the device, detected before anything is there."""
 
+from typing import Any
+
 from torch import nn
 
 from accel_clf.core.errors import ConfigError
+from accel_clf.models.traits import LIMITS_WITHOUT_A_TABLE, model_type
+
+# What transformers' models call their tables of positions.
+TABLES = (
+    "position_embeddings", "embed_positions", "wpe", "positions_embed", "position_embedding",
+    "char_position_embeddings",
+)  # fmt: skip
 
 
 def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int) -> None:
@@ -34,9 +43,35 @@ def check_fits(model: nn.Module, name: str, largest_token: int, max_length: int)
 
 
 def max_positions(model: nn.Module) -> int | None:
-    """Return how many tokens a model's learned positions allow; None where positions are relative and have no end."""
-    positions = position_embeddings(model)
-    return None if positions is None else positions.num_embeddings - first_position(model)
+    """Return how many tokens a model's table of positions allows; None where it has none.
+
+    Rotary and relative positions and ALiBi go on beyond what a model was trained on, see `trained_positions`.
+    """
+    config: Any = model.config
+    declared = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if setting := LIMITS_WITHOUT_A_TABLE.get(model_type(model)):
+        return int(getattr(config, setting))
+    limits = [
+        len(table.weight) - (getattr(table, "offset", None) or (getattr(table, "padding_idx", None) or -1) + 1)
+        for name, table in named_tables(model)
+    ]
+    return min([*limits, *([declared] if isinstance(declared, int) else [])]) if limits else None
+
+
+def trained_positions(model: nn.Module) -> int | None:
+    """Return the length that a model without a table of positions was made for; None where it says nothing of it."""
+    config: Any = model.config
+    declared = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return declared if max_positions(model) is None and isinstance(declared, int) and declared > 0 else None
+
+
+def named_tables(model: nn.Module) -> list[tuple[str, Any]]:
+    """Return a model's tables of positions, learned or computed."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in TABLES and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+    ]
 
 
 def first_position(model: nn.Module) -> int:

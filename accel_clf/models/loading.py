@@ -20,6 +20,8 @@ from accel_clf.core.files import disk_errors
 from accel_clf.data.dataset import Dataset
 from accel_clf.models import head
 from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
+from accel_clf.models.equal_lengths import answer_equal_lengths, reads_padding
+from accel_clf.models.padding import set_padding_token
 from accel_clf.targets.base import Target
 from accel_clf.targets.objective import NO_RESCALING, Objective, Rescaling
 from accel_clf.targets.registry import OPTIONS, options_of
@@ -95,7 +97,18 @@ def load_model(
             "weights for every part of the encoder",
             "check that config.json and the weights belong together",
         )
+    set_padding_token(model, tokenizer, settings.name)
+    _answer_texts(model, tokenizer)
     return _with_target(model, target, objective, is_new=bool(initialized))
+
+
+def _answer_texts(model: nn.Module, tokenizer: Any) -> None:
+    """Make a model's answer for a row its own: no padding changes it, and none of it is kept for a text to go on."""
+    config: Any = model.config
+    if getattr(config, "use_cache", False):
+        config.use_cache = False
+    if reads_padding(model, tokenizer.padding_side):
+        answer_equal_lengths(model)
 
 
 def _with_target(model: nn.Module, target: Target, objective: Objective | None, is_new: bool) -> nn.Module:
@@ -171,7 +184,9 @@ def load_trained(folder: Path, settings: ModelConfig) -> tuple[nn.Module, Any]:
         model: Any = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
         if beside := (getattr(model.config, OPTIONS, None) or {}).get(head.KEPT_BESIDE):
             head.rescale_outputs(model, Rescaling(*beside))
-        return model, AutoTokenizer.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        _answer_texts(model, tokenizer)
+        return model, tokenizer
 
 
 @contextmanager

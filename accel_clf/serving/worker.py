@@ -20,6 +20,7 @@ import numpy as np
 from accel_clf.config.schema import Config
 from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.errors import UserError
+from accel_clf.data.tokenization import ends_in_texts, token_for_nothing
 from accel_clf.targets.base import Target
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class LoadedModel:
         device: the device that the model runs on.
         tokenizer: the tokenizers library's JSON.
         truncation_side: "left" or "right".
+        ends_in_texts: see `tokenization.ends_in_texts`.
+        token_for_nothing: that of a text which has none.
         with_types: whether it takes token types.
     """
 
@@ -60,6 +63,8 @@ class LoadedModel:
     device: str
     tokenizer: str
     truncation_side: str
+    ends_in_texts: tuple[int, int] | None
+    token_for_nothing: int
     with_types: bool
 
 
@@ -182,6 +187,8 @@ def main() -> None:
                 device=str(predictor.strategy.device),
                 tokenizer=predictor.tokenizer.backend_tokenizer.to_str(),
                 truncation_side=predictor.tokenizer.truncation_side,
+                ends_in_texts=ends_in_texts(predictor.tokenizer),
+                token_for_nothing=token_for_nothing(predictor.tokenizer),
                 with_types=predictor.with_types,
             ),
             replies,
