@@ -21,6 +21,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.texts import Text, swap
+from accel_clf.data.tokenizers import ends_in_texts, is_fast, token_for_nothing, tokenizer_digest, without_ends
 from accel_clf.data.windows import check_stride, kept_windows
 
 CHUNK_SIZE = 256  # texts per call: while it works, a tokenizer takes a hundred times the memory of the texts
@@ -90,7 +91,7 @@ def tokenize(
 
     Args:
         rows: the texts.
-        tokenizer: a fast tokenizer of transformers.
+        tokenizer: of transformers.
         max_length: maximum tokens per row or window, including special tokens.
         cache: the cache folder; None for cache_folder().
         show_progress: whether to show a progress bar.
@@ -98,7 +99,7 @@ def tokenize(
         with_types: whether to keep token types.
 
     Raises:
-        ConfigError: the tokenizer is not a fast one, or windows have no token that is new.
+        ConfigError: windows have no token that is new, or the tokenizer cannot make any.
     """
     if rows.is_symmetric:
         both = replace(rows.in_both_orders(), is_symmetric=False)
@@ -135,33 +136,6 @@ def tokenize_texts(
     return TokenizedDataset(flat.astype(np.int32), bounds[:-1], bounds[1:], largest)
 
 
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Return a digest of all that determines the output of a fast tokenizer.
-
-    Raises:
-        ConfigError: the tokenizer is not a fast one.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ConfigError(
-            f"a tokenizer of class {type(tokenizer).__name__}, which is not a fast one",
-            "a fast tokenizer, with a tokenizer.json",
-        )
-    # Each call of the tokenizer changes these two; the rest is the tokenizer itself, always in the same order.
-    # They are cut out of the text, since to parse and serialize all of it takes many times as long.
-    text = _remove_key(_remove_key(backend.to_str(), "truncation"), "padding")
-    sides = f"{tokenizer.truncation_side} {tokenizer.padding_side}" + (
-        " split" if tokenizer.split_special_tokens else ""
-    )
-    return hashlib.sha256((text + sides).encode()).hexdigest()
-
-
-def _remove_key(text: str, name: str) -> str:
-    """Remove the first key `name` and its value from the text of a JSON object."""
-    before, key, after = text.partition(f'"{name}":')
-    return before + key + after[json.JSONDecoder().raw_decode(after)[1] :] if key else text
-
-
 def _encode(
     texts: Sequence[Text], tokenizer: Any, max_length: int, windows: WindowsConfig, with_types: bool
 ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -196,46 +170,32 @@ def _encode(
     return ids, lengths, largest
 
 
-def ends_in_texts(tokenizer: Any) -> tuple[int, int] | None:
-    """Return the end-of-sequence token and what a text has in its place; None where texts may have special tokens."""
-    if not tokenizer.split_special_tokens:
-        return None
-    plain = tokenizer.unk_token_id if tokenizer.unk_token_id is not None else tokenizer.pad_token_id
-    return tokenizer.eos_token_id, plain
-
-
-def without_ends(ids: Sequence[int], special_tokens_mask: Sequence[int], eos_id: int, plain_id: int) -> list[int]:
-    """Replace end-of-sequence tokens that the text itself has: some tokenizers know their names as words, too.
+def describe_nothing(tokens: TokenizedDataset, tokenizer: Any, rows: str) -> str | None:
+    """Say how many rows have no token of their own; None if all have.
 
     Args:
-        ids: of a row.
-        special_tokens_mask: 1 where the tokenizer has added a token.
-        eos_id, plain_id: see `ends_in_texts`.
+        tokens: of the rows.
+        tokenizer: that made them.
+        rows: what the rows are called.
     """
-    is_added = zip(ids, special_tokens_mask, strict=True)
-    return [plain_id if token == eos_id and not added else token for token, added in is_added]
-
-
-def token_for_nothing(tokenizer: Any) -> int:
-    """Return the token of a text that has none; it is no padding, which heads of decoders look past.
-
-    Raises:
-        ConfigError: the tokenizer knows no token at all.
-    """
-    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, *tokenizer(".")["input_ids"])
-    tokens = [token for token in special if token is not None]
-    if not tokens:
-        raise ConfigError(
-            f"a tokenizer of class {type(tokenizer).__name__}, which gives no token for a text",
-            "a tokenizer with a vocabulary",
-        )
-    return int(next((token for token in tokens if token != tokenizer.pad_token_id), tokens[0]))
+    if tokenizer("")["input_ids"]:  # no row is empty
+        return None
+    short = np.flatnonzero(tokens.lengths == 1)
+    first = tokens.ids.reshape(len(tokens.ids), -1)[tokens.starts[short], 0]
+    count = int((first == token_for_nothing(tokenizer)).sum())
+    return f"{count} of {len(tokens)} {rows} have no token, and one stands for their text" if count else None
 
 
 def _encode_in_windows(
     texts: Sequence[Text], tokenizer: Any, max_length: int, stride: int, most: int
 ) -> list[list[int]]:
     """Tokenize single texts, each to the tokens of its windows."""
+    if not is_fast(tokenizer):
+        raise ConfigError(
+            f"data.windows.stride, and a tokenizer of class {type(tokenizer).__name__}, written in Python",
+            "a fast tokenizer, with a tokenizer.json, for windows",
+            "--data.windows.stride null",
+        )
     check_stride(stride, max_length, tokenizer.num_special_tokens_to_add())
     encoded = tokenizer(
         texts,
@@ -265,7 +225,8 @@ def _write(
     show_progress: bool,
     with_types: bool,
 ) -> TokenizedDataset:
-    dtype = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
+    is_small = is_fast(tokenizer) and max(tokenizer.get_vocab().values()) < 2**16
+    dtype = np.uint16 if is_small else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
     with atomic_dir(folder) as unfinished:

@@ -14,6 +14,7 @@ from accel_clf.core.files import read_json
 from accel_clf.data.collate import make_inputs, padding_row, shape_step
 from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
+from accel_clf.data.tokenizers import PYTHON_TOKENIZER, is_fast
 from accel_clf.inference.at_risk import at_risk
 from accel_clf.inference.forward import answer_logits
 from accel_clf.inference.quantize import quantize
@@ -22,6 +23,7 @@ from accel_clf.models.loading import load_trained
 from accel_clf.models.packed import PACKED
 from accel_clf.models.padding import padding_of
 from accel_clf.models.pairs import takes_types
+from accel_clf.models.precision import precision_for
 from accel_clf.models.windows import pool_windows
 from accel_clf.run_folder.layout import fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -61,21 +63,24 @@ class Predictor:
     def __init__(
         self, run: Path, precision: str = "fp32", low_latency: bool = False, risk: float | None = None
     ) -> None:
-        if precision == "auto":
-            precision = "bf16" if fast_at_bf16() else "fp32"
-        self.config, self.precision = read_config(run), precision
-        if precision == "int8" and device_type() != "cpu":
-            log(f"int8 runs on the CPU, not on {device_type()}: torch has kernels for it on CPUs only")
-        # Whatever it was trained in, and wherever it is used.
-        self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32", cpu=precision == "int8")
-        if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16("cpu"):
-            log(f"warning: {WITHOUT_BF16}")
+        self.config = read_config(run)
         folders, self.temperature, thresholds = [run], 1.0, None
         if is_cross_validation(run):
             results = read_json(run / "metrics.json")
             folders = [run / fold_name(fold) for fold in range(results["folds"])]
             self.temperature = results["calibration"]["temperature"]
             thresholds = results.get("thresholds")
+        trained = self.config.model.model_copy(update={"name": str(folders[0] / "model")})
+        precision = precision_for(trained, precision, "precision")
+        if precision == "auto":
+            precision = "bf16" if fast_at_bf16() else "fp32"
+        self.precision = precision
+        if precision == "int8" and device_type() != "cpu":
+            log(f"int8 runs on the CPU, not on {device_type()}: torch has kernels for it on CPUs only")
+        # Whatever it was trained in, and wherever it is used.
+        self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32", cpu=precision == "int8")
+        if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16("cpu"):
+            log(f"warning: {WITHOUT_BF16}")
         self.has_pairs, self.with_types = self.config.data.pair is not None, False
         self.models = []
         targets = set()
@@ -90,6 +95,8 @@ class Predictor:
                 quantize(model.eval(), precision)
             optimize_for_inference(model, self.layout, self.strategy.device, precision, low_latency=low_latency)
             self.models.append(self.strategy.prepare_for_evaluation(model).eval())
+        if not is_fast(self.tokenizer):
+            log(f"{run}: {PYTHON_TOKENIZER}")
         if len(targets) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
         self.target: Target = target if thresholds is None else target.at_thresholds(thresholds)

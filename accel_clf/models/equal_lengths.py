@@ -7,7 +7,7 @@ from torch import nn
 
 from accel_clf.core.errors import ConfigError
 from accel_clf.models.checks import max_positions
-from accel_clf.models.traits import READS_PADDING, model_type
+from accel_clf.models.traits import READS_PADDING, SHORTEST_ROW, model_type
 
 MARK = "_answers_equal_lengths"
 
@@ -26,10 +26,10 @@ def answer_equal_lengths(model: nn.Module) -> None:
     Args:
         model: a classifier.
     """
-    forward = model.forward
+    forward, shortest = model.forward, SHORTEST_ROW.get(model_type(model), 1)
 
     def by_length(*args: Any, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        if attention_mask is None or attention_mask.all():
+        if attention_mask is None or (attention_mask.shape[1] >= shortest and attention_mask.all()):
             return forward(*args, attention_mask=attention_mask, **kwargs)
         lengths = attention_mask.sum(dim=1)
         parts, order = [], []
@@ -37,7 +37,10 @@ def answer_equal_lengths(model: nn.Module) -> None:
             rows = (lengths == length).nonzero()[:, 0]
             is_token = attention_mask[rows].bool()
             inputs = {name: value[rows][is_token].view(len(rows), length) for name, value in kwargs.items()}
-            output = forward(*args, attention_mask=attention_mask.new_ones(len(rows), length), **inputs)
+            inputs["attention_mask"] = attention_mask.new_ones(len(rows), length)
+            if length < shortest:
+                inputs = {name: nn.functional.pad(value, (0, shortest - length)) for name, value in inputs.items()}
+            output = forward(*args, **inputs)
             parts.append(output.logits)
             order.append(rows)
         output.logits = torch.cat(parts)[torch.cat(order).argsort()]

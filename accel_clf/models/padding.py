@@ -6,6 +6,7 @@ from torch import nn
 
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.collate import Padding
+from accel_clf.models.checks import vocabulary_size
 from accel_clf.models.traits import COUNTS_EOS, model_type
 
 
@@ -65,7 +66,7 @@ def _ending(model: nn.Module, tokenizer: Any, with_pairs: bool) -> tuple[int, ..
         return ()
     config: Any = model.config
     eos_id: int = config.eos_token_id
-    special: list[int] = (tokenizer("", "") if with_pairs else tokenizer(""))["input_ids"]
+    special: list[int] = (tokenizer("a", "a") if with_pairs else tokenizer("a"))["input_ids"]
     return (eos_id,) * special.count(eos_id)
 
 
@@ -77,4 +78,5 @@ def _padding_id(model: nn.Module, tokenizer: Any) -> int | None:
 
 def _is_embedded(token: int | None, model: nn.Module) -> bool:
     """Whether a token is one of a model's."""
-    return token is not None and 0 <= token < model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    vocabulary = vocabulary_size(model)
+    return token is not None and token >= 0 and (vocabulary is None or token < vocabulary)

@@ -5,6 +5,7 @@ errors       the reasons for refusing a request, and error responses
 batcher      dynamic batching: rows of concurrent requests in batches of similar length
 worker       the model in a separate process
 tokenizer    texts to token ids, in the threads of their requests
+python_tokenizer the same by a tokenizer that is written in Python
 service      admission and scores for concurrent requests
 prometheus   Prometheus metrics
 occlusion    word importance

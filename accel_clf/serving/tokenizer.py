@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from accel_clf.data.texts import Text, check_text, sides, swap
-from accel_clf.data.tokenization import without_ends
+from accel_clf.data.tokenizers import without_ends
 from accel_clf.data.windows import kept_windows
 from accel_clf.serving.errors import TooLongError
 from accel_clf.serving.worker import LoadedModel

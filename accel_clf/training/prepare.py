@@ -12,12 +12,13 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import is_main_process
 from accel_clf.data import splits
-from accel_clf.data.collate import Padding
+from accel_clf.data.collate import Padding, make_inputs
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
-from accel_clf.data.tokenization import TokenizedDataset, tokenize
+from accel_clf.data.tokenization import TokenizedDataset, describe_nothing, tokenize
+from accel_clf.data.tokenizers import PYTHON_TOKENIZER, is_fast
 from accel_clf.data.windows import describe_cut
-from accel_clf.models.checks import check_fits, trained_positions
+from accel_clf.models.checks import check_answers, check_fits, trained_positions
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
 from accel_clf.models.padding import padding_of
 from accel_clf.models.pairs import check_pairs, takes_types
@@ -151,6 +152,8 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     prepared = replace(prepared, padding=padding_of(model, tokenizer, rows.train.has_pairs))
     if not has_padding_token:
         log_line(f"{config.model.name}: its tokenizer has no padding token; {tokenizer.pad_token!r} pads")
+    if not is_fast(tokenizer):
+        log_line(f"{config.model.name}: {PYTHON_TOKENIZER}")
     with_types = takes_types(model, tokenizer, rows.train.has_pairs)
     if rows.train.has_pairs and (hint := check_pairs(prepared.tokenizer, config.model.name, length)):
         log_line(f"warning: {hint}")
@@ -174,6 +177,11 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         return tokens
 
     prepared = replace(prepared, tokens={split: tokens_of(part) for split, part in rows._asdict().items() if part})
+    train = prepared.tokens["train"]
+    if nothing := describe_nothing(train, tokenizer, "training rows"):
+        log_line(f"warning: {nothing}")
+    shortest = [train[row] for row in np.resize(np.argsort(train.lengths)[:2], 2).tolist()]
+    check_answers(model, config.model.name, make_inputs(shortest, "padded", prepared.padding, max_length=length))
     if cut := describe_cut(prepared.tokens["train"].lengths, config.data, "training rows"):
         log_line(cut)
     return prepared, model
