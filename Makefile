@@ -9,7 +9,7 @@ XLA := .venv-xla/bin
 # Bytecode is kept whatever the shell says: without it each process would compile all of torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-xla soak lint docs settings clean
+.PHONY: demo test test-xla soak lint docs settings families clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"
@@ -66,6 +66,10 @@ docs: .venv/docs-ready
 # The tables of docs/settings.md, from accel_clf/config/schema.py.
 settings: .venv/ready
 	$(BIN)/python -m tests.test_docs
+
+# Every sequence classifier of transformers, tiny, trained, served and compared: the table of docs/families.md.
+families: .venv/ready
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.families.sweep
 
 clean:
 	rm -rf .venv .venv-xla .demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -16,6 +16,7 @@ import torch
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
+from accel_clf.data.collate import Padding
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
@@ -47,7 +48,8 @@ def main() -> None:
     bare = load_model(ModelConfig(name=args.model), rows.target, tokenizer, 64, 0)
     layout, _ = apply_layout(bare, strategy.layout)
     model, optimizer = strategy.prepare(bare, lambda moved: make_optimizer(moved, 0.01))
-    training_rows = TrainingRows.of(tokenize(rows, tokenizer, 64), rows, config.target, layout, tokenizer.pad_token_id)
+    tokens, padding = tokenize(rows, tokenizer, 64), Padding(tokenizer.pad_token_id)
+    training_rows = TrainingRows.of(tokens, rows, config.target, layout, padding)
 
     def train_seconds(every: int, folder: Path) -> float:
         """Train one epoch with a checkpoint every few steps; return the time it took."""

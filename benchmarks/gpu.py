@@ -129,6 +129,7 @@ def train_ours(model: nn.Module, tokens: TokenizedDataset, max_length: int, mete
     """Train with accel_clf's loop; return the positions per token."""
     import accel_clf.training.loop as loop
     from accel_clf.config.load import load
+    from accel_clf.data.collate import Padding
     from accel_clf.models.kernel_selection import apply_layout
     from accel_clf.strategies.accelerate import AccelerateStrategy
     from accel_clf.targets.single_label import SingleLabel
@@ -153,7 +154,7 @@ def train_ours(model: nn.Module, tokens: TokenizedDataset, max_length: int, mete
 
     loop.train_step = metered_step  # type: ignore[assignment]
     target, labels = SingleLabel(("negative", "positive")), np.arange(len(tokens)) % 2
-    rows = TrainingRows(tokens, target.objective(config.target, labels), np.arange(len(tokens)), layout, 0)
+    rows = TrainingRows(tokens, target.objective(config.target, labels), np.arange(len(tokens)), layout, Padding(0))
     loop.fit(
         prepared,
         optimizer,

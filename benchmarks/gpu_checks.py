@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
-from accel_clf.data.collate import make_inputs, pad
+from accel_clf.data.collate import Padding, make_inputs, pad
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.kernels.varlen import Documents, varlen_attention
 from benchmarks.chaos import last_saved_step
@@ -100,7 +100,7 @@ def check_model(device: torch.device, layout: str, dtypes: tuple[torch.dtype, ..
     rows = [rng.integers(1, 999, length) for length in LENGTHS]
     labels = (torch.arange(len(rows)) % 2).to(device)
     padded = send_to_device(pad(rows, 0), device)
-    packed = send_to_device(make_inputs(rows, layout, 0, max_length=512), device)
+    packed = send_to_device(make_inputs(rows, layout, Padding(0), max_length=512), device)
     for size in HEAD_SIZES:
         torch.manual_seed(0)
         config = BertConfig(

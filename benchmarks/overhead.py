@@ -19,7 +19,7 @@ from torch import nn
 from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data import sampling
-from accel_clf.data.collate import GlobalBatchSampler, model_inputs
+from accel_clf.data.collate import GlobalBatchSampler, Padding, model_inputs
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize
 from accel_clf.models.kernel_selection import apply_layout
@@ -55,7 +55,7 @@ def main() -> None:
     bare_model = copy.deepcopy(model)
     replace_dropout(bare_model)  # so that both have the same dropout
     prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, 0.01))
-    training_rows = TrainingRows.of(tokens, rows, config.target, layout, tokenizer.pad_token_id)
+    training_rows = TrainingRows.of(tokens, rows, config.target, layout, Padding(tokenizer.pad_token_id))
 
     def ours() -> None:
         fit(

@@ -34,6 +34,10 @@ class ModelConfig(Section):
 
     name: str = "bert-base-uncased"
     """Hub id or local folder of the encoder; "demo" is a tiny built-in one, trained from scratch."""
+    revision: str | None = None
+    """Revision of the model on the Hub: a branch, a tag or a commit; null: the newest."""
+    tokenizer: str | None = None
+    """Hub id or local folder of the tokenizer; null: the model's own."""
     allow_code: bool = False
     """Run Python code from the model's repository (trust_remote_code)."""
     allow_pickle: bool = False

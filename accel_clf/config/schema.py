@@ -40,6 +40,8 @@ class DataConfig(Section):
     what `--risk` of predict, evaluate and serve goes by."""
     config: str | None = None
     """Configuration of the Hub data set, where it has several."""
+    revision: str | None = None
+    """Revision of the data set on the Hub: a branch, a tag or a commit; null: the newest."""
     split: str = "train"
     """Split of the Hub data set to train on."""
     text: Columns = "text"

@@ -1,5 +1,6 @@
 """All rows of a cross-validation, tokenized once, and the runs that share them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ class Folds:
         fold_tokens |= {"train": tokens["train"].take(learned), "held_out": tokens["train"].take(held_out)}
         held_out_rows = rows.train.take(held_out)
         fold_rows = Splits(rows.train.take(learned), validation, rows.test, held_out_rows, rows.calibration)
-        return PreparedRun(config, fold_rows, self.all_rows.tokenizer, fold_tokens)
+        return replace(self.all_rows, config=config, splits=fold_rows, tokens=fold_tokens)
 
     def write(self) -> None:
         """Write folds.json and config.yaml into the cross-validation's folder."""

@@ -17,6 +17,7 @@ stratification rows with several labels, dealt to parts in even shares of each l
 splitting     holdout and folds: stratified, grouped; a function of labels, slices, groups and seed
 splits        the training, validation and test rows of a configuration
 windows       long texts in windows, as rows of tokens that are divided again where batches are made
+tokenizers    what determines a tokenizer's output, and what stands for a text without tokens
 tokenization  texts to token ids, once: on disk, memory-mapped
 sampling      which rows form which batch: a function of seed, epoch and sizes
 collate       rows to tensors: padded, bucketed to a few widths, or packed without padding

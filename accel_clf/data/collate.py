@@ -32,6 +32,20 @@ class BatchSlot(NamedTuple):
     width: int | None
 
 
+class Padding(NamedTuple):
+    """How a model's rows are padded.
+
+    Attributes:
+        id: the padding token.
+        side: on which it stands, "right" or "left".
+        ending: token ids that each row ends in, also one that stands for none, as some heads ask for.
+    """
+
+    id: int
+    side: str = "right"
+    ending: tuple[int, ...] = ()
+
+
 Batch = dict[str, Any]  # the model's inputs, plus labels and rows
 Collate = Callable[[Sequence[BatchSlot]], Batch]
 
@@ -82,13 +96,14 @@ class GlobalBatchSampler:
         return None if self.widths is None else int(self.widths[batch])
 
 
-def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None) -> Batch:
+def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None, side: str = "right") -> Batch:
     """Stack rows into a padded batch, as any encoder takes it.
 
     Args:
         rows: token ids, int [length] each; or, with token types, [length, 2].
         pad_id: the padding token.
         width: of the tensors; None for that of the longest row.
+        side: of the padding, "right" or "left".
 
     Returns:
         input_ids, token_type_ids where the rows have them, and attention_mask, which is 0 for padding: int64 [rows,
@@ -96,6 +111,8 @@ def pad(rows: Sequence[np.ndarray], pad_id: int, width: int | None = None) -> Ba
     """
     lengths = np.array([len(row) for row in rows])
     is_token = np.arange(width or int(lengths.max())) < lengths[:, None]
+    if side == "left":
+        is_token = is_token[:, ::-1]
     batch = {}
     for name, tokens in _concatenate(rows).items():
         padded = np.full(is_token.shape, pad_id if name == IDS else 0, np.int64)
@@ -110,10 +127,17 @@ def _concatenate(rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     return {IDS: tokens} if tokens.ndim == 1 else {IDS: tokens[:, 0], TYPES: tokens[:, 1]}
 
 
-def padding_row(pad_id: int, length: int, like: np.ndarray) -> np.ndarray:
-    """Make a row of padding tokens: int [length], or [length, 2] where another one has token types, too."""
+def padding_row(padding: Padding, length: int, like: np.ndarray) -> np.ndarray:
+    """Make a row that stands for none, of padding tokens and what rows end in.
+
+    Args:
+        padding: of the model's rows.
+        length: in tokens; of a row that must end in more, as many as these.
+        like: another row: int [length], or with token types [length, 2].
+    """
+    length = max(length, len(padding.ending))
     row = np.zeros((length, *like.shape[1:]), np.int32)
-    row.reshape(length, -1)[:, 0] = pad_id
+    row.reshape(length, -1)[:, 0] = [padding.id] * (length - len(padding.ending)) + list(padding.ending)
     return row
 
 
@@ -175,7 +199,7 @@ def pack_varlen(rows: Sequence[np.ndarray], pad_id: int, max_length: int) -> Bat
 
 
 def make_inputs(
-    rows: Sequence[np.ndarray], layout: str, pad_id: int, *, max_length: int, width: int | None = None
+    rows: Sequence[np.ndarray], layout: str, padding: Padding, *, max_length: int, width: int | None = None
 ) -> Batch:
     """Make the model's inputs in a layout, by `pack`, `pack_varlen` or `pad`.
 
@@ -183,15 +207,15 @@ def make_inputs(
         rows: token ids, int [length] each, or, with token types, [length, 2]; in windows, where they have more than
             `max_length`.
         layout: "padded", "bucketed", "packed" or "varlen".
-        pad_id: the padding token.
+        padding: of the model's rows.
         max_length: tokens of the longest possible row, or window of it.
         width: see `pad`.
     """
     windows, members = split_windows(rows, max_length, by_length=layout == "packed")
     if layout == "varlen":
-        inputs = pack_varlen(windows, pad_id, max_length)
+        inputs = pack_varlen(windows, padding.id, max_length)
     else:
-        inputs = pack(windows) if layout == "packed" else pad(windows, pad_id, width)
+        inputs = pack(windows) if layout == "packed" else pad(windows, padding.id, width, padding.side)
     if members is not None:
         if layout == "varlen":  # whose filler is a document of its own; nobody reads its outputs
             members = np.pad(members, (0, 1))
@@ -207,7 +231,7 @@ def model_inputs(batch: Batch) -> Batch:
 
 def collate(
     tokens: TokenizedDataset,
-    pad_id: int,
+    padding: Padding,
     layout: str,
     max_length: int,
     labels: np.ndarray | None = None,
@@ -215,13 +239,13 @@ def collate(
 ) -> Collate:
     """Make the function that turns a process's share of a global batch into tensors.
 
-    Where shapes are few, padding rows keep their slots, as rows of one padding token that count neither in the loss nor
-    in metrics; nor does the varlen layout's filler. Otherwise they are dropped, except for one where a process has no
-    other row: every process must take part in a step.
+    Where shapes are few, padding rows keep their slots, as rows of one padding token or of `Padding.ending`, which
+    count neither in the loss nor in metrics; nor does the varlen layout's filler. Otherwise they are dropped, except
+    for one where a process has no other row: every process must take part in a step.
 
     Args:
         tokens: of all rows.
-        pad_id: the padding token.
+        padding: of the model's rows.
         layout: "padded", "bucketed", "packed" or "varlen".
         max_length: tokens of the longest possible row, or window of it.
         labels: [rows, ...], as the loss takes them; None without labels.
@@ -234,17 +258,18 @@ def collate(
         A function from slots to the model's inputs, rows (int64 [rows], PADDING_ROW for padding rows) and, where there
         are any, labels.
     """
-    padding = padding_row(pad_id, 1, like=tokens.ids)
+    filler = padding_row(padding, 1, like=tokens.ids)
 
     def make_batch(slots: Sequence[BatchSlot]) -> Batch:
         rows = [slot.row for slot in slots]
         if slots[0].width is None and layout != "varlen":
             rows = [row for row in rows if row != PADDING_ROW] or [PADDING_ROW]
-        tokenized = [(row, tokens[row] if row != PADDING_ROW else padding) for row in rows]
+        tokenized = [(row, tokens[row] if row != PADDING_ROW else filler) for row in rows]
         if layout == "packed":
             tokenized.sort(key=lambda pair: len(pair[1]))  # rows of equal length become neighbours
         row_ids = np.array([row for row, _ in tokenized] + ([PADDING_ROW] if layout == "varlen" else []))
-        inputs = make_inputs([ids for _, ids in tokenized], layout, pad_id, max_length=max_length, width=slots[0].width)
+        token_ids = [ids for _, ids in tokenized]
+        inputs = make_inputs(token_ids, layout, padding, max_length=max_length, width=slots[0].width)
         batch = inputs | {"rows": torch.from_numpy(row_ids)}
         if labels is not None:
             is_row = row_ids != PADDING_ROW

@@ -117,7 +117,7 @@ def _open_hub_table(source: str, data: DataConfig, split: str, columns: Sequence
 
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(source, data.config, split=split)
+        loaded = datasets.load_dataset(source, data.config, split=split, revision=data.revision)
     except ValueError as error:
         # A wrong name of the configuration or the split is a ValueError that lists the right ones.
         raise DataError(

@@ -21,6 +21,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.texts import Text, swap
+from accel_clf.data.tokenizers import ends_in_texts, is_fast, token_for_nothing, tokenizer_digest, without_ends
 from accel_clf.data.windows import check_stride, kept_windows
 
 CHUNK_SIZE = 256  # texts per call: while it works, a tokenizer takes a hundred times the memory of the texts
@@ -90,7 +91,7 @@ def tokenize(
 
     Args:
         rows: the texts.
-        tokenizer: a fast tokenizer of transformers.
+        tokenizer: of transformers.
         max_length: maximum tokens per row or window, including special tokens.
         cache: the cache folder; None for cache_folder().
         show_progress: whether to show a progress bar.
@@ -98,7 +99,7 @@ def tokenize(
         with_types: whether to keep token types.
 
     Raises:
-        ConfigError: the tokenizer is not a fast one, or windows have no token that is new.
+        ConfigError: windows have no token that is new, or the tokenizer cannot make any.
     """
     if rows.is_symmetric:
         both = replace(rows.in_both_orders(), is_symmetric=False)
@@ -135,31 +136,6 @@ def tokenize_texts(
     return TokenizedDataset(flat.astype(np.int32), bounds[:-1], bounds[1:], largest)
 
 
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Return a digest of all that determines the output of a fast tokenizer.
-
-    Raises:
-        ConfigError: the tokenizer is not a fast one.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ConfigError(
-            f"a tokenizer of class {type(tokenizer).__name__}, which is not a fast one",
-            "a fast tokenizer, with a tokenizer.json",
-        )
-    # Each call of the tokenizer changes these two; the rest is the tokenizer itself, always in the same order.
-    # They are cut out of the text, since to parse and serialize all of it takes many times as long.
-    text = _remove_key(_remove_key(backend.to_str(), "truncation"), "padding")
-    sides = f"{tokenizer.truncation_side} {tokenizer.padding_side}"
-    return hashlib.sha256((text + sides).encode()).hexdigest()
-
-
-def _remove_key(text: str, name: str) -> str:
-    """Remove the first key `name` and its value from the text of a JSON object."""
-    before, key, after = text.partition(f'"{name}":')
-    return before + key + after[json.JSONDecoder().raw_decode(after)[1] :] if key else text
-
-
 def _encode(
     texts: Sequence[Text], tokenizer: Any, max_length: int, windows: WindowsConfig, with_types: bool
 ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -175,9 +151,18 @@ def _encode(
             max_length=max_length,
             return_attention_mask=False,
             return_token_type_ids=with_types,
+            return_special_tokens_mask=tokenizer.split_special_tokens,
         )
         rows = encoded["input_ids"]
+        if ends := ends_in_texts(tokenizer):
+            rows = [
+                without_ends(row, mask, *ends) for row, mask in zip(rows, encoded["special_tokens_mask"], strict=True)
+            ]
         types = encoded["token_type_ids"] if with_types else None
+    if not all(rows):
+        stand_in = token_for_nothing(tokenizer)
+        rows = [row or [stand_in] for row in rows]
+        types = [kinds or [0] for kinds in types] if types is not None else None
     ids = np.fromiter((token for row in rows for token in row), np.int64)
     lengths, largest = np.array([len(row) for row in rows], np.int64), int(ids.max(initial=0))
     if types is not None:
@@ -185,10 +170,32 @@ def _encode(
     return ids, lengths, largest
 
 
+def describe_nothing(tokens: TokenizedDataset, tokenizer: Any, rows: str) -> str | None:
+    """Say how many rows have no token of their own; None if all have.
+
+    Args:
+        tokens: of the rows.
+        tokenizer: that made them.
+        rows: what the rows are called.
+    """
+    if tokenizer("")["input_ids"]:  # no row is empty
+        return None
+    short = np.flatnonzero(tokens.lengths == 1)
+    first = tokens.ids.reshape(len(tokens.ids), -1)[tokens.starts[short], 0]
+    count = int((first == token_for_nothing(tokenizer)).sum())
+    return f"{count} of {len(tokens)} {rows} have no token, and one stands for their text" if count else None
+
+
 def _encode_in_windows(
     texts: Sequence[Text], tokenizer: Any, max_length: int, stride: int, most: int
 ) -> list[list[int]]:
     """Tokenize single texts, each to the tokens of its windows."""
+    if not is_fast(tokenizer):
+        raise ConfigError(
+            f"data.windows.stride, and a tokenizer of class {type(tokenizer).__name__}, written in Python",
+            "a fast tokenizer, with a tokenizer.json, for windows",
+            "--data.windows.stride null",
+        )
     check_stride(stride, max_length, tokenizer.num_special_tokens_to_add())
     encoded = tokenizer(
         texts,
@@ -198,7 +205,11 @@ def _encode_in_windows(
         return_overflowing_tokens=True,
         return_attention_mask=False,
         return_token_type_ids=False,
+        return_special_tokens_mask=tokenizer.split_special_tokens,
     )
+    if ends := ends_in_texts(tokenizer):
+        windows = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+        encoded["input_ids"] = [without_ends(ids, mask, *ends) for ids, mask in windows]
     of_texts: list[list[list[int]]] = [[] for _ in texts]
     for text, window in zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True):
         of_texts[text].append(window)
@@ -214,7 +225,8 @@ def _write(
     show_progress: bool,
     with_types: bool,
 ) -> TokenizedDataset:
-    dtype = np.uint16 if max(tokenizer.get_vocab().values()) < 2**16 else np.int32
+    is_small = is_fast(tokenizer) and max(tokenizer.get_vocab().values()) < 2**16
+    dtype = np.uint16 if is_small else np.int32
     lengths = [np.zeros(1, np.int64)]
     largest = 0
     with atomic_dir(folder) as unfinished:

@@ -55,7 +55,8 @@ def columns_of(data: DataConfig, source: str, changes: Mapping[str, Any], config
     if changes.get("pair") and data.pair is None:
         raise ConfigError("a column of second texts, and the run reads one text per row", "a run with data.pair")
     config = config or (data.config if source == data.train else None)
-    return changed(data, {**changes, "group": None, "config": config})
+    revision = data.revision if source == data.train else None
+    return changed(data, {**changes, "group": None, "config": config, "revision": revision})
 
 
 def evaluate_source(

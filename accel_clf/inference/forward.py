@@ -11,7 +11,7 @@ from torch import nn
 from accel_clf.core.console import progress_bar
 from accel_clf.core.errors import UserError
 from accel_clf.data import sampling
-from accel_clf.data.collate import GlobalBatchSampler, collate, model_inputs
+from accel_clf.data.collate import GlobalBatchSampler, Padding, collate, model_inputs
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy
@@ -56,7 +56,7 @@ def compute_logits(
     size: int,
     layout: str,
     max_length: int,
-    pad_id: int,
+    padding: Padding,
     show_progress: bool = True,
     recover: Callable[[list[int]], np.ndarray] | None = None,
 ) -> np.ndarray:
@@ -68,7 +68,7 @@ def compute_logits(
         size: maximum rows per process and batch.
         layout: "padded", "bucketed", "packed" or "varlen".
         max_length: tokens of the longest possible row.
-        pad_id: the tokenizer's padding token.
+        padding: of the model's rows.
         show_progress: whether rank 0 shows a bar.
         recover: answers a batch's rows where the model raises an exception for the batch; None lets it pass.
 
@@ -78,7 +78,7 @@ def compute_logits(
     """
     max_tokens = CPU_TOKENS if strategy.device.type == "cpu" and layout != "bucketed" else None
     batches = batches_by_length(tokens, size, strategy.processes, layout, max_length, max_tokens)
-    to_tensors = collate(tokens, pad_id, layout, max_length)
+    to_tensors = collate(tokens, padding, layout, max_length)
     model.eval()
     outputs: list[torch.Tensor] = []
     ids: list[torch.Tensor] = []
@@ -104,9 +104,9 @@ def compute_logits(
     # All processes pad to the same number of rows before they gather.
     shares = batches.rows.reshape(len(batches), strategy.processes, size)
     largest_share = int((shares != PADDING_ROW).sum(axis=(0, 2)).max())
-    padding = ceil(largest_share / GATHERED_ROWS) * GATHERED_ROWS - len(local_ids)
-    all_ids = _gather(torch.nn.functional.pad(local_ids, (0, padding), value=PADDING_ROW), strategy)
-    all_logits = _gather(torch.nn.functional.pad(local, (0, 0, 0, padding)), strategy)
+    missing = ceil(largest_share / GATHERED_ROWS) * GATHERED_ROWS - len(local_ids)
+    all_ids = _gather(torch.nn.functional.pad(local_ids, (0, missing), value=PADDING_ROW), strategy)
+    all_logits = _gather(torch.nn.functional.pad(local, (0, 0, 0, missing)), strategy)
     is_row = all_ids != PADDING_ROW
     if not np.array_equal(np.sort(all_ids[is_row]), np.arange(len(tokens))):
         raise UserError(

@@ -17,6 +17,7 @@ from accel_clf.core.files import read_json
 from accel_clf.data.collate import make_inputs, padding_row, shape_step
 from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
+from accel_clf.data.tokenizers import PYTHON_TOKENIZER, is_fast
 from accel_clf.inference.at_risk import at_risk
 from accel_clf.inference.failures import Failure, answer_apart, answer_others
 from accel_clf.inference.forward import answer_logits
@@ -26,7 +27,9 @@ from accel_clf.models.kernel_selection import apply_layout, optimize_for_inferen
 from accel_clf.models.loading import load_trained
 from accel_clf.models.lora import attach
 from accel_clf.models.packed import PACKED
-from accel_clf.models.pairs import takes_token_types
+from accel_clf.models.padding import padding_of
+from accel_clf.models.pairs import takes_types
+from accel_clf.models.precision import precision_for
 from accel_clf.models.windows import pool_windows
 from accel_clf.run_folder.layout import ADAPTER, fold_name, is_cross_validation, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -66,21 +69,24 @@ class Predictor:
     def __init__(
         self, run: Path, precision: str = "fp32", low_latency: bool = False, risk: float | None = None
     ) -> None:
-        if precision == "auto":
-            precision = "bf16" if fast_at_bf16() else "fp32"
-        self.config, self.precision = read_config(run), precision
-        if precision == "int8" and device_type() != "cpu":
-            log(f"int8 runs on the CPU, not on {device_type()}: torch has kernels for it on CPUs only")
-        # Whatever it was trained in, and wherever it is used.
-        self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32", cpu=precision == "int8")
-        if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16("cpu"):
-            log(f"warning: {WITHOUT_BF16}")
+        self.config = read_config(run)
         folders, self.temperature, thresholds = [run], 1.0, None
         if is_cross_validation(run):
             results = read_json(run / "metrics.json")
             folders = [run / fold_name(fold) for fold in range(results["folds"])]
             self.temperature = results["calibration"]["temperature"]
             thresholds = results.get("thresholds")
+        trained = self.config.model.model_copy(update={"name": str(folders[0] / "model")})
+        precision = precision_for(trained, precision, "precision")
+        if precision == "auto":
+            precision = "bf16" if fast_at_bf16() else "fp32"
+        self.precision = precision
+        if precision == "int8" and device_type() != "cpu":
+            log(f"int8 runs on the CPU, not on {device_type()}: torch has kernels for it on CPUs only")
+        # Whatever it was trained in, and wherever it is used.
+        self.strategy = AccelerateStrategy("bf16" if precision == "bf16" else "fp32", cpu=precision == "int8")
+        if precision == "bf16" and self.strategy.device.type == "cpu" and not fast_at_bf16("cpu"):
+            log(f"warning: {WITHOUT_BF16}")
         self.has_pairs, self.with_types = self.config.data.pair is not None, False
         adapters: dict[str, Path] = {}
         if can_share_base(folders, precision, self.config.data.windows):
@@ -90,7 +96,7 @@ class Predictor:
         for folder in folders[:1] if adapters else folders:
             model, self.tokenizer = load_trained(folder / "model", self.config.model)
             target = of_model(model.config)
-            self.with_types = self.has_pairs and takes_token_types(model, self.tokenizer)
+            self.with_types = takes_types(model, self.tokenizer, self.has_pairs)
             targets.add(target.names)
             selector = attach(model, adapters, self.config.model.lora) if adapters else None
             pool_windows(model, self.config.data.windows, folder / "model")
@@ -100,12 +106,14 @@ class Predictor:
             optimize_for_inference(model, self.layout, self.strategy.device, precision, low_latency=low_latency)
             prepared = self.strategy.prepare_for_evaluation(model).eval()
             self.models += [AdaptedModel(prepared, selector, name).eval() for name in adapters] or [prepared]
+        if not is_fast(self.tokenizer):
+            log(f"{run}: {PYTHON_TOKENIZER}")
         if len(targets) > 1:
             raise ConfigError(f"{run}: its models have different labels", "folds of one cross-validation")
         self.target: Target = target if thresholds is None else target.at_thresholds(thresholds)
         if risk is not None:
             self.target = at_risk(self.target, run, risk, self.temperature)
-        self.pad_id: int = self.tokenizer.pad_token_id or 0
+        self.padding = padding_of(model, self.tokenizer, self.has_pairs)
 
     def logits(
         self, tokens: TokenizedDataset, show_progress: bool = False, failures: dict[int, Failure] | None = None
@@ -136,7 +144,7 @@ class Predictor:
                 size=BATCH_ROWS,
                 layout=self.layout,
                 max_length=self.config.data.max_length,
-                pad_id=self.pad_id,
+                padding=self.padding,
                 show_progress=show_progress,
                 recover=partial(recover, model) if recovers else None,
             )
@@ -156,7 +164,7 @@ class Predictor:
             longest = min(max(map(len, rows)), self.config.data.max_length)
             padding = -tokens % shape_step(tokens, SHAPES_PER_DOUBLING, SMALLEST_STEP)
             fillers = (min(longest, padding - start) for start in range(0, padding, longest))
-            rows = [*rows, *(padding_row(self.pad_id, length, like=rows[0]) for length in fillers)]
+            rows = [*rows, *(padding_row(self.padding, length, like=rows[0]) for length in fillers)]
         return self._infer(self.models, rows)[:count]
 
     def answer_batch(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, dict[int, Failure]]:
@@ -173,7 +181,7 @@ class Predictor:
         return answer_others(self.logits_batch, rows, self._filler)
 
     def _infer(self, models: Sequence[nn.Module], rows: Sequence[np.ndarray]) -> np.ndarray:
-        inputs = make_inputs(rows, self.layout, self.pad_id, max_length=self.config.data.max_length)
+        inputs = make_inputs(rows, self.layout, self.padding, max_length=self.config.data.max_length)
         inputs = self.strategy.to_device(inputs)
         per_model = [model(**inputs).logits[: len(rows)].float() for model in models]
         logits: np.ndarray = torch.stack(per_model, dim=1).cpu().numpy()

@@ -1,5 +1,6 @@
 """A Hub encoder with a classification head, or the demo's tiny one; loaded from and saved in the Hub's format."""
 
+import importlib.util
 import logging
 import os
 import shutil
@@ -18,8 +19,12 @@ from accel_clf.core import hub_errors
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import disk_errors
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.tokenizers import is_fast
 from accel_clf.models import head
+from accel_clf.models.checks import check_reads_texts
 from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
+from accel_clf.models.equal_lengths import answer_equal_lengths, reads_padding
+from accel_clf.models.padding import set_padding_token
 from accel_clf.targets.base import Target
 from accel_clf.targets.objective import NO_RESCALING, Objective, Rescaling
 from accel_clf.targets.registry import OPTIONS, options_of
@@ -43,10 +48,27 @@ def load_tokenizer(settings: ModelConfig, rows: Dataset, max_length: int, *, onl
         return load_demo_tokenizer(rows, max_length)
     from transformers import AutoTokenizer
 
-    with _user_errors(settings, "tokenizer"):
-        return AutoTokenizer.from_pretrained(
-            settings.name, trust_remote_code=settings.allow_code, local_files_only=only_local
+    if settings.revision and Path(settings.name).is_dir():
+        raise ConfigError(
+            f"model.revision is {settings.revision}, and model.name is a local folder",
+            "a model on the Hub, which has revisions",
+            "--model.revision null",
         )
+    source = settings if settings.tokenizer is None else settings.model_copy(update={"name": settings.tokenizer})
+    with _user_errors(source, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.name,
+            trust_remote_code=settings.allow_code,
+            local_files_only=only_local,
+            **({} if settings.tokenizer else _revision(settings)),
+        )
+    check_reads_texts(tokenizer, source.name)
+    tokenizer.model_max_length = max_length  # where pipelines of the saved model cut
+    return tokenizer
+
+
+def _revision(settings: ModelConfig) -> dict[str, str]:
+    return {} if settings.revision is None else {"revision": settings.revision}
 
 
 def load_model(
@@ -84,6 +106,7 @@ def load_model(
             ignore_mismatched_sizes=True,  # a head for other labels is initialized from scratch
             output_loading_info=True,
             dtype=torch.float32,
+            **_revision(settings),
             **target.hf_config(),
         )
     initialized = [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])]
@@ -95,7 +118,22 @@ def load_model(
             "weights for every part of the encoder",
             "check that config.json and the weights belong together",
         )
+    set_padding_token(model, tokenizer, settings.name)
+    _answer_texts(model, tokenizer)
     return _with_target(model, target, objective, is_new=bool(initialized))
+
+
+def _answer_texts(model: nn.Module, tokenizer: Any) -> None:
+    """Make a model's answer for a row its own: no padding changes it, and none of it is kept for a text to go on."""
+    config: Any = model.config
+    if getattr(config, "use_cache", False):
+        config.use_cache = False
+    for module in model.modules():
+        if getattr(module, "attention_type", None) == "block_sparse":  # it falls back for good at the first short text
+            module.set_attention_type("original_full")  # type: ignore[operator]
+            config.attention_type = "original_full"
+    if reads_padding(model, tokenizer.padding_side):
+        answer_equal_lengths(model)
 
 
 def _with_target(model: nn.Module, target: Target, objective: Objective | None, is_new: bool) -> nn.Module:
@@ -115,6 +153,17 @@ def _with_target(model: nn.Module, target: Target, objective: Objective | None, 
     return model
 
 
+def read_model_type(settings: ModelConfig) -> str:
+    """Read the `model_type` in a model's config.json."""
+    from transformers import AutoConfig
+
+    if settings.name == "demo":
+        return "bert"
+    with _user_errors(settings, "configuration"):
+        config = AutoConfig.from_pretrained(settings.name, trust_remote_code=settings.allow_code, **_revision(settings))
+    return str(config.model_type)
+
+
 def saved_label_names(settings: ModelConfig) -> tuple[str, ...] | None:
     """Read the label names, in order, of a model that is a classifier already; None where it has none."""
     if settings.name == "demo":
@@ -122,7 +171,7 @@ def saved_label_names(settings: ModelConfig) -> tuple[str, ...] | None:
     from transformers import AutoConfig
 
     with _user_errors(settings, "configuration"):
-        config = AutoConfig.from_pretrained(settings.name, trust_remote_code=settings.allow_code)
+        config = AutoConfig.from_pretrained(settings.name, trust_remote_code=settings.allow_code, **_revision(settings))
     names: dict[int, str] = config.id2label or {}
     ordered = tuple(names[code] for code in sorted(names))
     return None if all(name.startswith("LABEL_") for name in ordered) else ordered
@@ -153,8 +202,9 @@ def save(
     with disk_errors(unfinished):
         model.save_pretrained(unfinished, state_dict=state)  # type: ignore[operator]
     # State of its last call: the folder must not depend on whether the tokens came from the cache.
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
+    if is_fast(tokenizer):
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(unfinished)
     if folder.exists():
         folder.rename(former)
@@ -171,7 +221,9 @@ def load_trained(folder: Path, settings: ModelConfig) -> tuple[nn.Module, Any]:
         model: Any = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **options)
         if beside := (getattr(model.config, OPTIONS, None) or {}).get(head.KEPT_BESIDE):
             head.rescale_outputs(model, Rescaling(*beside))
-        return model, AutoTokenizer.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        _answer_texts(model, tokenizer)
+        return model, tokenizer
 
 
 @contextmanager
@@ -202,6 +254,12 @@ def _explain(error: Exception, settings: ModelConfig, part: str) -> Exception:
             "a model that transformers knows",
             "read that code, then --model.allow_code true to run it",
         )
+    if part == "tokenizer" and (missing := _missing_packages(message, folder)):
+        return ConfigError(
+            f"model {settings.name}: its tokenizer needs {missing}, and has no tokenizer.json, which would not",
+            "a tokenizer.json, or the packages that read what the tokenizer is in",
+            "pip install 'accel_clf[tokenizers]'",
+        )
     pickled = sorted(path.name for path in folder.glob("*model*.bin")) if folder.is_dir() else []
     only_pickle = bool(pickled) and not any(folder.glob("*.safetensors"))
     hub_says_so = not folder.is_dir() and "safetensors" in message
@@ -224,3 +282,25 @@ def _explain(error: Exception, settings: ModelConfig, part: str) -> Exception:
     return ConfigError(
         f"model {settings.name}: {message.strip().splitlines()[0]}", "a text encoder that transformers knows"
     )
+
+
+def _missing_packages(message: str, folder: Path) -> str:
+    """Name the packages that a tokenizer's files need and that are not installed; empty where this is not it.
+
+    Transformers' message names one of them, and not always the right one: it takes a SentencePiece file that it cannot
+    read for one of tiktoken.
+    """
+    files = [path.name for path in folder.glob("*.model")] if folder.is_dir() else []
+    of_sentencepiece = [name for name in files if name != "tiktoken.model"] or "sentencepiece" in message.lower()
+    if not of_sentencepiece and not any(name in message.lower() for name in ("tiktoken", "protobuf")):
+        return ""
+    needed = ("sentencepiece", "google.protobuf") if of_sentencepiece else ("tiktoken",)
+    missing = [name.removeprefix("google.") for name in needed if not _is_installed(name)]
+    return " and ".join(missing)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False

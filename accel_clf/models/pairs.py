@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from accel_clf.core.errors import ConfigError
+from accel_clf.models.traits import TYPES_OF_SINGLE_TEXTS, model_type
 
 
 def takes_token_types(model: nn.Module, tokenizer: Any) -> bool:
@@ -21,6 +22,11 @@ def takes_token_types(model: nn.Module, tokenizer: Any) -> bool:
     types = getattr(model.config, "type_vocab_size", None)
     has_types = types > 1 if isinstance(types, int) else "token_type_ids" in inspect.signature(model.forward).parameters
     return has_types and "token_type_ids" in tokenizer.model_input_names
+
+
+def takes_types(model: nn.Module, tokenizer: Any, has_pairs: bool) -> bool:
+    """Whether rows need token types: pairs of most models, and single texts of a few."""
+    return (has_pairs or model_type(model) in TYPES_OF_SINGLE_TEXTS) and takes_token_types(model, tokenizer)
 
 
 def check_pairs(tokenizer: Any, name: str, max_length: int) -> str | None:

@@ -6,6 +6,7 @@ batcher      dynamic batching: rows of concurrent requests in batches of similar
 worker       the model in a separate process
 supervisor   that process, replaced when it ends
 tokenizer    texts to token ids, in the threads of their requests
+python_tokenizer the same by a tokenizer that is written in Python
 service      admission and scores for concurrent requests
 prometheus   Prometheus metrics
 occlusion    word importance

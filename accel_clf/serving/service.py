@@ -15,8 +15,9 @@ from accel_clf.data.texts import Text, TextColumns
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import BatchAnswer, Batcher
 from accel_clf.serving.errors import FailedTextsError, NotFiniteError, OverloadedError
+from accel_clf.serving.python_tokenizer import text_tokenizer
 from accel_clf.serving.supervisor import Supervisor
-from accel_clf.serving.tokenizer import TextTokenizer, TokenizedText
+from accel_clf.serving.tokenizer import TokenizedText
 from accel_clf.serving.worker import Worker, load_predictor, max_batch_tokens
 from accel_clf.targets.base import Target
 
@@ -67,7 +68,7 @@ class Service:
         self.max_length, self.model_name = config.data.max_length, config.model.name
         self.text_columns = TextColumns.of(config.data)
         self._is_symmetric = config.data.symmetric
-        self.tokenizer = TextTokenizer(model, self.has_pairs)
+        self.tokenizer = text_tokenizer(model, self.has_pairs)
         batch_tokens = max_batch_tokens(settings, self.device)
         self.is_draining = False
         self._processed_tokens, self._busy_seconds = 0, 0.0

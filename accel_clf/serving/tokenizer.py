@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from accel_clf.data.texts import Text, check_text, sides, swap
+from accel_clf.data.tokenizers import without_ends
 from accel_clf.data.windows import kept_windows
 from accel_clf.inference.failures import answer_apart
 from accel_clf.serving.errors import FailedTextsError, TooLongError
@@ -47,8 +48,8 @@ class TextTokenizer:
         self._with_types, self._is_symmetric = model.with_types, data.symmetric
         self._stride = data.windows.stride or 0
         self._max_windows = 1 if data.windows.stride is None else data.windows.most
-        self._tokenizer = _thread_safe_tokenizer(model.tokenizer, self._max_length, model.truncation_side, self._stride)
-        self._truncation_side, self._serialized_tokenizer = model.truncation_side, model.tokenizer
+        self._model, self._truncation_side = model, model.truncation_side
+        self._tokenizer = self._tokenizer_of_side(model.truncation_side)
         self._tokenizer_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def tokenize(self, texts: Sequence[Text], truncate: bool = True, side: str | None = None) -> list[TokenizedText]:
@@ -98,14 +99,29 @@ class TextTokenizer:
     def _tokenizer_of_other_side(self) -> Tokenizer:
         """The tokenizer that truncates at the other side than the run's; few clients ask for it."""
         side = "left" if self._truncation_side == "right" else "right"
-        return _thread_safe_tokenizer(self._serialized_tokenizer, self._max_length, side, self._stride)
+        return self._tokenizer_of_side(side)
+
+    def _tokenizer_of_side(self, side: str) -> Tokenizer:
+        """Return a tokenizer whose state never changes after this, so that threads can share it."""
+        tokenizer = Tokenizer.from_str(self._model.tokenizer)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self._max_length, stride=self._stride, direction=side)
+        tokenizer.encode_special_tokens = self._model.ends_in_texts is not None
+        return tokenizer
 
     def _ids_of(self, windows: Sequence[Encoding]) -> np.ndarray:
         kept = [windows[number] for number in kept_windows(len(windows), self._max_windows)]
-        ids = np.concatenate([window.ids for window in kept]).astype(np.int32)
+        if not any(window.ids for window in kept):
+            nothing = [[self._model.token_for_nothing, 0]] if self._with_types else [self._model.token_for_nothing]
+            return np.array(nothing, np.int32)
+        ids = np.concatenate([self._plain_ids(window) for window in kept]).astype(np.int32)
         if not self._with_types:
             return ids
         return np.stack([ids, np.concatenate([window.type_ids for window in kept]).astype(np.int32)], axis=1)
+
+    def _plain_ids(self, window: Encoding) -> list[int]:
+        ends = self._model.ends_in_texts
+        return without_ends(window.ids, window.special_tokens_mask, *ends) if ends else window.ids
 
     def _full_length(self, text: Text, windows: Sequence[Encoding]) -> int:
         """Count the tokens of a whole text, some of which are in several of its windows."""
@@ -140,11 +156,3 @@ class TextTokenizer:
             offsets = [offset for offset, of_side in tokens if of_side == index] or [(0, len(side))]  # no token: blank
             spans.append(slice(min(start for start, _ in offsets), max(end for _, end in offsets)))
         return spans
-
-
-def _thread_safe_tokenizer(tokenizer_json: str, max_length: int, truncation_side: str, stride: int) -> Tokenizer:
-    """Return a tokenizer whose state never changes after this, so that threads can share it."""
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length, stride=stride, direction=truncation_side)
-    return tokenizer

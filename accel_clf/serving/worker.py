@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from accel_clf.config.schema import Config
 from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.core.errors import UserError
+from accel_clf.data.tokenizers import ends_in_texts, is_fast, token_for_nothing
 from accel_clf.inference.failures import Failure
 from accel_clf.serving.errors import WorkerDiedError
 from accel_clf.targets.base import Target
@@ -50,8 +51,10 @@ class LoadedModel:
         temperature: what logits are divided by.
         precision: the precision of matrix products.
         device: the device that the model runs on.
-        tokenizer: the tokenizers library's JSON.
+        tokenizer: the tokenizers library's JSON; or a tokenizer that is written in Python.
         truncation_side: "left" or "right".
+        ends_in_texts: see `tokenizers.ends_in_texts`.
+        token_for_nothing: that of a text which has none.
         with_types: whether it takes token types.
     """
 
@@ -61,8 +64,10 @@ class LoadedModel:
     temperature: float
     precision: str
     device: str
-    tokenizer: str
+    tokenizer: Any
     truncation_side: str
+    ends_in_texts: tuple[int, int] | None
+    token_for_nothing: int
     with_types: bool
 
     def answers_as(self, other: "LoadedModel") -> bool:
@@ -71,7 +76,8 @@ class LoadedModel:
         def outside(model: LoadedModel) -> tuple[object, ...]:
             return (
                 model.target.kind, model.target.names, model.target.thresholds_by_name(), model.models,
-                model.temperature, model.tokenizer, model.truncation_side, model.with_types, model.config.data,
+                model.temperature, model.tokenizer, model.truncation_side, model.ends_in_texts, model.token_for_nothing,
+                model.with_types, model.config.data,
             )  # fmt: skip
 
         return outside(self) == outside(other)
@@ -169,6 +175,24 @@ def load_predictor(run: Path, settings: ServeConfig) -> "Predictor":
     return predictor
 
 
+def describe(predictor: "Predictor") -> LoadedModel:
+    """Describe a predictor to the process that answers HTTP."""
+    tokenizer = predictor.tokenizer
+    return LoadedModel(
+        config=predictor.config,
+        target=predictor.target,
+        models=len(predictor.models),
+        temperature=predictor.temperature,
+        precision=predictor.precision,
+        device=str(predictor.strategy.device),
+        tokenizer=tokenizer.backend_tokenizer.to_str() if is_fast(tokenizer) else tokenizer,
+        truncation_side=tokenizer.truncation_side,
+        ends_in_texts=ends_in_texts(tokenizer),
+        token_for_nothing=token_for_nothing(tokenizer),
+        with_types=predictor.with_types,
+    )
+
+
 def max_batch_tokens(settings: ServeConfig, device: str) -> int:
     """Return the size limit of a batch in tokens, including padding: the setting's, or the device's default."""
     return settings.batch_tokens or MAX_BATCH_TOKENS.get(device, DEFAULT_MAX_BATCH_TOKENS)
@@ -191,20 +215,7 @@ def main() -> None:
         except UserError as error:
             _send(error, replies)
             return
-        _send(
-            LoadedModel(
-                config=predictor.config,
-                target=predictor.target,
-                models=len(predictor.models),
-                temperature=predictor.temperature,
-                precision=predictor.precision,
-                device=str(predictor.strategy.device),
-                tokenizer=predictor.tokenizer.backend_tokenizer.to_str(),
-                truncation_side=predictor.tokenizer.truncation_side,
-                with_types=predictor.with_types,
-            ),
-            replies,
-        )
+        _send(describe(predictor), replies)
         while True:
             _send(predictor.answer_batch(pickle.load(requests)), replies)
     except (EOFError, BrokenPipeError):

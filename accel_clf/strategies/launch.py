@@ -8,6 +8,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import HOST_VARIABLE, cpu_requested, in_xla_worker, is_main_process, is_torchelastic
 from accel_clf.core.signals import defer_signals, exit_when_parent_dies
+from accel_clf.models.precision import precision_for
 from accel_clf.strategies.base import Strategy
 from accel_clf.strategies.xla.detect import requested_cores, require_torch_xla, tpu_chips, tpu_host
 from accel_clf.strategies.xla.virtual import enable
@@ -66,7 +67,8 @@ def _run_on_device(config: Config, work: Work) -> bool:
 
     if is_torchelastic():
         exit_when_parent_dies(os.getppid())
-    strategy = AccelerateStrategy(config.training.precision, config.training.timeout, config.model.kernels)
+    precision = precision_for(config.model, config.training.precision)
+    strategy = AccelerateStrategy(precision, config.training.timeout, config.model.kernels)
     with defer_signals():
         work(strategy)
     strategy.close()  # not in a `finally`: NCCL's group waits for the other processes

@@ -9,7 +9,7 @@ import numpy as np
 
 from accel_clf.config.schema import Config, TargetConfig
 from accel_clf.data import sampling
-from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler, collate
+from accel_clf.data.collate import Batch, BatchSlot, Collate, GlobalBatchSampler, Padding, collate
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
@@ -26,25 +26,25 @@ class TrainingRows:
         objective: their labels, and the loss.
         ids: int64 [rows], each row's index in its source, for messages.
         layout: "padded", "bucketed", "packed" or "varlen".
-        pad_id: the tokenizer's padding token.
+        padding: of the model's rows.
     """
 
     tokens: TokenizedDataset
     objective: Objective
     ids: np.ndarray
     layout: str
-    pad_id: int
+    padding: Padding
 
     @classmethod
-    def of(cls, tokens: TokenizedDataset, rows: Dataset, settings: TargetConfig, layout: str, pad_id: int) -> Self:
+    def of(cls, tokens: TokenizedDataset, rows: Dataset, settings: TargetConfig, layout: str, padding: Padding) -> Self:
         """Take the labels of rows, and the loss that settings ask for."""
-        return cls(tokens, rows.target.objective(settings, rows.labels), rows.ids, layout, pad_id)
+        return cls(tokens, rows.target.objective(settings, rows.labels), rows.ids, layout, padding)
 
 
 def labelled_collate(rows: TrainingRows, max_length: int) -> Collate:
     """Make the function that turns slots into tensors, labels among them."""
     labels, padding_label = rows.objective.labels, rows.objective.padding_label
-    return collate(rows.tokens, rows.pad_id, rows.layout, max_length, labels, padding_label)
+    return collate(rows.tokens, rows.padding, rows.layout, max_length, labels, padding_label)
 
 
 class Step(NamedTuple):

@@ -101,7 +101,7 @@ def compile_ahead(
         if graph.kind == "evaluation":
             row = rows.tokens.take(np.array([row_of(graph.shape[1])]))
             size, length = config.batch.evaluation_size, config.data.max_length
-            compute_logits(model, row, strategy, size=size, layout="bucketed", max_length=length, pad_id=rows.pad_id)
+            compute_logits(model, row, strategy, size=size, layout="bucketed", max_length=length, padding=rows.padding)
         elif graph.kind == "training":
             step = [graph] if graph.first else [neighbour(True, False), graph]
             step += [] if graph.last else [neighbour(False, True)]

@@ -12,14 +12,17 @@ from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.process_env import is_main_process
 from accel_clf.data import splits
+from accel_clf.data.collate import Padding, make_inputs
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
-from accel_clf.data.tokenization import TokenizedDataset, tokenize
+from accel_clf.data.tokenization import TokenizedDataset, describe_nothing, tokenize
+from accel_clf.data.tokenizers import PYTHON_TOKENIZER, is_fast
 from accel_clf.data.windows import describe_cut
-from accel_clf.models.checks import check_fits
+from accel_clf.models.checks import check_answers, check_fits, trained_positions
 from accel_clf.models.freezing import choose_trained, describe, frozen_names
 from accel_clf.models.loading import load_model, load_tokenizer, saved_label_names
-from accel_clf.models.pairs import check_pairs, takes_token_types
+from accel_clf.models.padding import padding_of
+from accel_clf.models.pairs import check_pairs, takes_types
 from accel_clf.models.windows import pool_windows
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
@@ -36,18 +39,15 @@ class PreparedRun:
         config: its settings.
         splits: its rows.
         tokenizer: the model's.
+        padding: of the model's rows.
         tokens: split name -> tokens, for each split that has rows.
     """
 
     config: Config
     splits: Splits
     tokenizer: Any
+    padding: Padding
     tokens: dict[str, TokenizedDataset]
-
-    @property
-    def pad_id(self) -> int:
-        """The tokenizer's padding token."""
-        return self.tokenizer.pad_token_id or 0
 
     def digests(self) -> dict[str, str]:
         """Digest the rows of each split: texts and labels in their order."""
@@ -57,7 +57,7 @@ class PreparedRun:
         """Return the rows to train on, for batches of a layout."""
         tokens, ids = self.tokens["train"].in_both_orders(), self.splits.train.ids
         ids = np.tile(ids, len(tokens) // len(ids))
-        return TrainingRows(tokens, self.objective, ids, layout, self.pad_id)
+        return TrainingRows(tokens, self.objective, ids, layout, self.padding)
 
     @cached_property
     def objective(self) -> Objective:
@@ -147,16 +147,23 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "
         f"and {counts['test']} test rows{calibration}; {target.describe()}"
     )
-    prepared = PreparedRun(config, rows, load_tokenizer(config.model, rows.train, length), {})
-    with_types = False
+    tokenizer = load_tokenizer(config.model, rows.train, length)
+    has_padding_token = tokenizer.pad_token is not None
+    prepared = PreparedRun(config, rows, tokenizer, Padding(0), {})
     model = prepared.load_model()
+    prepared = replace(prepared, padding=padding_of(model, tokenizer, rows.train.has_pairs))
     if frozen_names(model, config.model):
         log_line(describe(model))
-    if rows.train.has_pairs:
-        if hint := check_pairs(prepared.tokenizer, config.model.name, length):
-            log_line(f"warning: {hint}")
-        with_types = takes_token_types(model, prepared.tokenizer)
+    if not has_padding_token:
+        log_line(f"{config.model.name}: its tokenizer has no padding token; {tokenizer.pad_token!r} pads")
+    if not is_fast(tokenizer):
+        log_line(f"{config.model.name}: {PYTHON_TOKENIZER}")
+    with_types = takes_types(model, tokenizer, rows.train.has_pairs)
+    if rows.train.has_pairs and (hint := check_pairs(prepared.tokenizer, config.model.name, length)):
+        log_line(f"warning: {hint}")
     check_fits(model, config.model.name, largest_token=0, max_length=length)
+    if (trained := trained_positions(model)) and length > trained:
+        log_line(f"warning: data.max_length is {length}, and {config.model.name} was made for {trained} tokens")
     if modules := config.evaluation.modules:
         labels = target.example_labels(rows.train.labels)
         module_metrics(modules, labels, labels, target.scores(np.zeros((len(labels), len(target.output_names)))))
@@ -174,6 +181,11 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         return tokens
 
     prepared = replace(prepared, tokens={split: tokens_of(part) for split, part in rows._asdict().items() if part})
+    train = prepared.tokens["train"]
+    if nothing := describe_nothing(train, tokenizer, "training rows"):
+        log_line(f"warning: {nothing}")
+    shortest = [train[row] for row in np.resize(np.argsort(train.lengths)[:2], 2).tolist()]
+    check_answers(model, config.model.name, make_inputs(shortest, "padded", prepared.padding, max_length=length))
     if cut := describe_cut(prepared.tokens["train"].lengths, config.data, "training rows"):
         log_line(cut)
     return prepared, model

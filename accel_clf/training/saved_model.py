@@ -91,7 +91,7 @@ class SavedModel:
             size=self.config.batch.evaluation_size,
             layout=layout,
             max_length=self.config.data.max_length,
-            pad_id=self.prepared.pad_id,
+            padding=self.prepared.padding,
         )
 
     def fit_to_validation(self, layout: str) -> dict[str, Any]:

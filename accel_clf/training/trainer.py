@@ -15,6 +15,7 @@ from accel_clf.core.errors import ConfigError, Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.inference.evaluate import EvalResult, evaluate
+from accel_clf.models.equal_lengths import check_hardware
 from accel_clf.models.freezing import digest_of, frozen_names
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.run_folder import layout
@@ -116,6 +117,12 @@ class Trainer:
             strategy.layout_for(self.config),
             is_requested=self.config.batch.layout != "auto",
             kernels=self.config.model.kernels,
+        )
+        check_hardware(
+            self.model,
+            self.config.model.name,
+            is_compiled=strategy.compiler is not None,
+            is_sharded=strategy.sharded,
         )
         peak_lr = resume.peak_lr(self.checkpoint, self.config, strategy.processes)
         self.state, self.best = TrainState(peak_lr), None

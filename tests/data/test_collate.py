@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accel_clf.data import collate as collate_module
-from accel_clf.data.collate import WIDTHS, GlobalBatchSampler, bucket_widths, collate, shape_step
+from accel_clf.data.collate import WIDTHS, GlobalBatchSampler, Padding, bucket_widths, collate, shape_step
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.inference import predictor
@@ -33,7 +33,7 @@ def test_tensors_hold_the_tokens_of_their_rows(lengths: list[int], padding_rows:
     labels = np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, layout, 40)
-    batch = collate(tokens, PAD, layout, 40, labels, IGNORE_INDEX)(slots)
+    batch = collate(tokens, Padding(PAD), layout, 40, labels, IGNORE_INDEX)(slots)
     width = max(lengths) if layout == "padded" else bucket_widths(np.array([max(lengths)]), 40)[0]
     kept = len(lengths) + (padding_rows if layout == "bucketed" else 0)
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (kept, width)
@@ -52,7 +52,7 @@ def test_packed_rows_have_no_padding(lengths: list[int], padding_rows: int) -> N
     tokens, labels = make_tokens(lengths), np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, "packed", 40)
-    batch = collate(tokens, PAD, "packed", 40, labels, IGNORE_INDEX)(slots)
+    batch = collate(tokens, Padding(PAD), "packed", 40, labels, IGNORE_INDEX)(slots)
     assert batch["lengths"] == tuple(sorted(lengths))
     assert batch["input_ids"].shape == batch["position_ids"].shape == (1, sum(lengths))
     assert batch["labels"].tolist() == batch["rows"].tolist()
@@ -68,7 +68,7 @@ def test_share_without_rows_keeps_one_padding_row(layout: str) -> None:
     """DDP waits for every process, so one without rows still has a batch, which adds nothing to the loss."""
     tokens = make_tokens([3])
     (slots,) = GlobalBatchSampler(np.full((1, 4), PADDING_ROW), tokens.lengths, layout, 8)
-    batch = collate(tokens, PAD, layout, 40, np.array([1]), IGNORE_INDEX)(slots)
+    batch = collate(tokens, Padding(PAD), layout, 40, np.array([1]), IGNORE_INDEX)(slots)
     assert batch["rows"].tolist() == [PADDING_ROW]
     loss = torch.nn.functional.cross_entropy(
         torch.randn(1, 2), batch["labels"], ignore_index=IGNORE_INDEX, reduction="sum"
@@ -96,7 +96,7 @@ def test_varlen_rows_keep_their_slots_and_have_a_filler(lengths: list[int], padd
     tokens, labels = make_tokens(lengths), np.arange(len(lengths))
     rows = np.concatenate([np.arange(len(lengths)), np.full(padding_rows, PADDING_ROW)])
     (slots,) = GlobalBatchSampler(rows[None], tokens.lengths, "varlen", 40)
-    batch = collate(tokens, PAD, "varlen", 40, labels, IGNORE_INDEX)(slots)
+    batch = collate(tokens, Padding(PAD), "varlen", 40, labels, IGNORE_INDEX)(slots)
     assert batch["rows"].tolist() == [*labels, *[PADDING_ROW] * (padding_rows + 1)]
     assert batch["labels"].tolist() == [*labels, *[IGNORE_INDEX] * (padding_rows + 1)]
     starts = batch["cu_seqlens"].tolist()
@@ -129,9 +129,10 @@ def test_token_types_go_with_their_tokens(layout: str) -> None:
     typed = replace(tokens, ids=np.stack([tokens.ids, tokens.ids % 2], axis=1))
     rows = np.array([[0, 1, 2, PADDING_ROW]])
     (slots,) = GlobalBatchSampler(rows, tokens.lengths, layout, 40)
-    plain, batch = (collate(part, PAD, layout, 40)(slots) for part in (tokens, typed))
+    plain, batch = (collate(part, Padding(PAD), layout, 40)(slots) for part in (tokens, typed))
     assert batch.keys() - plain.keys() == {"token_type_ids"}
     assert torch.equal(batch["input_ids"], plain["input_ids"])
     expected = torch.where(plain["input_ids"] == PAD, 0, plain["input_ids"] % 2)
     assert torch.equal(batch["token_type_ids"], expected)
-    assert torch.equal(collate(typed, PAD, layout, 40)(slots[3:])["token_type_ids"].unique(), torch.tensor([0]))
+    types = collate(typed, Padding(PAD), layout, 40)(slots[3:])["token_type_ids"]
+    assert torch.equal(types.unique(), torch.tensor([0]))

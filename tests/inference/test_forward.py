@@ -6,9 +6,12 @@ import torch
 from torch import nn
 
 from accel_clf.core.errors import UserError
+from accel_clf.data.collate import Padding
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.inference.forward import compute_logits
 from accel_clf.strategies.accelerate import AccelerateStrategy
+
+PAD = Padding(0)
 
 
 class FirstTokenModel(nn.Module):
@@ -29,7 +32,14 @@ def test_each_row_gets_its_own_logits(layout: str, count: int) -> None:
     tokens = TokenizedDataset(np.arange(starts[-1], dtype=np.int32), starts[:-1], starts[1:], int(starts[-1]))
     strategy = AccelerateStrategy("fp32")
     logits = compute_logits(
-        FirstTokenModel(), tokens, strategy, size=8, layout=layout, max_length=32, pad_id=0, show_progress=False
+        FirstTokenModel(),
+        tokens,
+        strategy,
+        size=8,
+        layout=layout,
+        max_length=32,
+        padding=Padding(0),
+        show_progress=False,
     )
     assert logits[:, 0].tolist() == starts[:-1].tolist()
     assert logits[:, 1].tolist() == lengths.tolist()
@@ -42,5 +52,12 @@ def test_missing_rows_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strategy, "batches", lambda batches, collate: list(all_batches(batches, collate))[:-1])
     with pytest.raises(UserError, match="answered 8 rows"):
         compute_logits(
-            FirstTokenModel(), tokens, strategy, size=4, layout="padded", max_length=8, pad_id=0, show_progress=False
+            FirstTokenModel(),
+            tokens,
+            strategy,
+            size=4,
+            layout="padded",
+            max_length=8,
+            padding=Padding(0),
+            show_progress=False,
         )

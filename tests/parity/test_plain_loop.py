@@ -10,6 +10,7 @@ from torch import nn
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config, DataConfig, ModelConfig
+from accel_clf.data.collate import Padding
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.sampling import step_seed
 from accel_clf.data.sources import read_dataset
@@ -53,7 +54,7 @@ class Case:
         strategy = AccelerateStrategy("fp32")
         model = self.load_model()
         prepared, optimizer = strategy.prepare(model, lambda moved: make_optimizer(moved, config.training.weight_decay))
-        rows = TrainingRows.of(self.tokens, self.rows, config.target, "padded", self.tokenizer.pad_token_id)
+        rows = TrainingRows.of(self.tokens, self.rows, config.target, "padded", Padding(self.tokenizer.pad_token_id))
         fit(
             prepared,
             optimizer,

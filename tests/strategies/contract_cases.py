@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from accel_clf.core.errors import UserError
-from accel_clf.data.collate import GlobalBatchSampler, collate
+from accel_clf.data.collate import GlobalBatchSampler, Padding, collate
 from accel_clf.data.sampling import PADDING_ROW, global_batches
 from accel_clf.data.tokenization import TokenizedDataset
 from accel_clf.strategies.base import Strategy, weights_digest
@@ -32,7 +32,7 @@ def make_batches() -> GlobalBatchSampler:
 
 
 def batches_hold_every_row_once(strategy: Strategy) -> None:
-    share = list(strategy.batches(make_batches(), collate(TOKENS, 0, "padded", 8)))
+    share = list(strategy.batches(make_batches(), collate(TOKENS, Padding(0), "padded", 8)))
     assert all(batch["input_ids"].device == strategy.device for batch in share)
     assert all(batch["input_ids"].shape == (8 // strategy.processes, 8) for batch in share)
     for number, batch in enumerate(share):

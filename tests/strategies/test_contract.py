@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from accel_clf.data.collate import collate
+from accel_clf.data.collate import Padding, collate
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.base import Strategy, weights_digest
 from tests.strategies.contract_cases import CASES, TOKENS, make_batches, make_linear
@@ -22,7 +22,7 @@ def test_loading_leaves_the_generator_alone() -> None:
     strategy.seed(5)
     expected = torch.rand(1)
     strategy.seed(5)
-    next(iter(strategy.batches(make_batches(), collate(TOKENS, 0, "padded", 8))))
+    next(iter(strategy.batches(make_batches(), collate(TOKENS, Padding(0), "padded", 8))))
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from accel_clf.cli.doctor import examine
 from accel_clf.config.load import load
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.collate import collate
+from accel_clf.data.collate import Padding, collate
 from accel_clf.inference.predictor import Predictor
 from accel_clf.strategies import loader
 from accel_clf.strategies.accelerate import AccelerateStrategy
@@ -89,7 +89,7 @@ def test_copies_to_a_device_block_unless_it_is_cuda(
 ) -> None:
     options: list[dict[str, Any]] = []
     monkeypatch.setattr(loader, "prepare_data_loader", lambda *_, **given: options.append(given))
-    loader.make_loader(make_batches(), collate(TOKENS, 0, "padded", 8), torch.device(device_name))
+    loader.make_loader(make_batches(), collate(TOKENS, Padding(0), "padded", 8), torch.device(device_name))
     assert [option["non_blocking"] for option in options] == [non_blocking]
 
 
