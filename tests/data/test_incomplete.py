@@ -54,6 +54,7 @@ def test_nulls_and_empty_labels_are_refused(
     from accel_clf.data.readers import files
 
     monkeypatch.setattr(files, "read", lambda request: iter([(1, ("fine", "y")), (2, row)]))
+    (tmp_path / "rows.jsonl").touch()
     with pytest.raises(DataError, match=rf"1 of 2 rows has {problem} \(line 2\)"):
         read(tmp_path / "rows.jsonl")
 

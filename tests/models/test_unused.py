@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import nn
 
-from accel_clf.data.collate import make_inputs
+from accel_clf.data.collate import Padding, make_inputs
 from accel_clf.models.unused import drops_layers, without_gradient
 from accel_clf.strategies.base import weights_digest
 from tests.models.test_packed import PAD, VOCABULARY, make_model, packed_copy, random_rows
@@ -48,7 +48,7 @@ def after_backward(model: nn.Module, inputs: dict[str, Any]) -> list[str]:
 def test_weights_without_gradient_are_those_of_a_plain_backward(family: str) -> None:
     torch.manual_seed(0)
     model = make_encoder(family)
-    inputs = make_inputs(random_rows([7, 61]), "padded", PAD, max_length=96)
+    inputs = make_inputs(random_rows([7, 61]), "padded", Padding(PAD), max_length=96)
     names = without_gradient(model, inputs)
     assert any(name.startswith(FAMILIES[family][1]) for name in names)
     assert names == after_backward(model, inputs)
@@ -60,7 +60,7 @@ def test_nothing_of_the_model_or_the_generator_changes() -> None:
     next(model.children()).eval()
     modes = [module.training for module in model.modules()]
     state, generator = weights_digest(model.state_dict()), torch.random.get_rng_state()
-    names = without_gradient(model, make_inputs(random_rows([7]), "padded", PAD, max_length=96))
+    names = without_gradient(model, make_inputs(random_rows([7]), "padded", Padding(PAD), max_length=96))
     assert [module.training for module in model.modules()] == modes
     assert weights_digest(model.state_dict()) == state
     assert torch.equal(torch.random.get_rng_state(), generator)
@@ -69,12 +69,12 @@ def test_nothing_of_the_model_or_the_generator_changes() -> None:
         "transformer.word_embedding.weight"
     ]
     # No hook is left that would drop gradients.
-    assert after_backward(model, make_inputs(random_rows([7]), "padded", PAD, max_length=96)) == names
+    assert after_backward(model, make_inputs(random_rows([7]), "padded", Padding(PAD), max_length=96)) == names
 
 
 def test_packed_model_takes_packed_rows() -> None:
     model = packed_copy(make_model("bert"))
-    assert without_gradient(model, make_inputs(random_rows([7, 61]), "packed", PAD, max_length=96)) == []
+    assert without_gradient(model, make_inputs(random_rows([7, 61]), "packed", Padding(PAD), max_length=96)) == []
 
 
 def test_layer_that_is_dropped_at_random_is_not_unused() -> None:
@@ -84,7 +84,7 @@ def test_layer_that_is_dropped_at_random_is_not_unused() -> None:
         encoder_layerdrop=0.99,
     )  # fmt: skip
     model = transformers.BartForSequenceClassification(config).train()
-    inputs = make_inputs([*random_rows([7])], "padded", PAD, max_length=96)
+    inputs = make_inputs([*random_rows([7])], "padded", Padding(PAD), max_length=96)
     inputs["input_ids"][0, -1], inputs["input_ids"][0, :-1] = 2, 5
     assert drops_layers(model)
     assert without_gradient(model, inputs) == []

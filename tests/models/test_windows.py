@@ -9,7 +9,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from accel_clf.config.schema import WindowsConfig
 from accel_clf.core.errors import ConfigError
-from accel_clf.data.collate import make_inputs, pad
+from accel_clf.data.collate import Padding, make_inputs, pad
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.models.windows import ATTENTION, pool_windows
 from tests.models.test_packed import PAD, make_model, random_rows
@@ -35,7 +35,7 @@ def test_outputs_are_pooled(layout: str, pool: str, family: str) -> None:
         return
     rows, plain = random_rows(LENGTHS), make_model(family).eval()
     with torch.no_grad():
-        outputs: Any = windowed(layout, pool, family)(**make_inputs(rows, layout, PAD, max_length=LENGTH))
+        outputs: Any = windowed(layout, pool, family)(**make_inputs(rows, layout, Padding(PAD), max_length=LENGTH))
         for row, logits in zip(rows, outputs.logits, strict=True):
             windows = [row[start : start + LENGTH] for start in range(0, len(row), LENGTH)]
             alone = plain(**pad(windows, PAD)).logits
@@ -49,7 +49,7 @@ def test_attention_weighs_windows_by_their_states(layout: str) -> None:
     direction = torch.randn(model.get_parameter(ATTENTION).shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.get_parameter(ATTENTION).copy_(direction)
-        outputs: Any = model(**make_inputs(rows, layout, PAD, max_length=LENGTH))
+        outputs: Any = model(**make_inputs(rows, layout, Padding(PAD), max_length=LENGTH))
         plain: Any = make_model("bert").eval()
         for row, logits in zip(rows, outputs.logits, strict=True):
             windows = pad([row[start : start + LENGTH] for start in range(0, len(row), LENGTH)], PAD)
@@ -77,7 +77,7 @@ def test_loss_of_a_text_does_not_depend_on_its_windows() -> None:
     gradients = []
     for rows in ([window], [torch.from_numpy(window).repeat(5).numpy()]):
         model = windowed("padded", "mean")
-        logits = model(**make_inputs(rows, "padded", PAD, max_length=LENGTH)).logits
+        logits = model(**make_inputs(rows, "padded", Padding(PAD), max_length=LENGTH)).logits
         nn.functional.cross_entropy(logits, torch.tensor([1])).backward()
         gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
     for one, several in zip(*gradients, strict=True):
@@ -86,7 +86,7 @@ def test_loss_of_a_text_does_not_depend_on_its_windows() -> None:
 
 def test_texts_of_one_window_have_the_same_bits() -> None:
     rows = random_rows([LENGTH, 4, 9])
-    inputs = make_inputs(rows, "packed", PAD, max_length=LENGTH)
+    inputs = make_inputs(rows, "packed", Padding(PAD), max_length=LENGTH)
     assert "members" not in inputs
     plain = make_model("bert").eval()
     apply_layout(plain, "packed", is_requested=True)
