@@ -95,9 +95,10 @@ def _pack_gated(model: nn.Module, family: GatedFamily) -> None:
 
 
 class _LastTokenHead:
-    """The forward of a decoder's classification head, which reads the documents' last tokens.
+    """The forward of a decoder's classification head, which reads each document's last token that is no padding token.
 
-    transformers' own looks for them in rows that are padded.
+    transformers' own looks for them in rows that are padded. What follows them, where a tokenizer ends texts with the
+    padding token, has no part in the answer.
     """
 
     def __init__(self, model: Any) -> None:
@@ -106,8 +107,22 @@ class _LastTokenHead:
     def __call__(self, input_ids: torch.Tensor, **inputs: Any) -> Any:
         from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
-        states = self.model.base_model(input_ids, use_cache=False, **inputs).last_hidden_state
+        inputs = _without_endings({"input_ids": input_ids, **inputs}, self.model.config.pad_token_id)
+        states = self.model.base_model(use_cache=False, **inputs).last_hidden_state
         return SequenceClassifierOutputWithPast(logits=self.model.score(states)[:, 0])
+
+
+def _without_endings(inputs: dict[str, Any], pad_id: int | None) -> dict[str, Any]:
+    """Return a packed batch whose documents end in their last token that is no padding; or in their first."""
+    tokens, starts, lengths = inputs["input_ids"][0], inputs["starts"], torch.tensor(inputs["lengths"])
+    if pad_id is None or not (tokens[starts + lengths - 1] == pad_id).any():
+        return inputs
+    positions = torch.arange(len(tokens)) - starts.repeat_interleave(lengths)
+    documents = torch.split(torch.where(tokens == pad_id, 0, positions), list(inputs["lengths"]))
+    kept = torch.stack([document.max() for document in documents]) + 1
+    is_kept = positions < kept.repeat_interleave(lengths)
+    tensors = {name: value[:, is_kept] for name, value in inputs.items() if name not in ("starts", "lengths")}
+    return {**tensors, "starts": kept.cumsum(0) - kept, "lengths": tuple(kept.tolist())}
 
 
 class _DocumentMeans:
