@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -160,17 +161,16 @@ def test_rms_norm_equals_its_definition() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
-def test_last_token_is_read_even_if_it_is_the_padding_token(family: str) -> None:
-    """As where a tokenizer pads by the end of the text."""
-    rows = random_rows([5, 5, 9])
-    model = packed_copy(make_model(family)).eval()
-    ended = [row.copy() for row in rows]
-    for row in ended:
-        row[-1] = PAD
+def test_last_token_that_is_no_padding_is_read(family: str) -> None:
+    """As where a tokenizer ends texts with the token that pads; also in their middle, and in texts of nothing else."""
+    plain = make_model(family).eval()
+    packed = make_model(family).eval()
+    apply_layout(packed, "packed", is_requested=True)
+    first, *others = random_rows([9, 4, 1])
+    first[3] = PAD
+    rows = [first, np.full(2, PAD), *(np.append(row, [PAD] * count) for row, count in zip(others, (1, 3), strict=True))]
     with torch.no_grad():
-        logits, expected = model(**pack(ended)).logits, torch.cat([model(**pack([row])).logits for row in ended])
-        assert (logits - model(**pack(rows)).logits).abs().max() > 0.01
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(packed(**pack(rows)).logits, plain(**pad(rows, PAD)).logits, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("option", ["sliding_window", "softcap", "s_aux"])
