@@ -215,6 +215,7 @@ def test_file_that_changes_between_two_reads_is_refused(tmp_path: Path) -> None:
         ),
         (b"\n <!DOCTYPE HTML>\n<html>", "a web page", "download the file itself"),
     ],
+    ids=["zip", "gzip", "parquet", "xls", "lfs", "html"],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json"])
 def test_other_contents_than_the_name_says(
