@@ -12,12 +12,19 @@ from typing import Any
 
 SIZE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 FORMS: dict[str, dict[str, Any]] = {
+    "albert": {"model_type": "albert", "embedding_size": 128},
     "bert": {"model_type": "bert"},
+    "deberta-v3": {
+        "model_type": "deberta-v2", "relative_attention": True, "position_buckets": 256, "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+        "max_relative_positions": -1, "type_vocab_size": 0,
+    },
     "eurobert": {"model_type": "eurobert"},
     "llama": {"model_type": "llama", "num_key_value_heads": 4},
     "modernbert": {"model_type": "modernbert"},
+    "mpnet": {"model_type": "mpnet"},
     "qwen3": {"model_type": "qwen3", "num_key_value_heads": 4, "head_dim": 32},
-}
+}  # fmt: skip
 
 
 def make_form(form: str, tokenizer: str, folder: Path) -> str:

@@ -51,6 +51,12 @@ def choose(config: Config) -> Callable[[Work], bool]:
             "few widths",
             "--batch.layout auto, or bucketed",
         )
+    if on_cores and config.model.gradient_checkpointing:
+        raise ConfigError(
+            "model.gradient_checkpointing, on XLA, whose compiler would undo it",
+            "false",
+            "--model.gradient_checkpointing false, and smaller batches: --batch.size and --batch.accumulate",
+        )
     # Accelerate takes XLA for its device wherever torch_xla is installed, unless it is told not to.
     os.environ["USE_TORCH_XLA"] = str(on_cores).lower()
     return partial(_run_on_cores if on_cores else _run_on_device, config)

@@ -14,6 +14,7 @@ from accel_clf.core.process_env import is_main_process
 from accel_clf.data import splits
 from accel_clf.data.collate import Padding, make_inputs
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.sources import is_file
 from accel_clf.data.splits import Splits
 from accel_clf.data.tokenization import TokenizedDataset, describe_nothing, tokenize
 from accel_clf.data.tokenizers import PYTHON_TOKENIZER, is_fast
@@ -103,6 +104,12 @@ def _check_settings(config: Config, target: Target) -> None:
             "target.calibration is temperature, and data.symmetric",
             "one of them: a temperature inside the model would not be that of the mean of both orders",
             "a cross-validation, which fits the temperature of the mean",
+        )
+    if config.data.revision and (config.data.train == "demo" or is_file(config.data.train)):
+        raise ConfigError(
+            f"data.revision is {config.data.revision}, and data.train is {config.data.train}",
+            "a data set on the Hub, which has revisions",
+            "--data.revision null",
         )
     is_fitted = {
         "target.thresholds f1": config.target.thresholds == "f1",

@@ -11,7 +11,7 @@ from torch import nn
 
 from accel_clf.config.schema import Config
 from accel_clf.core.console import log
-from accel_clf.core.errors import ConfigError, Interrupted, UserError
+from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
 from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.inference.evaluate import EvalResult, evaluate
@@ -106,12 +106,6 @@ class Trainer:
         self.frozen = frozen_names(self.model, self.config.model)
         self.frozen_digest = digest_of(self.model, self.frozen) if self.frozen else ""
         self.saved = SavedModel(self.prepared, self.model, strategy, self.frozen_digest)
-        if self.config.model.gradient_checkpointing and strategy.compiler:
-            raise ConfigError(
-                "model.gradient_checkpointing, on XLA, whose compiler would undo it",
-                "false",
-                "--model.gradient_checkpointing false, and smaller batches: --batch.size and --batch.accumulate",
-            )
         self.layout, self.layout_reason = apply_layout(
             self.model,
             strategy.layout_for(self.config),

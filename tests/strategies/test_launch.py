@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -61,10 +62,19 @@ def test_virtual_cores_variable_must_be_a_positive_integer(value: str, monkeypat
         launch.choose(load(None, {}))
 
 
-def test_padded_layout_is_refused_on_xla(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch": {"layout": "padded"}}, "batch.layout is padded, on XLA"),
+        ({"model": {"gradient_checkpointing": True}}, "model.gradient_checkpointing, on XLA"),
+    ],
+)
+def test_what_xla_cannot_do_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], message: str
+) -> None:
     monkeypatch.setenv("FORK_LAUNCHED", "1")
-    with pytest.raises(ConfigError, match=r"batch\.layout is padded, on XLA"):
-        launch.choose(load(None, {"batch": {"layout": "padded"}}))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        launch.choose(load(None, settings))
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,3 @@ def test_adapters_agree_with_one_process(strategy: str, flags: list[str], tmp_pa
         weights, expected = (load_file(tmp_path / run / file) for run in ("two", "one"))
         assert weights.keys() == expected.keys()
         assert max(float((weights[name] - expected[name]).abs().max()) for name in expected) < 1e-4
-
-
-@pytest.mark.parametrize("strategy", ["xla", "accelerate"])
-def test_layers_are_not_computed_again(strategy: str, flags: list[str], tmp_path: Path) -> None:
-    args = [*flags, "--strategy", strategy, "--virtual_cores", "2", "--model.gradient_checkpointing", "true"]
-    process = run_forked(command(["train", *args, "--output", tmp_path / "run"]), tmp_path, timeout=600)
-    assert process.returncode != 0
-    assert "model.gradient_checkpointing, on XLA" in process.stderr
-    assert "Traceback" not in process.stderr
