@@ -87,7 +87,7 @@ def test_two_processes_end_as_one(family: str, batch: dict[str, int], texts: Pat
 
 def test_two_processes_that_share_the_weights_end_as_one(texts: Path, tmp_path: Path) -> None:
     """FSDP2."""
-    flags = settings(save_encoder("xlnet", texts, tmp_path / "encoder"), texts)
+    flags = settings(save_encoder("esm", texts, tmp_path / "encoder"), texts)
     one = train_one(flags, tmp_path / "one")
     two, job = train_two(flags, tmp_path / "two", {"size": 8}, ShardedRun)
     assert "frozen, for they get no gradient: " in job.output()
