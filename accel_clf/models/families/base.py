@@ -211,6 +211,11 @@ class RelativeFamily(PostNormFamily):
 class GatedFamily(Family):
     """Prenorm layers with rotary positions and a gated feed-forward."""
 
+    def layers(self, model: nn.Module) -> nn.ModuleList:
+        base: Any = model.base_model
+        layers: nn.ModuleList = base.layers
+        return layers
+
     @abstractmethod
     def parts(self, layer: Any) -> GatedLayer:
         """Return a layer's parts, as they are now: adapters and others may replace them."""

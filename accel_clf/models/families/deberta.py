@@ -5,9 +5,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
-from accel_clf.models.families.base import NO_TERMS, FeedForward, Heads, PositionTerms, Projections, RelativeFamily
+from accel_clf.models.families.base import NO_TERMS, Heads, PositionTerms, Projections, RelativeFamily
+from accel_clf.models.families.bert import Bert
 
 
 class Distances(NamedTuple):
@@ -22,34 +22,16 @@ class Distances(NamedTuple):
     row_of: torch.Tensor
 
 
-class Deberta(RelativeFamily):
+class Deberta(Bert, RelativeFamily):
     def obstacle(self, config: Any) -> str | None:
         has_convolution = getattr(config, "conv_kernel_size", 0) > 0
         return "a convolution (conv_kernel_size), which would mix documents" if has_convolution else None
-
-    def layers(self, model: nn.Module) -> nn.ModuleList:
-        base: Any = model.base_model
-        layers: nn.ModuleList = base.encoder.layer
-        return layers
 
     def projections(self, layer: Any) -> Projections:
         attention = layer.attention.self
         kinds = 1 + sum(kind in attention.pos_att_type for kind in ("c2p", "p2c"))
         heads = Heads(attention.attention_head_size, (attention.attention_head_size * kinds) ** -0.5, attention.dropout)
         return Projections(heads, attention.query_proj, attention.key_proj, attention.value_proj)
-
-    def feed_forward(self, layer: Any) -> FeedForward:
-        after = layer.attention.output
-        return FeedForward(
-            out=after.dense,
-            attention_dropout=after.dropout,
-            attention_norm=after.LayerNorm,
-            up=layer.intermediate.dense,
-            activation=layer.intermediate.intermediate_act_fn,
-            down=layer.output.dense,
-            dropout=layer.output.dropout,
-            norm=layer.output.LayerNorm,
-        )
 
     def finish(self, layer: Any, attended: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         attended = layer.attention.output(attended, hidden)

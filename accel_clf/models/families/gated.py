@@ -8,11 +8,6 @@ from accel_clf.models.families.base import GatedFamily, GatedLayer, Pooling
 
 
 class ModernBert(GatedFamily):
-    def layers(self, model: nn.Module) -> nn.ModuleList:
-        base: Any = model.base_model
-        layers: nn.ModuleList = base.layers
-        return layers
-
     def parts(self, layer: Any) -> GatedLayer:
         attention, feed_forward = layer.attn, layer.mlp
         heads = attention.config.num_attention_heads
@@ -49,11 +44,6 @@ class Llama(GatedFamily):
     """Llama; Qwen3 has norms of queries and keys besides, and may have windows. The last token is classified."""
 
     is_causal = True
-
-    def layers(self, model: nn.Module) -> nn.ModuleList:
-        base: Any = model.base_model
-        layers: nn.ModuleList = base.layers
-        return layers
 
     def parts(self, layer: Any) -> GatedLayer:
         attention, feed_forward = layer.self_attn, layer.mlp

@@ -4,17 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from accel_clf.models.families.base import FeedForward, Heads, PositionTerms, Projections, RelativeFamily
+from accel_clf.models.families.bert import Bert
 
 
-class MPNet(RelativeFamily):
-    def layers(self, model: nn.Module) -> nn.ModuleList:
-        base: Any = model.base_model
-        layers: nn.ModuleList = base.encoder.layer
-        return layers
-
+class MPNet(Bert, RelativeFamily):
     def projections(self, layer: Any) -> Projections:
         attention = layer.attention.attn
         heads = Heads(attention.attention_head_size, attention.attention_head_size**-0.5, attention.dropout)

@@ -87,12 +87,12 @@ class GroupedAttention(torch.autograd.Function):
         attended = torch.empty_like(query.transpose(1, 2))
         saved = []
         for group in groups:
-            scores = _bmm(_take(query, group), _take(key, group).transpose(1, 2), scaling)
+            scores = bmm(take(query, group), take(key, group).transpose(1, 2), scaling)
             weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast computes in float32
             mask = dropout_mask.draw(tuple(weights.shape))
             saved += [weights, mask]
             kept_weights = mask.to(weights.dtype).mul_(weights)
-            _put(attended.transpose(1, 2), group, _bmm(kept_weights, _take(value, group), dropout_mask.scale))
+            put(attended.transpose(1, 2), group, bmm(kept_weights, take(value, group), dropout_mask.scale))
         ctx.save_for_backward(query, key, value, *saved)
         ctx.groups, ctx.scaling, ctx.scale = groups, scaling, dropout_mask.scale
         return attended
@@ -106,12 +106,12 @@ class GroupedAttention(torch.autograd.Function):
         )
         gradient = gradient.transpose(1, 2)
         for group, weights, mask in zip(groups, saved[::2], saved[1::2], strict=True):
-            grad_output, mask = _take(gradient, group), mask.to(weights.dtype)
-            grad_weights = _bmm(grad_output, _take(value, group).transpose(1, 2), ctx.scale).mul_(mask)
-            _put(grad_value, group, _bmm(mask.mul_(weights).transpose(1, 2), grad_output, ctx.scale))
+            grad_output, mask = take(gradient, group), mask.to(weights.dtype)
+            grad_weights = bmm(grad_output, take(value, group).transpose(1, 2), ctx.scale).mul_(mask)
+            put(grad_value, group, bmm(mask.mul_(weights).transpose(1, 2), grad_output, ctx.scale))
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            _put(grad_query, group, _bmm(grad_scores, _take(key, group), ctx.scaling))
-            _put(grad_key, group, _bmm(grad_scores.transpose(1, 2), _take(query, group), ctx.scaling))
+            put(grad_query, group, bmm(grad_scores, take(key, group), ctx.scaling))
+            put(grad_key, group, bmm(grad_scores.transpose(1, 2), take(query, group), ctx.scaling))
         return grad_query, grad_key, grad_value, None, None, None
 
 
@@ -128,16 +128,17 @@ def length_groups(lengths: tuple[int, ...]) -> list[LengthGroup]:
     return groups
 
 
-def _take(tensor: torch.Tensor, group: LengthGroup) -> torch.Tensor:
+def take(tensor: torch.Tensor, group: LengthGroup) -> torch.Tensor:
     """Take a group's part of [1, heads, tokens, size]: [heads * documents, length, size]."""
     part = tensor[0, :, group.tokens]
     return part.reshape(group.documents * part.shape[0], -1, part.shape[2])
 
 
-def _put(target: torch.Tensor, group: LengthGroup, part: torch.Tensor) -> None:
+def put(target: torch.Tensor, group: LengthGroup, part: torch.Tensor) -> None:
     """Write a group's part back."""
     target[0, :, group.tokens] = part.reshape(target.shape[1], -1, part.shape[2])
 
 
-def _bmm(left: torch.Tensor, right: torch.Tensor, factor: float) -> torch.Tensor:
+def bmm(left: torch.Tensor, right: torch.Tensor, factor: float) -> torch.Tensor:
+    """Multiply matrices, and the product by a factor."""
     return torch.baddbmm(left.new_empty(()), left, right, beta=0, alpha=factor)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from accel_clf.models.families.base import PositionTerms
-from accel_clf.models.kernels.attention import LengthGroup, _bmm, _put, _take, length_groups
+from accel_clf.models.kernels.attention import LengthGroup, bmm, length_groups, put, take
 from accel_clf.models.kernels.dropout import DropoutMask
 
 
@@ -82,7 +82,7 @@ class RelativeAttention(torch.autograd.Function):
                 kept_weights = mask.to(weights.dtype).mul_(weights)
             if any(ctx.needs_input_grad):
                 saved += [weights, mask]
-            _put(attended.transpose(1, 2), group, _bmm(kept_weights, _take(value, group), scale))
+            put(attended.transpose(1, 2), group, bmm(kept_weights, take(value, group), scale))
         ctx.save_for_backward(query, key, value, *terms, *saved)
         ctx.lengths, ctx.scaling, ctx.scale = lengths, scaling, dropout_mask.scale if dropout_mask else 1.0
         return attended
@@ -97,21 +97,21 @@ class RelativeAttention(torch.autograd.Function):
         sums = PositionTerms(*(None if term is None else torch.zeros_like(term, dtype=torch.float32) for term in terms))
         gradient, longest = gradient.transpose(1, 2), max(ctx.lengths)
         for group, weights, mask in zip(length_groups(ctx.lengths), saved[::2], saved[1::2], strict=True):
-            grad_output, kept_weights = _take(gradient, group), weights
-            grad_weights = _bmm(grad_output, _take(value, group).transpose(1, 2), ctx.scale)
+            grad_output, kept_weights = take(gradient, group), weights
+            grad_weights = bmm(grad_output, take(value, group).transpose(1, 2), ctx.scale)
             if mask is not None:
                 mask = mask.to(weights.dtype)
                 grad_weights.mul_(mask)
                 kept_weights = mask.mul_(weights)
-            _put(grad_value, group, _bmm(kept_weights.transpose(1, 2), grad_output, ctx.scale))
+            put(grad_value, group, bmm(kept_weights.transpose(1, 2), grad_output, ctx.scale))
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            grad_q = _bmm(grad_scores, _take(key, group), ctx.scaling)
-            grad_k = _bmm(grad_scores.transpose(1, 2), _take(query, group), ctx.scaling)
+            grad_q = bmm(grad_scores, take(key, group), ctx.scaling)
+            grad_k = bmm(grad_scores.transpose(1, 2), take(query, group), ctx.scaling)
             _add_position_gradients(
                 grad_scores, (query, key), (grad_q, grad_k), terms, sums, group, longest, ctx.scaling
             )
-            _put(grad_query, group, grad_q)
-            _put(grad_key, group, grad_k)
+            put(grad_query, group, grad_q)
+            put(grad_key, group, grad_k)
         grad_terms = (
             None if sum_ is None or term is None else sum_.to(term.dtype)
             for sum_, term in zip(sums, terms, strict=True)
@@ -131,21 +131,21 @@ def relative_scores(
         longest: tokens of the longest document.
         scaling: of the scores.
     """
-    q, k = _take(query, group), _take(key, group)
+    q, k = take(query, group), take(key, group)
     length = q.shape[1]
     scores = None
     if terms.query is not None:
-        product = _bmm(key[0, :, group.tokens], _of_length(terms.query, length, longest).transpose(1, 2), scaling)
+        product = bmm(key[0, :, group.tokens], _of_length(terms.query, length, longest).transpose(1, 2), scaling)
         scores = _pairs(product, length).transpose(1, 2)
     if terms.bias is not None:
         biases = terms.bias[:, None, :length, :length].expand(-1, group.documents, -1, -1).flatten(0, 1)
         scores = biases if scores is None else scores + biases
     if scores is None:
-        scores = _bmm(q, k.transpose(1, 2), scaling)
+        scores = bmm(q, k.transpose(1, 2), scaling)
     else:
         scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=scaling)
     if terms.key is not None:
-        product = _bmm(query[0, :, group.tokens], _of_length(terms.key, length, longest).transpose(1, 2), scaling)
+        product = bmm(query[0, :, group.tokens], _of_length(terms.key, length, longest).transpose(1, 2), scaling)
         scores.add_(_pairs(product, length))
     return scores
 
@@ -174,9 +174,9 @@ def _add_position_gradients(
     for tensor, gradient, (positions, total, pairs) in zip(inputs, gradients, sides, strict=True):
         if positions is not None and total is not None:
             grad_pairs.copy_(pairs)
-            gradient += _bmm(grad_product, _of_length(positions, length, longest), scaling).view_as(gradient)
+            gradient += bmm(grad_product, _of_length(positions, length, longest), scaling).view_as(gradient)
             part = _of_length(total, length, longest)
-            part += _bmm(grad_product.transpose(1, 2), tensor[0, :, group.tokens], scaling)
+            part += bmm(grad_product.transpose(1, 2), tensor[0, :, group.tokens], scaling)
 
 
 def _of_length(positions: torch.Tensor, length: int, longest: int) -> torch.Tensor:

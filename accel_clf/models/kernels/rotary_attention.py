@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from accel_clf.models.kernels.attention import SCORES_PER_GROUP, LengthGroup, length_groups
+from accel_clf.models.kernels.attention import SCORES_PER_GROUP, LengthGroup, bmm, length_groups
 from accel_clf.models.kernels.dropout import DropoutMask
 
 BLOCK = 128  # queries whose keys are cut to what they can see
@@ -136,7 +136,7 @@ class _RotaryAttention(torch.autograd.Function):
                     kept.append(weights)
                 kept.extend([] if drawn is None else [drawn])
                 weights = weights if drawn is None else drawn.to(weights.dtype).mul_(weights)
-                part = _bmm(weights, heads.value[:, block.keys], mask.scale if mask else 1.0)
+                part = bmm(weights, heads.value[:, block.keys], mask.scale if mask else 1.0)
                 output[:, :, :, block.queries] = part.view(output[:, :, :, block.queries].shape)
         ctx.save_for_backward(*rotation, *projected, *kept)
         ctx.lengths, ctx.sight, ctx.projected = lengths, sight, len(projected)
@@ -159,15 +159,15 @@ class _RotaryAttention(torch.autograd.Function):
                 weights = next(kept) if heads.length <= LONGEST_KEPT else heads.weights(block, sight)
                 drawn = next(kept).to(weights.dtype) if sight.dropout else None
                 output = grad_output[:, :, :, block.queries].reshape(len(heads.key), -1, heads.key.shape[2])
-                grad_weights = _bmm(output, heads.value[:, block.keys].transpose(1, 2), ctx.scale)
+                grad_weights = bmm(output, heads.value[:, block.keys].transpose(1, 2), ctx.scale)
                 grad_weights = grad_weights if drawn is None else grad_weights.mul_(drawn)
                 dropped = weights if drawn is None else drawn.mul_(weights)
-                v_grad[:, block.keys] += _bmm(dropped.transpose(1, 2), output, ctx.scale)
+                v_grad[:, block.keys] += bmm(dropped.transpose(1, 2), output, ctx.scale)
                 scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
                 part = q_grad[:, :, block.queries]
-                part.copy_(_bmm(scores, heads.key[:, block.keys], sight.scaling).view(part.shape))
+                part.copy_(bmm(scores, heads.key[:, block.keys], sight.scaling).view(part.shape))
                 block_query = heads.query[:, :, block.queries].flatten(1, 2)
-                k_grad[:, block.keys] += _bmm(scores.transpose(1, 2), block_query, sight.scaling)
+                k_grad[:, block.keys] += bmm(scores.transpose(1, 2), block_query, sight.scaling)
             angles = heads.rotation
             for part, target in ((q_grad, grad_query), (k_grad, grad_key), (v_grad, grad_value)):
                 if target is not grad_value:
@@ -208,7 +208,7 @@ class _Heads(NamedTuple):
     def weights(self, block: "_Block", sight: Sight) -> torch.Tensor:
         """Compute a block's weights: [documents * key heads, queries of all their heads, keys]."""
         queries = self.query[:, :, block.queries]
-        scores = _bmm(queries.flatten(1, 2), self.key[:, block.keys].transpose(1, 2), sight.scaling)
+        scores = bmm(queries.flatten(1, 2), self.key[:, block.keys].transpose(1, 2), sight.scaling)
         if block.bias is not None:
             scores.view(*queries.shape[:3], -1).add_(block.bias.to(scores.dtype))
         return scores.softmax(dim=-1)
@@ -294,7 +294,3 @@ def _rotated(heads: torch.Tensor, rotation: Rotation, dtype: torch.dtype) -> tor
     torch.mul(real, cos, out=to_real).addcmul_(imaginary, sin, value=-1)
     torch.mul(imaginary, cos, out=to_imaginary).addcmul_(real, sin)
     return rotated.to(dtype)
-
-
-def _bmm(left: torch.Tensor, right: torch.Tensor, factor: float) -> torch.Tensor:
-    return torch.baddbmm(left.new_empty(()), left, right, beta=0, alpha=factor)
