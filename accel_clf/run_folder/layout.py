@@ -15,8 +15,11 @@ ADAPTER = "adapter"  # only in that of a run with LoRA: what was trained, in pef
 
 
 def contents(folder: Path) -> list[str]:
-    """List the names in a folder, without its lock and the unfinished files of a killed process."""
-    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    """List the names in a folder, without its lock and the unfinished files of a killed process; none if it is gone."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):  # no look beforehand: rank 0 may remove an empty folder at any time
+        return []
 
 
 def write_config(folder: Path, config: Config) -> None:

@@ -66,7 +66,7 @@ def simulate_a_mac(rank: int, _: object) -> None:
 def test_processes_that_cannot_share_the_device_are_refused(tmp_path: Path) -> None:
     """On a Mac, multi_cpu.yaml hides no device: each process would be the only one of a job of its own."""
     job = LaunchedRun([], tmp_path / "run", processes=2)
-    assert job.start(before=simulate_a_mac).wait() == [2, 2]
+    assert job.start(before=simulate_a_mac).wait() == [2, 2], job.output(1)
     assert "2 processes were launched, and on mps each would train alone" in job.output()
     assert "put ACCELERATE_USE_CPU=true before the command" in job.output()
     assert not (tmp_path / "run").exists()
