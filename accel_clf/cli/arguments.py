@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accel_clf.config.flags import Parser
-from accel_clf.config.schema import DataConfig
-
-FILE_SETTINGS = ("separator", "quoting", "encoding", "header")  # of DataConfig: how files are read
+from accel_clf.config.schema import FILE_SETTINGS, DataConfig
 
 
 def parser_for(command: str, description: str, usage: str | None = None) -> Parser:

@@ -12,6 +12,8 @@ from accel_clf.config.model_schema import ModelConfig as ModelConfig
 from accel_clf.config.model_schema import Section as Section
 from accel_clf.config.values import Column, Columns, Count, Encoding, Separator, ShareOrSource, StepsOrMinutes
 
+FILE_SETTINGS = ("separator", "quoting", "encoding", "header")  # of DataConfig: how files are read
+
 
 class WindowsConfig(Section):
     """Texts of more than data.max_length tokens."""

@@ -11,7 +11,6 @@ Exception
 ├── ApiError                      a request answered with an HTTP error status (serving/errors, as all below)
 ├── TooLongError                  a text has more tokens than the model takes
 ├── FailedTextsError              the model fails on texts of the request
-├── NotFiniteError                the model's scores are NaN or infinite
 ├── OverloadedError               too many requests in flight
 ├── RequestTimeoutError           a request was not answered in time
 ├── ClientDisconnectedError       the client has closed its connection

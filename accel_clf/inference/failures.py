@@ -46,6 +46,12 @@ class Failure(NamedTuple):
         return DataError(got, "texts that it takes", fix) if self.is_of_text else UserError(got, fix=fix)
 
 
+def not_finite(outputs: np.ndarray) -> dict[int, Failure]:
+    """Return why rows have no answer whose outputs, float [rows, ...], are NaN or infinite, by their indices."""
+    is_finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    return {int(index): Failure("its scores are NaN or infinite", False) for index in np.flatnonzero(~is_finite)}
+
+
 def answer_apart(
     answer: Callable[[list[Item]], Iterable[Output]], items: Sequence[Item]
 ) -> tuple[dict[int, Output], dict[int, Failure]]:

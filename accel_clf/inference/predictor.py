@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.data.tokenizers import PYTHON_TOKENIZER, is_fast
 from accel_clf.inference.at_risk import at_risk
-from accel_clf.inference.failures import Failure, answer_apart, answer_others
+from accel_clf.inference.failures import Failure, answer_apart, answer_others, not_finite
 from accel_clf.inference.forward import answer_logits
 from accel_clf.inference.quantize import quantize
 from accel_clf.inference.shared_base import AdaptedModel, can_share_base
@@ -123,8 +122,8 @@ class Predictor:
         Args:
             tokens: of the rows.
             show_progress: whether to show a bar.
-            failures: takes the rows that a model fails on, whose logits are NaN; None raises what it raises, as is done
-                in any case where several processes share the rows.
+            failures: takes the rows that a model fails on, whose logits are NaN, and those without finite logits; None
+                raises what it raises, as is done in any case where several processes share the rows.
         """
         recovers = failures is not None and self.strategy.processes == 1
         rows = tokens.in_both_orders()
@@ -135,7 +134,7 @@ class Predictor:
             failures.update({ids[index] % len(tokens): failure for index, failure in failing.items()})
             return logits[:, 0]
 
-        return [
+        per_model = [
             answer_logits(
                 model,
                 tokens,
@@ -150,6 +149,10 @@ class Predictor:
             )
             for model in self.models
         ]
+        if failures is not None:
+            for logits in per_model:
+                failures.update(not_finite(logits) | failures)
+        return per_model
 
     @torch.inference_mode()
     def logits_batch(self, rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -171,14 +174,17 @@ class Predictor:
         """Compute one batch's logits, as `logits_batch` does, whatever its rows are.
 
         Returns:
-            The logits, NaN of rows that a model fails on, and why these have failed.
+            The logits, NaN of rows that a model fails on, and why these and rows without finite logits have failed.
 
         Raises:
             Exception: a model fails on any row.
         """
-        with suppress(Exception):
-            return self.logits_batch(rows), {}
-        return answer_others(self.logits_batch, rows, self._filler)
+        failures: dict[int, Failure] = {}
+        try:
+            logits = self.logits_batch(rows)
+        except Exception:
+            logits, failures = answer_others(self.logits_batch, rows, self._filler)
+        return logits, not_finite(logits) | failures
 
     def _infer(self, models: Sequence[nn.Module], rows: Sequence[np.ndarray]) -> np.ndarray:
         inputs = make_inputs(rows, self.layout, self.padding, max_length=self.config.data.max_length)

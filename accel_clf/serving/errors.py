@@ -76,10 +76,6 @@ class WorkerDiedError(UserError):
         self.reason = reason
 
 
-class NotFiniteError(Exception):
-    """The model has returned NaN or infinite values."""
-
-
 class OverloadedError(Exception):
     """The limit on requests in flight or on queued tokens is reached; the client should retry later."""
 

@@ -14,7 +14,7 @@ from accel_clf.core.chunks import chunks
 from accel_clf.core.errors import DataError
 from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import read_rows
-from accel_clf.data.texts import Text, TextColumns
+from accel_clf.data.texts import Text
 from accel_clf.inference.failures import Failure
 from accel_clf.run_folder.answer_tables import Prediction, added_columns, failed_answer, table_lines
 from accel_clf.serving.errors import ApiError, FailedTextsError
@@ -60,18 +60,19 @@ def save_upload(folder: Path) -> tuple[Path, str]:
     return path, path.name
 
 
-def read_file(path: Path, columns: TextColumns) -> tuple[TextRows, int]:
+def read_file(path: Path, data: DataConfig) -> tuple[TextRows, int]:
     """Read a whole file strictly, before the response starts, and return its rows and their number.
 
     Args:
         path: the file; its suffix is one of MEDIA_TYPES.
-        columns: that the texts are in.
+        data: the columns that the texts are in, and how files are read.
 
     Raises:
         DataError: with file and line, for any malformed row.
     """
-    named = {} if path.suffix == ".txt" else {"text": columns.joined, "pair": columns.pair}  # a line has no columns
-    rows = read_rows(str(path), DataConfig().model_copy(update=named), None)
+    if path.suffix == ".txt":  # a line has no columns
+        data = DataConfig(encoding=data.encoding)
+    rows = read_rows(str(path), data, None)
     return rows, sum(1 for _ in rows.stream())
 
 

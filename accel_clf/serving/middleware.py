@@ -17,7 +17,6 @@ from accel_clf.serving.errors import (
     ApiError,
     ClientDisconnectedError,
     FailedTextsError,
-    NotFiniteError,
     OverloadedError,
     RequestTimeoutError,
     ShuttingDownError,
@@ -136,11 +135,6 @@ def register_middleware(app: Flask, service: Service, metrics: ServerMetrics, ap
     def handle_failed_texts(error: FailedTextsError) -> Response:
         logger.warning("request %s: %s", g.id, error)
         return error_response(error.status, str(error))
-
-    @app.errorhandler(NotFiniteError)
-    def handle_not_finite(_: NotFiniteError) -> Response:
-        logger.error("request %s: the model returned NaN or infinite scores", g.id)
-        return error_response(500, "the model returned NaN or infinite scores")
 
     @app.errorhandler(Exception)
     def handle_exception(error: Exception) -> Response:

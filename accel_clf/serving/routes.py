@@ -18,8 +18,9 @@ from spectree import SpecTree
 from werkzeug.sansio.response import Response as SansioResponse
 
 from accel_clf import __version__
+from accel_clf.config.schema import FILE_SETTINGS
 from accel_clf.core.errors import DataError
-from accel_clf.data.texts import Text, TextColumns, side_names, sides
+from accel_clf.data.texts import Text, side_names, sides
 from accel_clf.inference.failures import Failure
 from accel_clf.serving import file_upload, occlusion
 from accel_clf.serving.errors import (
@@ -238,10 +239,10 @@ def register_prediction_routes(
                 raise ApiError(422, "pair: the model reads one text per row")
             if service.has_pairs and path.suffix == ".txt":
                 raise ApiError(422, "a text a line has no pairs: expected a table")
-            run = service.text_columns
-            columns = TextColumns(names if any(names) else run.joined, query.pair or run.pair)
+            reading = query.model_dump(include={"pair", *FILE_SETTINGS}, exclude_none=True)
+            reading["text"] = names if any(names) else service.text_columns.joined
             try:
-                rows, count = file_upload.read_file(path, columns)
+                rows, count = file_upload.read_file(path, service.data.model_copy(update=reading))
             except DataError as error:  # names the temporary file; the client knows its own name only
                 raise ApiError(422, format_data_error(error).replace(str(path), name)) from None
             notes = [note.replace(str(path), name) for note in rows.notes()]

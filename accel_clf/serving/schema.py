@@ -4,6 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
+FileEncoding = Literal[
+    "utf-8", "utf-16", "cp1250", "cp1251", "cp1252", "latin-1", "big5", "euc-kr", "gb18030", "shift-jis"
+]  # fmt: skip
+
 
 class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
@@ -150,12 +154,20 @@ class ExplainResponse(BaseModel):
 
 
 class FileQuery(StrictModel):
-    """Where the texts are in an uploaded file."""
+    """Where the texts are in an uploaded file, and how it is read."""
 
     text: str | list[str] | None = None
     """Name of the text column, or of each of several that are joined; by default those of the training data."""
     pair: str | None = None
     """Name of the column with the second texts, where the model reads pairs; by default that of the training data."""
+    separator: Annotated[str, Field(pattern=r'^[^"\r\n]$')] | None = None
+    """Separator of the fields of .csv and .tsv files; by default that of the training data, as is what follows."""
+    quoting: Literal["standard", "none"] | None = None
+    """Quotes in them: enclose fields, or are letters."""
+    encoding: FileEncoding | None = None
+    """Encoding of the file. The response is UTF-8."""
+    header: Annotated[bool, Field(strict=False)] | None = None
+    """Whether the first row names the columns; otherwise they are numbered from 1."""
     errors: Literal["stop", "skip"] = "stop"
     """Whether a text that the model fails on ends the request, or is left without an answer, with the reason in the
     column `error`, which there is then."""

@@ -14,7 +14,7 @@ from accel_clf.config.serve_schema import ServeConfig
 from accel_clf.data.texts import Text, TextColumns
 from accel_clf.run_folder.environment import versions
 from accel_clf.serving.batcher import BatchAnswer, Batcher
-from accel_clf.serving.errors import FailedTextsError, NotFiniteError, OverloadedError
+from accel_clf.serving.errors import FailedTextsError, OverloadedError
 from accel_clf.serving.python_tokenizer import text_tokenizer
 from accel_clf.serving.supervisor import Supervisor
 from accel_clf.serving.tokenizer import TokenizedText
@@ -43,10 +43,10 @@ class Service:
         target: what the run predicts.
         models: number of models in the ensemble.
         model_name: the name of the pretrained encoder.
-        text_columns: the columns that the text is in, in the training data.
+        data: the settings that the training data was read by.
+        text_columns: the columns that the text is in, there.
         tokenizer: makes what `predict_scores` takes.
         precision: the precision of matrix products.
-        max_length: maximum number of tokens per text, including special tokens.
         device: the device that the model runs on.
         in_flight: number of requests that have been admitted and not answered.
         failed_texts: number of texts that the model has failed on.
@@ -64,10 +64,8 @@ class Service:
             model.target, model.models, model.precision, model.device,
         )  # fmt: skip
         self._temperature = model.temperature
-        config = model.config
-        self.max_length, self.model_name = config.data.max_length, config.model.name
-        self.text_columns = TextColumns.of(config.data)
-        self._is_symmetric = config.data.symmetric
+        self.data, self.model_name = model.config.data, model.config.model.name
+        self.text_columns = TextColumns.of(self.data)
         self.tokenizer = text_tokenizer(model, self.has_pairs)
         batch_tokens = max_batch_tokens(settings, self.device)
         self.is_draining = False
@@ -119,7 +117,7 @@ class Service:
             "pairs": self.has_pairs,
             "labels": list(self.target.names),
             "thresholds": self.target.thresholds_by_name(),
-            "max_length": self.max_length,
+            "max_length": self.data.max_length,
             "precision": self.precision,
             "device": self.device,
             "temperature": self._temperature,
@@ -182,8 +180,7 @@ class Service:
 
         Raises:
             OverloadedError, RequestTimeoutError, ClientDisconnectedError, ShuttingDownError: see Batcher.infer.
-            NotFiniteError: a score is NaN or infinite.
-            FailedTextsError: the model fails on some of the texts.
+            FailedTextsError: the model fails on some of the texts, or their scores are not finite.
         """
         if not texts:
             return np.empty((0, len(self.target.names))), None
@@ -196,13 +193,11 @@ class Service:
             raise FailedTextsError(failures) from None
         per_model = np.stack(outputs).astype(np.float64)
         to_scores = FUNCTIONS.get(self.target.function, self.target.scores)
-        if self._is_symmetric:
+        if self.data.symmetric:
             first, second = np.split(to_scores(per_model), 2)
             per_model = self.target.logits((first + second) / 2)
         per_model = per_model / self._temperature
         scores: np.ndarray = to_scores(per_model).mean(axis=1)
-        if not np.isfinite(scores).all():
-            raise NotFiniteError
         if function is None or function == self.target.function:
             return scores, None
         return scores, FUNCTIONS[function](per_model).mean(axis=1)

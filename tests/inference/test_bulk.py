@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from accel_clf.core.errors import DataError
+from accel_clf.core.errors import DataError, UserError
 from accel_clf.data.rows import Row, TextRows, text_schema
 from accel_clf.data.texts import Text
 from accel_clf.data.tokenization import TokenizedDataset, tokenize_texts
 from accel_clf.inference import predictor as predictor_module
-from accel_clf.inference.bulk import predict_rows, predict_texts
+from accel_clf.inference.bulk import evaluate_source, predict_rows, predict_texts
 from accel_clf.inference.predictor import TEXTS_PER_CHUNK, Predictor
 
 
@@ -56,6 +57,22 @@ def test_text_that_the_tokenizer_fails_on(run: Path, monkeypatch: pytest.MonkeyP
         list(predict_rows(predictor, rows))
     failing = TextRows.of_texts(lambda: ["quetzal"] * 3)
     assert [answer for _, answer in predict_rows(predictor, failing, skips_failing=True)] == [failed] * 3
+
+
+def test_texts_without_finite_scores(run: Path, reviews: Path) -> None:
+    predictor = Predictor(run)
+    embeddings = predictor.models[0].get_input_embeddings()
+    token = int(predictor.tokenizer("dull", add_special_tokens=False)["input_ids"][0])
+    with torch.no_grad():
+        embeddings.weight[token] = torch.nan
+    rows = TextRows.of_texts(lambda: ["superb", "dull", "superb"])
+    answers = [answer for _, answer in predict_rows(predictor, rows, skips_failing=True)]
+    assert answers[1] == {"error": "its scores are NaN or infinite"}
+    assert "error" not in answers[0] | answers[2]
+    with pytest.raises(UserError, match=r"text 2: the model fails on this text \(its scores are NaN or infinite\)"):
+        list(predict_rows(predictor, rows))
+    with pytest.raises(UserError, match=r"line \d+: the model fails on this text .its scores are NaN"):
+        evaluate_source(predictor, str(reviews), predictor.config.data)
 
 
 @pytest.mark.parametrize("length", [1, 3, 8, 64])

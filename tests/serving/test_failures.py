@@ -22,7 +22,7 @@ from accel_clf.serving import supervisor
 from accel_clf.serving.errors import ShuttingDownError, WorkerDiedError
 from accel_clf.serving.supervisor import MAX_RESTARTS, Supervisor
 from tests.conftest import BAD
-from tests.serving.broken import DEADLY, plant, plant_restarts
+from tests.serving.broken import LONG, plant, plant_restarts
 from tests.serving.harness import Server, serving, wait_until
 
 
@@ -119,7 +119,7 @@ def test_killed_model_is_replaced(run: Path, tmp_path: Path) -> None:
             assert server.request("GET", "/health/live").status == 200
             assert [future.result(60).json for future in futures] == [expected * 3] * 4
             assert server.request("GET", "/health/ready").status == 200
-            responses = list(clients.map(server.predict, ["a dull film", DEADLY, "a dull film"]))
+            responses = list(clients.map(server.predict, ["a dull film", LONG, "a dull film"]))
         assert [response.status for response in responses] == [200, 500, 200]
         assert responses[0].json == responses[2].json == expected
         assert responses[1].json["error_type"] == "Backend"

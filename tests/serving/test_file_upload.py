@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import read_csv
-from tests.serving.harness import Server
+from tests.serving.harness import Server, serving
 
 
 def predict_labels(server: Server, texts: list[str]) -> list[str]:
@@ -107,6 +109,27 @@ def test_file_as_request_body(server: Server) -> None:
     ]
     too_large = b"text\n" + b"a" * 3 * 2**20 + b"\n"
     assert server.request("POST", "/predict/file", too_large, {"Content-Type": "text/csv"}).status == 413
+
+
+def test_files_are_read_as_the_training_data_was(run: Path, tmp_path: Path) -> None:
+    """By what its settings say of separators, encodings and headers, unless the request says otherwise."""
+    of_run = shutil.copytree(run, tmp_path / "run")
+    settings = yaml.safe_load((of_run / "config.yaml").read_text())
+    settings["data"] |= {"separator": ";", "encoding": "cp1252"}
+    (of_run / "config.yaml").write_text(yaml.safe_dump(settings))
+    table, expected = "n;text\n1;a dull café, 2 €\n", {"n": "1", "text": "a dull café, 2 €"}
+    with serving(of_run, tmp_path) as server:
+        for body, query in (
+            (table.encode("cp1252"), {}),
+            (table.replace(";", "\t").encode(), {"separator": "\t", "encoding": "utf-8"}),
+            (table.partition("\n")[2].encode("cp1252"), {"header": "false"}),
+        ):
+            response = server.upload("x.csv", body, "2" if query.get("header") else "text", **query)
+            assert response.status == 200, response.json
+            assert list(read_table(response.body)[0].values())[:2] == list(expected.values())
+        assert [row["text"] for row in read_table(server.upload("x.txt", b"caf\xe9").body)] == ["café"]
+        refused = server.upload("x.csv", table.encode("cp1252"), separator="ab")
+        assert (refused.status, "separator" in refused.json["error"]) == (422, True)
 
 
 INVALID_FILES = {

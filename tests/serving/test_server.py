@@ -1,6 +1,7 @@
 """The server in operation: overload, shutdown, a broken model, the API key, and what stops it from starting."""
 
 import base64
+import csv
 import http.client
 import os
 import re
@@ -18,7 +19,7 @@ import pytest
 
 from accel_clf.config.serve_schema import ServeConfig
 from tests.conftest import Cli
-from tests.serving.broken import plant
+from tests.serving.broken import LONG, plant
 from tests.serving.harness import Response, Server, serving, wait_until
 
 
@@ -153,11 +154,17 @@ def test_model_process_lives_as_long_as_the_server(run: Path, tmp_path: Path, si
 
 
 def test_model_that_returns_nan(run: Path, tmp_path: Path) -> None:
+    """Of some texts: those that share their batch, or their file, have answers."""
     with serving(run, tmp_path, before=plant, before_args=("nan",)) as server:
-        response = server.predict("dull")
+        response = server.predict(["dull", LONG])
         assert response.status == 500
-        assert "NaN or infinite" in response.json["error"]
-        assert server.request("GET", "/health/live").status == 200
+        assert "inputs[1]: the model fails on this text (its scores are NaN or infinite)" in response.json["error"]
+        assert server.predict("dull").status == 200
+        headers = {"Content-Type": "text/plain"}
+        lines = server.request("POST", "/predict/file?errors=skip", f"dull\n{LONG}\n".encode(), headers).body.decode()
+        answers = list(csv.DictReader(lines.splitlines()))
+        assert [bool(answer["predicted"]) for answer in answers] == [True, False]
+        assert "NaN or infinite" in answers[1]["error"]
 
 
 def test_shuts_down_whatever_its_clients_do(run: Path, tmp_path: Path) -> None:
