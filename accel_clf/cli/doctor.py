@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from accel_clf.cli.arguments import parser_for
-from accel_clf.config.flags import add_settings
+from accel_clf.config.flags import Parser, parse
 from accel_clf.config.load import load
-from accel_clf.config.schema import Config, merge
 from accel_clf.core.cache import cache_folder
 from accel_clf.core.command import run_command
 from accel_clf.core.errors import ConfigError
@@ -21,12 +19,8 @@ from accel_clf.run_folder.environment import versions
 from accel_clf.strategies.xla.detect import tpu_chips, tpu_devices, tpu_host
 
 DESCRIPTION = (
-    "Show versions, devices, and what a run would use and why. With --data: what the data set is like, what a run "
-    "would make of it, and whether it could be trained on, by the settings of `train`."
-)
-USAGE = (
-    "accel-clf doctor [--json] "
-    "[[CONFIG.yaml] [--data SOURCE] [--text COLUMN] [--label COLUMN] [--languages] [--section.key value ...]]"
+    "Show versions, devices, and what a run would use and why. With data: what it is like, what a run would make of "
+    "it, and whether it could be trained on, by the settings of `train`."
 )
 
 
@@ -36,35 +30,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _doctor(argv: Sequence[str]) -> int:
-    parser = parser_for("doctor", DESCRIPTION, USAGE)
-    parser.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="settings of a run, whose data is examined")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
-    parser.add_argument("--languages", action="store_true", help="tell which languages the texts are in, too")
-    read_settings = add_settings(parser, Config)
-    # In place of pydantic's --data, which takes a whole section.
-    group = parser.add_argument_group("data set", conflict_handler="resolve")
-    group.add_argument("--data", dest="source", metavar="SOURCE", help="a file, or a Hub data set's id or folder")
-    group.add_argument("--text", dest="text_column", metavar="COLUMN", help="the column with the text")
-    group.add_argument(
-        "--label", dest="label_columns", metavar="COLUMN", action="append", help="the column with the label"
-    )
-    arguments = parser.parse_args(argv)
-    short = {"train": arguments.source, "text": arguments.text_column, "label": arguments.label_columns}
-    settings = read_settings(arguments)
-    of_data = {name: value for name, value in short.items() if value is not None}
-    settings = merge(settings, {"data": of_data}) if of_data else settings
-    if arguments.config is None and "train" not in settings.get("data", {}):
-        if settings:
-            raise ConfigError("settings, and no data to examine", "--data FILE, or CONFIG.yaml")
+    config, arguments = parse(argv, "accel-clf doctor", DESCRIPTION, _add_flags)
+    if not arguments.source and getattr(arguments, "data.train", None) is None:
+        if config != load(None, {}):
+            raise ConfigError("settings, and no data to examine", "DATA, or CONFIG.yaml")
         report = examine()
         print(json.dumps(report) if arguments.json else as_text(report))
         return DONE
 
     from accel_clf.reports import data, data_text
 
-    report = data.examine(load(arguments.config, settings), arguments.languages)
+    report = data.examine(config, arguments.languages)
     print(json.dumps(report, ensure_ascii=False) if arguments.json else data_text.data_text(report))
     return DATA if report["problems"] else DONE
+
+
+def _add_flags(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--languages", action="store_true", help="tell which languages the texts are in, too")
 
 
 def examine() -> dict[str, Any]:

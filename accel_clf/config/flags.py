@@ -15,6 +15,7 @@ from accel_clf.core.errors import ConfigError, closest
 
 # What nearly everybody sets: a short flag, the setting that it is another name of, and what help calls its value.
 SHORT_FLAGS = {
+    "data": ("data.train", "DATA"),
     "text": ("data.text", "COLUMN"),  # may be repeated, as the setting's flag may; so may the label's
     "pair": ("data.pair", "COLUMN"),
     "label": ("data.label", "COLUMN"),
@@ -104,15 +105,18 @@ def _take_short_names(args: argparse.Namespace, prog: str, data: str | None) -> 
         raise ConfigError(
             f"{data}: the folder of a run", "training data, or settings in YAML", f"{prog} {Path(data) / 'config.yaml'}"
         )
-    short = {
-        setting: (f"--{name}", vars(args).pop(f"short.{name}", None)) for name, (setting, _) in SHORT_FLAGS.items()
-    }
-    for setting, (name, value) in {**short, "data.train": ("the training data", data)}.items():
+    short = [
+        (setting, f"--{name}", vars(args).pop(f"short.{name}", None)) for name, (setting, _) in SHORT_FLAGS.items()
+    ]
+    names: dict[str, str] = {}  # by which a setting has been set
+    for setting, name, value in [("data.train", "the training data", data), *short]:
         if value is None:
             continue
         if (other := getattr(args, setting, value)) != value:
             got, others = (" ".join([each] if isinstance(each, str) else each) for each in (value, other))
-            raise ConfigError(f"{name} is {got}, and --{setting} {others}", "one value: these are the same setting")
+            other_name = names.get(setting, f"--{setting}")
+            raise ConfigError(f"{name} is {got}, and {other_name} {others}", "one value: these are the same setting")
+        names[setting] = name
         setattr(args, setting, value)
 
 

@@ -130,7 +130,7 @@ def test_the_demo_is_described(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_settings_need_data(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "no data to examine" in refused(USAGE, "doctor", "--data.max_length", 64)
+    assert "no data to examine" in refused(USAGE, "doctor", "--data.max_length", 65)
     assert "no such file" in refused(DATA, "doctor", "--data", tmp_path / "none.csv")
     config = tmp_path / "config.yaml"
     config.write_text(f"data:\n  train: {tmp_path / 'none.csv'}\n")

@@ -11,6 +11,7 @@ from accel_clf.core.exit_codes import USAGE
 
 Refused = Callable[..., str]
 VALUES = {
+    "data": "reviews.csv",
     "text": "body",
     "pair": "reply",
     "label": "stars",
@@ -29,8 +30,8 @@ def config_of(*words: str) -> Config:
 def test_short_flags_are_other_names_of_settings() -> None:
     short = [word for name, value in VALUES.items() for word in (f"--{name}", value)]
     long = [word for name, value in VALUES.items() for word in (f"--{SHORT_FLAGS[name][0]}", value)]
-    config = config_of("reviews.csv", *short)
-    assert config == config_of("--data.train", "reviews.csv", *long)
+    config = config_of(*short)
+    assert config == config_of(*long) == config_of("reviews.csv", *short[2:])
     assert (config.data.train, config.data.text, config.training.epochs) == ("reviews.csv", "body", 3)
     assert config.output == "runs/reviews"
     assert set(VALUES) == set(SHORT_FLAGS)
@@ -61,6 +62,7 @@ def test_a_setting_has_one_value(refused: Refused) -> None:
     assert "the training data is a.csv, and --data.train b.csv" in refused(
         USAGE, "cv", "a.csv", "--data.train", "b.csv"
     )
+    assert "--data is b.csv, and the training data a.csv" in refused(USAGE, "train", "a.csv", "--data", "b.csv")
     assert "--label is a b, and --data.label c" in refused(
         USAGE, "train", "x.csv", "--label", "a", "--label", "b", "--data.label", "c"
     )
@@ -75,7 +77,7 @@ def test_a_run_is_no_training_data(run: Path, refused: Refused) -> None:
 
 def test_sections_are_no_flags(refused: Refused) -> None:
     assert "unrecognized arguments: --training" in refused(USAGE, "train", "--training", "{}")
-    assert "unrecognized arguments: --data" in refused(USAGE, "train", "--data", "x.csv")
+    assert "unrecognized arguments: --evaluation" in refused(USAGE, "train", "--evaluation", "x.csv")
 
 
 def test_help_shows_the_short_way_first(capsys: pytest.CaptureFixture[str]) -> None:
