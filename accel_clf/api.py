@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from accel_clf.config.load import from_mapping, with_output
 from accel_clf.config.load import load as load_settings
@@ -164,6 +164,7 @@ class Run:
         quoting: str | None = None,
         encoding: str | None = None,
         header: bool | None = None,
+        incomplete: Literal["refuse", "skip"] | None = None,
     ) -> "Metrics":
         """Evaluate on the labelled rows of a source.
 
@@ -172,6 +173,7 @@ class Run:
             text, pair, label, slice: columns, where they are not the run's own; of `text` one or several.
             split: of a Hub data set.
             separator, quoting, encoding, header: how a file is read, where that is not as the run's own.
+            incomplete: whether rows without a text or a label are an error or are left out, where not as in the run.
 
         Returns:
             The metrics: `metrics["accuracy"]`, `.values`, `.per_class`, `.confusion`, `.slices`, `.to_json()`.
@@ -190,6 +192,7 @@ class Run:
             "quoting": quoting,
             "encoding": encoding,
             "header": header,
+            "incomplete": incomplete,
         }
         changes = {setting: value for setting, value in changes.items() if value is not None}
         data = columns_of(self.config.data, str(source), changes)

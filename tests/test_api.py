@@ -13,7 +13,8 @@ import yaml
 
 import accel_clf
 from accel_clf.config.metric_names import METRICS
-from tests.conftest import REPOSITORY, Cli, read_csv
+from accel_clf.core.errors import DataError
+from tests.conftest import REPOSITORY, Cli, read_csv, write_csv
 
 
 def settings(reviews: Path, tiny_bert: Path, output: Path) -> dict[str, Any]:
@@ -84,6 +85,10 @@ def test_trains_predicts_and_evaluates(reviews: Path, tiny_bert: Path, tmp_path:
     )  # other batches
     assert (metrics.rows, metrics.confusion) == (test["rows"], test["confusion"])
     assert metrics["accuracy"] == test["accuracy"]
+    gaps = write_csv(tmp_path / "gaps.csv", [*((row["text"], row["label"]) for row in read_csv(reviews)), ("dull", "")])
+    assert first.evaluate(gaps, incomplete="skip").rows == metrics.rows
+    with pytest.raises(DataError, match="label"):
+        first.evaluate(gaps)
     assert first.labels == ("negative", "positive")
     assert first.config.training.epochs == 1
 

@@ -139,7 +139,7 @@ def _lengths(rows: Dataset, config: Config) -> dict[str, Any]:
 def _twins(rows: Dataset) -> dict[str, int]:
     """Count rows with the text of another row, and the texts among them that have different labels."""
     _, first, text_of_row, sizes = np.unique(
-        rows.digests, axis=0, return_index=True, return_inverse=True, return_counts=True
+        rows.twin_keys(), axis=0, return_index=True, return_inverse=True, return_counts=True
     )
     text_of_row = text_of_row.ravel()
     differs = (rows.labels != rows.labels[first[text_of_row]]).reshape(len(rows), -1).any(axis=1)

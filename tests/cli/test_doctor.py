@@ -60,6 +60,19 @@ def test_a_data_set_is_described(examine: Examine, suspicious: Path) -> None:
     assert not report["problems"]
 
 
+def test_twins_in_the_other_order(examine: Examine, tmp_path: Path) -> None:
+    """Of pairs they are twins only where their order means nothing."""
+    pairs = [("is it open", "are you open"), ("are you open", "is it open"), ("a", "b"), ("c", "d")] * 5
+    rows = [
+        (f"{first} {number // 4}", f"{second} {number // 4}", str(number % 2))
+        for number, (first, second) in enumerate(pairs)
+    ]
+    path = write_csv(tmp_path / "pairs.csv", rows, ("text", "other", "label"))
+    flags = ("--data", path, "--pair", "other", "--data.near_duplicates", "false")
+    assert examine(*flags)[1]["twins"] == {"rows": 0, "texts_with_different_labels": 0}
+    assert examine(*flags, "--data.symmetric", "true")[1]["twins"] == {"rows": 10, "texts_with_different_labels": 5}
+
+
 def test_the_settings_are_those_of_a_run(examine: Examine, suspicious: Path) -> None:
     flags = ["--data.incomplete", "skip", "--training.epochs", "2"]
     _, report = examine("--data", suspicious, *flags)
