@@ -97,6 +97,11 @@ class Interrupted(BaseException):
         self.exit_code = TERMINATED if signum == signal.SIGTERM else INTERRUPTED
 
 
+def is_of_input(error: Exception) -> bool:
+    """Return whether an exception of other code may be about what it was given, rather than a defect of that code."""
+    return isinstance(error, ValueError | IndexError | RuntimeError) or type(error) is Exception  # as tokenizers raise
+
+
 def closest(word: str, choices: Sequence[str]) -> str:
     """Return `did you mean X?` for the closest choice, or "" where none is similar."""
     matches = get_close_matches(word, choices, n=1, cutoff=0.6)

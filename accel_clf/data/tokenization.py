@@ -6,7 +6,7 @@ the two apart by token types, a row's tokens are not [length] but [length, 2]: i
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ from accel_clf.config.schema import WindowsConfig
 from accel_clf.core.cache import cache_folder, cache_lock
 from accel_clf.core.chunks import chunks
 from accel_clf.core.console import progress_bar
-from accel_clf.core.errors import ConfigError
+from accel_clf.core.errors import ConfigError, DataError, UserError, is_of_input
 from accel_clf.core.files import atomic_dir
 from accel_clf.data.dataset import Dataset
-from accel_clf.data.texts import Text, swap
+from accel_clf.data.texts import Text, sides, swap
 from accel_clf.data.tokenizers import ends_in_texts, is_fast, token_for_nothing, tokenizer_digest, without_ends
 from accel_clf.data.windows import check_stride, kept_windows
 
 CHUNK_SIZE = 256  # texts per call: while it works, a tokenizer takes a hundred times the memory of the texts
+SHOWN_CHARACTERS = 80  # of a text, in messages
 NO_WINDOWS = WindowsConfig()
 FORMAT = 2  # to be incremented when the meaning of the cached files changes
 
@@ -100,6 +101,7 @@ def tokenize(
 
     Raises:
         ConfigError: windows have no token that is new, or the tokenizer cannot make any.
+        DataError: the tokenizer fails on a text.
     """
     if rows.is_symmetric:
         both = replace(rows.in_both_orders(), is_symmetric=False)
@@ -227,12 +229,21 @@ def _write(
 ) -> TokenizedDataset:
     is_small = is_fast(tokenizer) and max(tokenizer.get_vocab().values()) < 2**16
     dtype = np.uint16 if is_small else np.int32
+
+    def encode(texts: Sequence[Text]) -> tuple[np.ndarray, np.ndarray, int]:
+        return _encode(texts, tokenizer, max_length, windows, with_types)
+
     lengths = [np.zeros(1, np.int64)]
     largest = 0
     with atomic_dir(folder) as unfinished:
         with (unfinished / "ids").open("wb") as file, progress_bar("tokenizing", len(rows), show_progress) as bar:
             for texts in chunks(rows.texts(), CHUNK_SIZE):
-                ids, row_lengths, largest_id = _encode(texts, tokenizer, max_length, windows, with_types)
+                try:
+                    ids, row_lengths, largest_id = encode(texts)
+                except UserError:
+                    raise
+                except Exception as error:
+                    raise _explain(error, texts, encode, rows.origin) from error
                 largest = max(largest, largest_id)
                 file.write(ids.astype(dtype).tobytes())  # unlike tofile, reports why it fails
                 lengths.append(row_lengths)
@@ -243,6 +254,33 @@ def _write(
     tokens = _load(folder)
     assert tokens is not None
     return tokens
+
+
+def _explain(
+    error: Exception, texts: Sequence[Text], encode: Callable[[Sequence[Text]], object], origin: str
+) -> Exception:
+    """Return the error that shows the first of some texts that a tokenizer fails on, or `error` if it fails on none.
+
+    Args:
+        error: what it has raised for all of them.
+        texts: of which some may be fine.
+        encode: tokenizes texts.
+        origin: where they are from.
+    """
+    for text in texts:
+        try:
+            encode([text])
+        except Exception as alone:
+            if not is_of_input(alone):
+                break
+            start = repr(" / ".join(sides(text))[:SHOWN_CHARACTERS])
+            reason = ": ".join([type(alone).__name__, *str(alone).strip().splitlines()[:1]])
+            return DataError(
+                f"{origin}: the tokenizer fails on the text that begins with {start} ({reason})",
+                "texts that it takes",
+                "leave the row out, or take a model whose tokenizer knows a token for what it does not know",
+            )
+    return error
 
 
 def _load(folder: Path) -> TokenizedDataset | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from accel_clf.core.errors import DataError, UserError
+from accel_clf.core.errors import DataError, UserError, is_of_input
 
 OUT_OF_MEMORY = re.compile("out of memory|allocate memory")  # of which torch makes RuntimeErrors, as of most else
 
@@ -30,10 +30,8 @@ class Failure(NamedTuple):
     def of(cls, error: Exception) -> "Failure":
         """Return what an exception says that was raised for a text alone."""
         message = str(error).strip()
-        # Tokenizers raise Exception itself.
-        is_of_text = isinstance(error, ValueError | IndexError | RuntimeError) or type(error) is Exception
         reason = ": ".join([type(error).__name__, *message.splitlines()[:1]])
-        return cls(reason, is_of_text and OUT_OF_MEMORY.search(message) is None)
+        return cls(reason, is_of_input(error) and OUT_OF_MEMORY.search(message) is None)
 
     def as_error(self, location: str, fix: str = "") -> UserError:
         """Return the error that names the text's row.

@@ -6,8 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from accel_clf.config.schema import DataConfig, ModelConfig
+from accel_clf.core.errors import DataError
 from accel_clf.data.dataset import Dataset, count_blank_texts, digest, shared_texts
 from accel_clf.data.sources import read_dataset
 from accel_clf.data.tokenization import tokenize, tokenize_texts, tokenizer_digest
@@ -105,6 +110,19 @@ def test_interrupted_tokenization_leaves_nothing_behind(rows: Dataset, tokenizer
 
     with pytest.raises(KeyboardInterrupt):
         tokenize(replace(rows, stream=interrupted_texts), tokenizer, 16, tmp_path)
+    assert not any(path.is_dir() for path in (tmp_path / "tokens").iterdir())
+
+
+def test_text_that_the_tokenizer_fails_on_is_shown(tmp_path: Path) -> None:
+    """A vocabulary without a token for what it does not know, and a text with such a word among others."""
+    words = Tokenizer(WordPiece({"a": 0, "dull": 1, "film": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    path = write_csv(tmp_path / "rows.csv", [("a dull film", "1"), ("a quetzal", "0"), ("a film", "1")])
+    rows = read_dataset(str(path), DataConfig(), split="train")
+    with pytest.raises(
+        DataError, match=r"rows\.csv: the tokenizer fails on .* 'a quetzal' \(Exception: WordPiece error"
+    ):
+        tokenize(rows, PreTrainedTokenizerFast(tokenizer_object=words), 16, tmp_path)
     assert not any(path.is_dir() for path in (tmp_path / "tokens").iterdir())
 
 
