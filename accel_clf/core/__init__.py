@@ -2,6 +2,7 @@
 
 exit_codes   the exit codes of all commands
 process_env  the role of this process in a distributed job, read from the environment
+memory       memory that the C library keeps for later, returned to the operating system
 chunks       a stream in parts
 errors       the tree of errors; each says what was got, what was expected and what to do
 console      log lines, progress bars and tables, on a terminal or in a log file

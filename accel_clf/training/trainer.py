@@ -13,6 +13,7 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted, UserError
 from accel_clf.core.files import read_json, write_json
+from accel_clf.core.memory import release_free_memory
 from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.inference.evaluate import EvalResult, evaluate
 from accel_clf.models.equal_lengths import check_hardware
@@ -212,6 +213,7 @@ class Trainer:
                 self.saved.write(weights)
 
         def save_checkpoint() -> None:
+            release_free_memory()
             weights = self._gather_trained(model)
             optimizer_state = strategy.gather_optimizer_state(model, optimizer)
             if strategy.is_main:
@@ -296,6 +298,7 @@ class Trainer:
             training["weights_at_the_end"] = digest
             if self.strategy.processes > 1:
                 self._log(f"all {self.strategy.processes} ended with the same weights ({digest})")
+        release_free_memory()
         results: dict[str, Any] = {"training": training}
         if self.best:
             results["validation"] = self.best.metrics.to_json()
