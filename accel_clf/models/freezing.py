@@ -58,7 +58,7 @@ def digest_of(model: nn.Module, names: Collection[str]) -> str:
     for name in sorted(names):
         tensor = model.get_parameter(name).detach()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

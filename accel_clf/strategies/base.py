@@ -227,5 +227,5 @@ def weights_digest(state: dict[str, torch.Tensor]) -> bytes:
     digest = hashlib.blake2b()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name.removeprefix('module.')} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.digest()

@@ -5,6 +5,7 @@ one product makes the terms of each query (or key) with all of them, and a view 
 of pairs. So the cost falls with a document's length, and nothing is gathered.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -35,17 +36,13 @@ def relative_attention(
     Returns:
         [1, tokens, heads, size].
     """
-    dtype = query.dtype
-    if torch.is_grad_enabled():
-        attended: torch.Tensor = RelativeAttention.apply(  # type: ignore[no-untyped-call]
-            query, key, value, *terms.to(dtype), lengths, scaling, dropout
-        )
-        return attended
+    dtype, is_training = query.dtype, torch.is_grad_enabled()
     # In bf16 a CPU makes and keeps a kernel for each shape: few in training, but a server's memory would double.
-    query, key, value = query.float(), key.float(), value.float()
-    with torch.autocast(query.device.type, enabled=False):
-        attended = RelativeAttention.apply(  # type: ignore[no-untyped-call]
-            query, key, value, *terms.to(query.dtype), lengths, scaling, dropout
+    precision = dtype if is_training else torch.float32
+    query, key, value, terms = query.to(precision), key.to(precision), value.to(precision), terms.to(precision)
+    with nullcontext() if is_training else torch.autocast(query.device.type, enabled=False):
+        attended: torch.Tensor = RelativeAttention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, *terms, lengths, scaling, dropout
         )
     return attended.to(dtype)
 
