@@ -56,7 +56,6 @@
     const short = (name) => (name.length > 24 ? `${name.slice(0, 23)}…` : name);
     function matrix(codes) {
       const table = made("table", undefined, { id: "matrix" });
-      table.append(made("caption", "Rows: the label; columns: the prediction. A cell opens its texts."));
       const head = made("tr");
       head.append(made("th", "label", { scope: "col" }));
       for (const code of codes) {
