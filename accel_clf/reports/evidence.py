@@ -25,6 +25,7 @@ from accel_clf.targets.registry import of_model
 from accel_clf.targets.single_label import SingleLabel
 
 OUT_OF_FOLD = "out_of_fold"
+BLOCK_SIZE = 2**26  # bytes of a table that are read at once: many rows, even of thousands of labels
 FILES = {
     OUT_OF_FOLD: f"{OUT_OF_FOLD}.csv", "test": PREDICTION_FILES["test"], "held_out": PREDICTION_FILES["held_out"],
     "validation": VALIDATION,
@@ -230,13 +231,14 @@ def _read_predictions(evidence: Evidence, path: Path, target: Target) -> Predict
 def _read_columns(path: Path, columns: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
     """Read columns of a table of predictions: name -> an Arrow array."""
     from pyarrow import ArrowException, float64, int64, string
-    from pyarrow.csv import ConvertOptions, ParseOptions, read_csv
+    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
     kinds = dict.fromkeys(columns, float64()) | dict.fromkeys(texts, string())
     kinds |= {name: int64() for name in ("row", "part", "fold") if name in columns}
     try:
         table = read_csv(
             path,
+            read_options=ReadOptions(block_size=BLOCK_SIZE),
             parse_options=ParseOptions(newlines_in_values=True),
             convert_options=ConvertOptions(include_columns=columns, column_types=kinds),
         )
