@@ -69,7 +69,7 @@ class Evidence:
         logs: of metrics.jsonl: of the run, or of each fold by its name.
         environment: of environment.json; of a cross-validation that of its first fold.
         trainings: what metrics.json says of training: of the run, or of each finished fold by its name.
-        facts: of data.json; empty for runs of earlier versions.
+        facts: of rows.json; empty for runs of earlier versions.
         suspects: the rows of suspect_labels.csv.
         texts: (split, row) -> a text, or both of a pair.
     """

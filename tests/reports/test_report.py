@@ -143,7 +143,7 @@ def test_unfinished_runs_have_a_report(kind: str, tmp_path: Path) -> None:
     page = render_report(folder, reloads=True)
     assert 'data-reload="5"' in page and "200 steps have been logged" in page
     assert "The best step so far: 50." in page, "the first of equal ones"
-    (folder / "data.json").unlink()
+    (folder / "rows.json").unlink()
     (folder / "metrics.jsonl").unlink()
     (folder / "environment.json").unlink()
     assert "Nothing has been logged yet" in render_report(folder)
