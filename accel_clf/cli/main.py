@@ -17,6 +17,7 @@ COMMANDS = {
     "parity": "check that all hardware paths here train alike",
     "evaluate": "evaluate a trained run on labelled rows",
     "predict": "label texts with a trained run",
+    "report": "write the report of a run: one HTML file",
     "serve": "answer over HTTP with a trained run: an API and a page",
     "doctor": "show versions, devices, what a run would use and why; --data: what a data set is like",
 }

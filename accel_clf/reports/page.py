@@ -1,0 +1,119 @@
+"""A page in one HTML file: it asks no address for anything, and nothing that it shows can run.
+
+Templates escape what they are given; a browser runs only those scripts whose digests the page's policy has.
+"""
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from accel_clf import __version__
+
+TEMPLATES = resources.files("accel_clf.reports") / "templates"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        id: by which links lead to it.
+        title: its heading.
+        body: by `fragment`.
+    """
+
+    id: str
+    title: str
+    body: Markup
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure that stands out.
+
+    Attributes:
+        name: what it is.
+        value: as it is shown.
+        note: below it.
+    """
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("accel_clf.reports")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def fragment(template: str, **values: Any) -> Markup:
+    """Render a template of accel_clf/reports/templates, as a part of a page.
+
+    Args:
+        template: its file's name.
+        values: that it names; all but Markup are escaped.
+    """
+    return Markup(_environment().get_template(template).render(values))
+
+
+def render_page(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    heading: str = "",
+    lead: Sequence[str | Markup] = (),
+    data: Any = None,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
+    attributes: Mapping[str, str] | None = None,
+) -> str:
+    """Write a page.
+
+    Args:
+        title: the window's.
+        sections: in their order.
+        heading: the page's, instead of its title.
+        lead: lines below the heading.
+        data: what scripts read from the element `page-data`, as JSON.
+        styles, scripts: files of accel_clf/reports/templates, the former beside page.css.
+        attributes: of the body, for scripts: name -> data attribute.
+
+    Returns:
+        The page, in UTF-8 wherever it is written.
+    """
+    script = "\n".join((TEMPLATES / name).read_text("utf-8") for name in scripts)
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            heading=heading or title,
+            lead=lead,
+            sections=sections,
+            style=Markup("".join((TEMPLATES / name).read_text("utf-8") for name in ("page.css", *styles))),
+            script=Markup(script),
+            script_source=Markup(f"'sha256-{digest}'" if script else "'none'"),
+            data=None if data is None else _json(data),
+            attributes=attributes or {},
+            version=__version__,
+        )
+    )
+
+
+def _json(data: Any) -> Markup:
+    """Write JSON that stands in a script element: no text in it can end the element, or begin a comment."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text.encode("utf-8", "backslashreplace").decode())
