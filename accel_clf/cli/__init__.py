@@ -9,6 +9,7 @@ evaluate   accel-clf evaluate
 compare    accel-clf compare
 predict    accel-clf predict
 serve      accel-clf serve
+report     accel-clf report
 doctor     accel-clf doctor
 main       finds the command
 __main__   python -m accel_clf.cli

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "evaluate a trained run on labelled rows",
     "compare": "compare runs on the same rows, and check what must hold of them",
     "predict": "label texts with a trained run",
+    "report": "write the report of a run: one HTML file",
     "serve": "answer over HTTP with a trained run: an API and a page",
     "doctor": "show versions, devices, what a run would use and why; --data: what a data set is like",
 }

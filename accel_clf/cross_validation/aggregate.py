@@ -14,8 +14,16 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import Splits
 from accel_clf.data.texts import side_names, sides
 from accel_clf.inference.evaluate import evaluate
-from accel_clf.run_folder.layout import fold_name
-from accel_clf.run_folder.predictions import PREDICTION_FILES, read_logits, write_predictions
+from accel_clf.run_folder.examples import chosen_rows, write_examples
+from accel_clf.run_folder.layout import TEMPERATURES, fold_name
+from accel_clf.run_folder.predictions import (
+    PREDICTION_FILES,
+    SLICES,
+    read_logits,
+    slice_column,
+    write_predictions,
+    write_slices,
+)
 from accel_clf.targets.fitting import cross_fit
 from accel_clf.targets.metrics import FoldsSummary
 from accel_clf.training import baseline
@@ -24,7 +32,8 @@ from accel_clf.training import baseline
 def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str, Any]:
     """Read the predictions of all folds, and write what they are worth.
 
-    Writes out_of_fold.csv, suspect_labels.csv, predictions.csv where there is a test set, and metrics.json, last.
+    Writes out_of_fold.csv, suspect_labels.csv, predictions.csv where there is a test set, what a report needs beside
+    them, and metrics.json, last.
 
     Args:
         config: the cross-validation's settings.
@@ -53,9 +62,10 @@ def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str,
     scores = target.scores(logits)
     decided = fitted.decided if thresholds else target.decide(scores)
     columns: dict[str, Sequence[Any]] = {"fold": assignment.tolist()}
-    if train.slices:
-        columns["slice"] = [train.slices.names[code] for code in train.slices.codes]
+    columns |= slice_column(train)
     write_predictions(output / "out_of_fold.csv", train, logits, columns, decided)
+    write_json(output / TEMPERATURES, fitted.temperatures)
+    opened = {"out_of_fold": train.take(chosen_rows(fitted.target, labels, scores, decided))}
     results: dict[str, Any] = {
         "folds": config.folds,
         **FoldsSummary.of(per_fold).to_json(),
@@ -70,7 +80,11 @@ def aggregate(config: Config, rows: Splits, assignment: np.ndarray) -> dict[str,
     )
     if rows.test:
         test = replace(rows.test, target=fitted.target)
-        results["test"] = _test(config, test, fitted.temperature)
+        results["test"], test_scores = _test(config, test, fitted.temperature)
+        opened["test"] = test.take(chosen_rows(test.target, test.labels, test_scores, test.target.decide(test_scores)))
+        if test.slices:
+            write_slices(output / SLICES, test)
+    write_examples(output, opened)
     if rows.calibration:
         _write_ensemble(config, rows.calibration, fitted.temperature, "calibration")
     if settings.baseline:
@@ -99,12 +113,16 @@ def _write_suspects(output: Path, rows: Dataset, scores: np.ndarray, folds: np.n
     return {"listed": len(suspects.rows), "issues": int(suspects.is_issue[suspects.rows].sum())}
 
 
-def _test(config: Config, rows: Dataset, temperature: float) -> dict[str, Any]:
-    """Evaluate the ensemble on the test rows, and write its predictions; evaluate the folds' models alone, too."""
+def _test(config: Config, rows: Dataset, temperature: float) -> tuple[dict[str, Any], np.ndarray]:
+    """Evaluate the ensemble on the test rows, and write its predictions; evaluate the folds' models alone, too.
+
+    Returns:
+        What metrics.json has of it, and the scores.
+    """
     logits, scores = _write_ensemble(config, rows, temperature, "test")
     per_model = [evaluate(rows.target.scores(of_fold), rows, config.evaluation).metrics for of_fold in logits]
     ensemble = evaluate(scores, rows, config.evaluation).metrics
-    return {"ensemble": ensemble.to_json(), **FoldsSummary.of(per_model).to_json()}
+    return {"ensemble": ensemble.to_json(), **FoldsSummary.of(per_model).to_json()}, scores
 
 
 def _write_ensemble(

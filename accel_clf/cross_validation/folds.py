@@ -12,6 +12,7 @@ from accel_clf.cross_validation import assignment
 from accel_clf.data import splits
 from accel_clf.data.splits import Splits
 from accel_clf.run_folder import layout
+from accel_clf.training.data_facts import write_data_facts
 from accel_clf.training.prepare import PreparedRun, prepare_run
 
 
@@ -49,8 +50,10 @@ class Folds:
         self.config = self.all_rows.config
         for fold in range(config.folds):
             self.prepare(fold)  # whose rows may not be enough for a share to validate on
+        self.warnings: list[str] = []
         if is_main_process():
-            for warning in assignment.warnings(rows.train, self.assignment, config):
+            self.warnings = assignment.warnings(rows.train, self.assignment, config)
+            for warning in self.warnings:
                 log(f"warning: {warning}")
 
     def describe(self, fold: int) -> str:
@@ -74,7 +77,8 @@ class Folds:
         return replace(self.all_rows, config=config, splits=fold_rows, tokens=fold_tokens)
 
     def write(self) -> None:
-        """Write folds.json and config.yaml into the cross-validation's folder."""
+        """Write folds.json, config.yaml and data.json into the cross-validation's folder."""
         output = Path(self.config.output)
         assignment.write_folds(self.config, self.all_rows.splits.train, self.assignment)
         layout.write_config(output, self.config)
+        write_data_facts(output, self.all_rows, self.warnings)

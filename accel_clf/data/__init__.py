@@ -9,6 +9,7 @@ dataset       labelled rows, whose texts are streamed and never held in memory
 incomplete    rows without a text or a label
 dataset       labelled rows, whose texts are streamed and never held in memory
 near_duplicates texts that are nearly those of other rows
+facts         what the rows of a data set are like, in a few numbers
 twins         pairs whose order means nothing, and their twins, in one group
 tables        the records of the demo, a file or a Hub data set
 sources       these read as a dataset, or as rows to predict

@@ -77,6 +77,18 @@ def split_windows(
     return [ids for _, ids in windows], of_row == np.arange(len(rows))[:, None]
 
 
+def is_cut(lengths: np.ndarray, data: DataConfig) -> np.ndarray:
+    """Find the rows that may have more text than is read: bool [rows].
+
+    Args:
+        lengths: int [rows], in tokens.
+        data: the settings.
+    """
+    if data.windows.stride is None:
+        return np.asarray(lengths == data.max_length)
+    return np.asarray(window_count(lengths, data.max_length) == data.windows.most)
+
+
 def describe_cut(lengths: np.ndarray, data: DataConfig, rows: str) -> str | None:
     """Say how many rows may have more text than is read; None if no row reaches the limit.
 
@@ -86,11 +98,10 @@ def describe_cut(lengths: np.ndarray, data: DataConfig, rows: str) -> str | None
         rows: what the rows are called.
     """
     length, most = data.max_length, data.windows.most
+    cut = int(is_cut(lengths, data).sum())
     if data.windows.stride is None:
-        cut = int((lengths == length).sum())
         message = f"reach {length} tokens, where they are cut (data.max_length)"
     else:
-        cut = int((window_count(lengths, length) == most).sum())
         message = (
             f"have {most} windows of {length} tokens, or more, of which those in the middle are left out "
             "(data.windows.most)"

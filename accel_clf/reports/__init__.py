@@ -7,6 +7,15 @@ data       what a data set is like, before anything is trained on it
 data_text  what `doctor --data` prints
 page       a page in one HTML file
 charts     charts for pages, by matplotlib
+intervals  95% intervals
+figures    figures as a report shows them
+evidence   what the folder of a run or a cross-validation says, finished or not
+curves     learning curves
+classes    which labels are taken for which; each label and each slice
+confidence reliability, coverage, thresholds, residuals
+rows       rows worth a look
+overview   what a run comes to, its data, and what it was made with
+report     the report of a run or a cross-validation
 paired     statistics of models that have answered the same rows
 weighted_metrics metrics of many resamples at once
 run_rows   the labelled rows that runs have answered

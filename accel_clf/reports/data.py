@@ -11,6 +11,7 @@ from accel_clf.core.chunks import chunks
 from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.data import near_duplicates, splits
 from accel_clf.data.dataset import Dataset
+from accel_clf.data.facts import count_labels, count_twins, quantiles
 from accel_clf.data.sources import column_names, is_file, read_dataset
 from accel_clf.data.splits import Splits
 from accel_clf.data.texts import sides
@@ -65,11 +66,11 @@ def examine(config: Config, with_languages: bool = False) -> dict[str, Any]:
             "description": target.describe(),
             "reason": registry.reason(config.data, config.target, target),
         },
-        "labels": _labels(rows),
+        "labels": count_labels(rows),
         "splits": {name: len(part) for name, part in loaded._asdict().items() if part is not None} if loaded else {},
         "lengths": _lengths(rows, config),
         "languages": languages(rows, config.training.seed) if with_languages else None,
-        "twins": _twins(rows),
+        "twins": count_twins(rows),
         "near_duplicates": _near_duplicates(rows) if config.data.near_duplicates else None,
         "warnings": _warnings(config, target, loaded, resolved),
         "problems": [{"got": of.got, "expected": of.expected, "to do": of.fix} for of in problems],
@@ -93,23 +94,6 @@ def _counts(rows: Dataset) -> dict[str, Any]:
     return {"read": incomplete.rows, "usable": len(rows), **incomplete.counts}
 
 
-def _labels(rows: Dataset) -> dict[str, Any]:
-    """Count the labels, the most frequent first; of numbers, their quantiles."""
-    labels, names = rows.labels, rows.target.names
-    if np.issubdtype(labels.dtype, np.floating):
-        return {"numbers": _quantiles(labels)}
-    several = labels.ndim == 2
-    counts = labels.sum(axis=0, dtype=np.int64) if several else np.bincount(labels, minlength=len(names))
-    order = np.argsort(-counts, kind="stable")
-    report = {"counts": {names[code]: int(counts[code]) for code in order}}
-    return report | ({"rows_without": int((~labels.any(axis=1)).sum())} if several else {})
-
-
-def _quantiles(values: np.ndarray) -> dict[str, float]:
-    points = {"minimum": 0.0, "median": 0.5, "95%": 0.95, "maximum": 1.0}
-    return {name: float(np.quantile(values, point)) for name, point in points.items()}
-
-
 def _lengths(rows: Dataset, config: Config) -> dict[str, Any]:
     """Measure texts in characters and in tokens; in words where the model's tokenizer is not on this machine."""
     from accel_clf.models.loading import load_tokenizer
@@ -128,24 +112,11 @@ def _lengths(rows: Dataset, config: Config) -> dict[str, Any]:
             units.extend(tokenize_texts(texts, tokenizer, NO_CUT).lengths.tolist())
     lengths = np.array(units)
     return {
-        "characters": _quantiles(np.array(characters)),
-        "words" if tokenizer is None else "tokens": _quantiles(lengths),
+        "characters": quantiles(np.array(characters)),
+        "words" if tokenizer is None else "tokens": quantiles(lengths),
         "max_length": max_length,
         "share_cut": float((lengths > max_length).mean()),
         "tokenizer": config.model.name if tokenizer is not None else None,
-    }
-
-
-def _twins(rows: Dataset) -> dict[str, int]:
-    """Count rows with the text of another row, and the texts among them that have different labels."""
-    _, first, text_of_row, sizes = np.unique(
-        rows.digests, axis=0, return_index=True, return_inverse=True, return_counts=True
-    )
-    text_of_row = text_of_row.ravel()
-    differs = (rows.labels != rows.labels[first[text_of_row]]).reshape(len(rows), -1).any(axis=1)
-    return {
-        "rows": int(sizes[sizes > 1].sum()),
-        "texts_with_different_labels": len(np.unique(text_of_row[differs])),
     }
 
 

@@ -84,7 +84,7 @@ def render_page(
         sections: in their order.
         heading: the page's, instead of its title.
         lead: lines below the heading.
-        data: what scripts read from the element `data`, as JSON.
+        data: what scripts read from the element `page-data`, as JSON.
         styles, scripts: files of accel_clf/reports/templates, the former beside page.css.
         attributes: of the body, for scripts: name -> data attribute.
 

@@ -13,6 +13,8 @@ from accel_clf.core.files import atomic_write, csv_line
 from accel_clf.data.dataset import Dataset
 from accel_clf.targets.base import Target
 
+VALIDATION = "validation.csv"  # the predictions of the best model for the rows that have chosen it
+SLICES = "slices.csv"  # of the rows in predictions.csv, or in a fold's held_out.csv
 # The files with the predictions for those rows that are evaluated once, at the end of a run.
 PREDICTION_FILES = {"test": "predictions.csv", "held_out": "held_out.csv", "calibration": "calibration.csv"}
 
@@ -47,6 +49,19 @@ def write_predictions(
                 texts.append(row_scores[predicted])
             numbers = [*(row_scores if target.score_names else []), *row_logits]
             file.write(csv_line([row_id, *others, *texts, *numbers]))
+
+
+def slice_column(rows: Dataset) -> dict[str, list[str]]:
+    """Return the column with each row's slice, where rows have slices."""
+    return {"slice": [rows.slices.names[code] for code in rows.slices.codes]} if rows.slices else {}
+
+
+def write_slices(path: Path, rows: Dataset) -> None:
+    """Write the slice of each row, for predictions that have no column of it."""
+    with atomic_write(path) as file:
+        file.write(csv_line(["row", "slice"]))
+        for row_id, name in zip(rows.ids.tolist(), slice_column(rows)["slice"], strict=True):
+            file.write(csv_line([row_id, name]))
 
 
 def read_labelled_logits(path: Path, target: Target) -> tuple[np.ndarray, np.ndarray]:

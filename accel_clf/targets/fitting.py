@@ -17,6 +17,7 @@ class Fitted:
         temperature: to divide logits by.
         scores: float64 [rows, scores], cross-fitted.
         decided: [rows, ...], cross-fitted.
+        temperatures: of each part, what its scores are divided by: part -> temperature.
         errors: how far scores are from being probabilities: name -> "before" and, cross-fitted, "after".
     """
 
@@ -24,6 +25,7 @@ class Fitted:
     temperature: float
     scores: np.ndarray
     decided: np.ndarray
+    temperatures: dict[int, float]
     errors: dict[str, dict[str, float]]
 
     def to_json(self) -> dict[str, Any]:
@@ -64,15 +66,17 @@ def cross_fit(
 
     before = target.scores(logits)
     scores, decided = np.empty_like(before), np.empty_like(target.decide(before))
-    for part in np.unique(parts):
+    temperatures = {}
+    for part in np.unique(parts).tolist():
         rows = parts == part
         of_others, divisor = fit_to(~rows)
+        temperatures[part] = divisor
         scores[rows] = target.scores(logits[rows] / divisor)
         decided[rows] = of_others.decide(scores[rows])
     fitted, divisor = fit_to(np.ones(len(labels), bool))
     errors_before, errors_after = (target.calibration_errors(labels, of_rows, weights) for of_rows in (before, scores))
     errors = {name: {"before": value, "after": errors_after[name]} for name, value in errors_before.items()}
-    return Fitted(fitted, divisor, scores, decided, errors)
+    return Fitted(fitted, divisor, scores, decided, temperatures, errors)
 
 
 def random_parts(rows: int, seed: int, parts: int = 5) -> np.ndarray:

@@ -42,6 +42,7 @@ class PreparedRun:
         tokenizer: the model's.
         padding: of the model's rows.
         tokens: split name -> tokens, for each split that has rows.
+        warnings: of what is suspicious about the rows; of several processes the main one has them.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class PreparedRun:
     tokenizer: Any
     padding: Padding
     tokens: dict[str, TokenizedDataset]
+    warnings: tuple[str, ...] = ()
 
     def digests(self) -> dict[str, str]:
         """Digest the rows of each split: texts and labels in their order."""
@@ -145,9 +147,11 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     config = registry.with_defaults(config, type(target))
     _check_settings(config, target)
     counts = {split: len(part) if part else 0 for split, part in rows._asdict().items()}
+    warnings: tuple[str, ...] = ()
     if logs:
         of_labels = target.warnings(rows.train.labels, config.target.loss, config.evaluation.metric)
-        for warning in (*splits.warnings(rows, config.data), *of_labels):
+        warnings = (*splits.warnings(rows, config.data), *of_labels)
+        for warning in warnings:
             log_line(f"warning: {warning}")
     calibration = f", {counts['calibration']} kept for calibration" if counts["calibration"] else ""
     log_line(
@@ -156,7 +160,7 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
     )
     tokenizer = load_tokenizer(config.model, rows.train, length)
     has_padding_token = tokenizer.pad_token is not None
-    prepared = PreparedRun(config, rows, tokenizer, Padding(0), {})
+    prepared = PreparedRun(config, rows, tokenizer, Padding(0), {}, warnings)
     model = prepared.load_model()
     prepared = replace(prepared, padding=padding_of(model, tokenizer, rows.train.has_pairs))
     if frozen_names(model, config.model):

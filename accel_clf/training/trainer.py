@@ -6,6 +6,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,6 +29,7 @@ from accel_clf.targets.metrics import Metrics
 from accel_clf.training import baseline, checkpoint, precompile, resume
 from accel_clf.training.batches import example_batch
 from accel_clf.training.checkpoint import Writer
+from accel_clf.training.data_facts import write_data_facts
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import optimizer_for
 from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
@@ -120,9 +122,11 @@ class Trainer:
         )
         peak_lr = resume.peak_lr(self.checkpoint, self.config, strategy.processes)
         self.state, self.best = TrainState(peak_lr), None
+        self.best_logits: np.ndarray | None = None  # for the validation rows, on rank 0
         if self.checkpoint:
             self.state = TrainState.from_json({**self.checkpoint.state["progress"], "peak": peak_lr})
             self.best = _best_from_json(self.checkpoint.state["best"])
+        self.first_step = self.state.step
 
     def run(self) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Train, evaluate and save; return model and optimizer as the strategy has prepared them."""
@@ -192,6 +196,8 @@ class Trainer:
         layout.write_config(self.output, self.config)
         environment = describe_environment(self.strategy.description, self.strategy.processes, self.state.step)
         write_json(self.output / "environment.json", environment)
+        if self.prepared.splits.held_out is None:  # of a fold the cross-validation says it
+            write_data_facts(self.output, self.prepared)
 
     def _fit(self, model: nn.Module, optimizer: torch.optim.Optimizer, writer: Writer) -> None:
         strategy = self.strategy
@@ -279,7 +285,7 @@ class Trainer:
         self._log(f"step {step}: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
         improved = self.best is None or result.score > self.best.score
         if improved:
-            self.best = result
+            self.best, self.best_logits = result, logits
         return improved
 
     def _results(self, model: nn.Module) -> dict[str, Any]:
@@ -299,11 +305,13 @@ class Trainer:
         results: dict[str, Any] = {"training": training}
         if self.best:
             results["validation"] = self.best.metrics.to_json()
-            results |= self.saved.fit_to_validation(self.layout)
-            if missed := Metrics.from_json(results["validation"]).never_predicted():
-                names = listed(missed)
-                self._log(f"warning: the best model never predicts {names}, which validation rows have as their label")
+        are_known = state.best_step > self.first_step
+        results |= self.saved.fit_to_validation(self.layout, self.best_logits, are_known=are_known)
+        if self.best and (missed := Metrics.from_json(results["validation"]).never_predicted()):
+            names = listed(missed)
+            self._log(f"warning: the best model never predicts {names}, which validation rows have as their label")
         results |= self.saved.evaluate(self.layout)
+        self.saved.write_examples()
         if self.strategy.compiler:
             results["hardware"] = self.strategy.compiler.counts()
         return results

@@ -1,0 +1,102 @@
+"""95% intervals: Wilson's of shares; of other metrics by the bootstrap, which draws rows anew from a seed."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+DRAWS, SEED = 1000, 0
+MAX_DRAWN = 20_000_000  # rows of all draws together; with many rows there are fewer draws
+LEAST_DRAWS = 200
+Z = 1.959963984540054
+
+
+class Interval(NamedTuple):
+    """The bounds of an interval that has what is estimated in 95 of 100 samples."""
+
+    low: float
+    high: float
+
+
+def wilson(share: float, rows: int) -> Interval:
+    """Compute Wilson's interval of a share of rows (Wilson, 1927)."""
+    if not rows:
+        return Interval(0.0, 1.0)
+    centre = (share + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
+    half = Z * np.sqrt(share * (1 - share) / rows + Z**2 / (4 * rows**2)) / (1 + Z**2 / rows)
+    return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+
+
+def f1_of_counts(both: int, predicted: int, rows: int, total: int) -> Interval:
+    """Estimate the interval of a label's F1.
+
+    Args:
+        both: rows that have it and that it is predicted for.
+        predicted, rows: those that it is predicted for; that have it.
+        total: all rows.
+    """
+    counts = np.array([both, predicted - both, rows - both, max(0, total - predicted - rows + both)])
+    drawn = _redraw(counts)
+    return _bounds(2 * drawn[:, 0] / np.maximum(1, 2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2]))
+
+
+def f1_of_confusion(entries: np.ndarray, classes: int) -> dict[str, Interval]:
+    """Estimate the intervals of the averages of F1 over classes.
+
+    Args:
+        entries: int [cells, 3]: label, prediction, rows.
+        classes: how many there are.
+    """
+    from scipy.sparse import csr_array
+
+    drawn = _redraw(entries[:, 2])
+    cells = np.arange(len(entries))
+
+    def sums(codes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        by_class = csr_array((np.ones(chosen.sum()), (codes[chosen], cells[chosen])), (classes, len(entries)))
+        return np.asarray(by_class @ drawn.T)
+
+    everything = np.ones(len(entries), bool)
+    labels, predicted = sums(entries[:, 0], everything), sums(entries[:, 1], everything)
+    both = sums(entries[:, 0], entries[:, 0] == entries[:, 1])
+    f1 = 2 * both / np.maximum(1, labels + predicted)
+    present = (labels + predicted) > 0
+    return {
+        "macro_f1": _bounds((f1 * present).sum(axis=0) / present.sum(axis=0)),
+        "weighted_f1": _bounds((f1 * labels).sum(axis=0) / labels.sum(axis=0)),
+    }
+
+
+def micro_f1(labels: np.ndarray, decided: np.ndarray) -> Interval:
+    """Estimate the interval of the F1 of all labels together, where a text may have several: 0 and 1 [rows, labels]."""
+    both, either = (labels & decided).sum(axis=1), labels.sum(axis=1) + decided.sum(axis=1)
+    kinds, counts = np.unique(np.stack([both, either], axis=1), axis=0, return_counts=True)
+    drawn = _redraw(counts) @ kinds
+    return _bounds(2 * drawn[:, 0] / np.maximum(1, drawn[:, 1]))
+
+
+def of_mean(values: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = lambda means: means) -> Interval:
+    """Estimate the interval of a mean, or of what is computed from it.
+
+    Args:
+        values: float [rows].
+        of: computes it from the means of all draws.
+    """
+    kinds, counts = np.unique(values, return_counts=True)
+    if len(kinds) <= len(values) // 2:
+        return _bounds(of(_redraw(counts) @ kinds / len(values)))
+    generator = np.random.default_rng(SEED)
+    draws = int(np.clip(MAX_DRAWN // len(values), LEAST_DRAWS, DRAWS))
+    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(draws)]
+    return _bounds(of(np.array(means)))
+
+
+def _redraw(counts: np.ndarray) -> np.ndarray:
+    """Draw as many rows as there are from kinds of rows: int [draws, kinds]."""
+    total = int(counts.sum())
+    return np.random.default_rng(SEED).multinomial(total, counts / max(1, total), size=DRAWS)
+
+
+def _bounds(values: np.ndarray) -> Interval:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(float(low), float(high))

@@ -1,0 +1,167 @@
+"use strict";
+(() => {
+  const element = document.getElementById("page-data");
+  const data = element ? JSON.parse(element.textContent) : {};
+  const at = (id) => document.getElementById(id);
+
+  function made(name, text, attributes = {}) {
+    const node = document.createElement(name);
+    if (text !== undefined) node.textContent = text;
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
+  }
+
+  // The rows of a cell.
+  const panel = at("cell");
+  function open(cell, button) {
+    const rows = (data.cells[cell] || []).map((index) => data.opened[index]);
+    panel.replaceChildren();
+    const head = made("div", undefined, { class: "row" });
+    head.append(made("strong", button.getAttribute("aria-label")));
+    const close = made("button", "Close", { type: "button", class: "small screen" });
+    close.addEventListener("click", () => { panel.hidden = true; button.focus(); });
+    head.append(close);
+    panel.append(head);
+    if (rows.length) panel.append(made("p", `${rows.length} of them, the surest first`, { class: "note" }));
+    else panel.append(made("p", "The folder has none of these rows for a report.", { class: "note" }));
+    const list = made("ol");
+    for (const [row, label, predicted, score, ...texts] of rows) {
+      const item = made("li", texts.join("\n— ") || "");
+      item.append(made("small", `row ${row}: label ${label || "none"}, predicted ${predicted || "none"}${score === null ? "" : `, score ${score}`}`));
+      list.append(item);
+    }
+    panel.append(list);
+    panel.hidden = false;
+    panel.focus();
+    panel.scrollIntoView({ block: "nearest" });
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-cell]");
+    if (button && panel) open(button.dataset.cell, button);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && panel && !panel.hidden) panel.querySelector("button").click();
+  });
+
+  // The part of a large matrix that is asked for.
+  const filter = at("matrix-filter");
+  if (filter) {
+    const first = at("matrix");
+    const totals = data.labels.map(() => 0);
+    const counts = new Map();
+    for (const [label, predicted, rows] of data.confusion) {
+      totals[label] += rows;
+      counts.set(`${label},${predicted}`, rows);
+    }
+    const short = (name) => (name.length > 24 ? `${name.slice(0, 23)}…` : name);
+    function matrix(codes) {
+      const table = made("table", undefined, { id: "matrix" });
+      table.append(made("caption", "Rows: the label; columns: the prediction. A cell opens its texts."));
+      const head = made("tr");
+      head.append(made("th", "label", { scope: "col" }));
+      for (const code of codes) {
+        const cell = made("th", undefined, { scope: "col", title: data.labels[code] });
+        cell.append(made("span", short(data.labels[code])));
+        head.append(cell);
+      }
+      const thead = made("thead");
+      thead.append(head);
+      const body = made("tbody");
+      for (const label of codes) {
+        const line = made("tr");
+        line.append(made("th", short(data.labels[label]), { scope: "row", title: data.labels[label] }));
+        for (const predicted of codes) {
+          const key = `${label},${predicted}`;
+          const rows = counts.get(key) || 0;
+          const cell = made("td", undefined, { class: label === predicted ? "right" : "wrong" });
+          cell.style.setProperty("--share", (rows / (totals[label] || 1)).toFixed(3));
+          cell.append(rows
+            ? made("button", rows.toLocaleString("en"), { type: "button", "data-cell": key, "aria-label": `${rows} rows: label ${data.labels[label]}, predicted ${data.labels[predicted]}` })
+            : made("span", "0", { class: "none" }));
+          line.append(cell);
+        }
+        body.append(line);
+      }
+      table.append(thead, body);
+      return table;
+    }
+    filter.addEventListener("input", () => {
+      const words = filter.value.trim().toLowerCase();
+      const most = Number(filter.dataset.most);
+      if (!words) {
+        at("matrix").replaceWith(first);
+        at("matrix-note").textContent = "";
+        return;
+      }
+      const found = data.labels.map((name, code) => code).filter((code) => data.labels[code].toLowerCase().includes(words));
+      at("matrix-note").textContent = found.length > most ? `${most} of ${found.length} labels` : `${found.length} labels`;
+      at("matrix").replaceWith(matrix(found.slice(0, most)));
+    });
+  }
+
+  // Search in tables.
+  for (const input of document.querySelectorAll("input[data-search]")) {
+    const rows = [...at(input.dataset.search).tBodies[0].rows];
+    const status = document.querySelector(`[data-count="${input.dataset.search}"]`);
+    input.addEventListener("input", () => {
+      const words = input.value.trim().toLowerCase();
+      let shown = 0;
+      for (const row of rows) {
+        row.hidden = !row.textContent.toLowerCase().includes(words);
+        shown += row.hidden ? 0 : 1;
+      }
+      if (status) status.textContent = words ? `${shown} of ${rows.length}` : "";
+    });
+  }
+
+  // The threshold.
+  const slider = at("threshold");
+  if (slider) {
+    const select = at("threshold-label");
+    const chart = at("chart-threshold");
+    const path = (name) => chart.querySelector(`[id="chart-threshold-${name}"] path`);
+    const [x0, y0, x1, y1] = path("frame").getAttribute("d").match(/-?[\d.]+/g).map(Number);
+    const place = (x, y) => `${(x0 + x * (x1 - x0)).toFixed(2)} ${(y0 + y * (y1 - y0)).toFixed(2)}`;
+    const share = (part, whole) => (whole ? part / whole : null);
+    const line = (values) => values.map((y, index) => (y === null ? "" : place(index / 100, y)))
+      .filter(Boolean).map((point, index) => (index ? "L" : "M") + point).join(" ");
+    function draw() {
+      const of = data.thresholds[select.value];
+      path("precision").setAttribute("d", line(of.given.map((given, t) => share(of.right[t], given))));
+      path("recall").setAttribute("d", line(of.right.map((right) => share(right, of.positives))));
+    }
+    function show() {
+      const of = data.thresholds[select.value];
+      const t = Number(slider.value);
+      const isAnswer = !data.several && select.value === "0";
+      const [right, given] = [of.right[t], of.given[t]];
+      const values = {
+        precision: share(right, given), recall: share(right, of.positives), f1: share(2 * right, given + of.positives),
+        right, wrong: given - right,
+        missed: isAnswer ? of.total - given : of.positives - right,
+        rest: isAnswer ? null : of.total - given - of.positives + right,
+      };
+      for (const node of document.querySelectorAll("#threshold-figures [data-of]")) {
+        const value = values[node.dataset.of];
+        const isCount = ["right", "wrong", "missed", "rest"].includes(node.dataset.of);
+        node.textContent = value === null ? "–" : isCount ? value.toLocaleString("en") : value.toFixed(4);
+      }
+      document.querySelector("[data-name=missed]").textContent = isAnswer ? "without an answer" : "missed";
+      at("threshold-value").textContent = (t / 100).toFixed(2);
+      slider.setAttribute("aria-valuetext", (t / 100).toFixed(2));
+      path("marker").setAttribute("d", `M${place(t / 100, 0)} L${place(t / 100, 1)}`);
+    }
+    function choose() {
+      slider.value = data.thresholds[select.value].at;
+      draw();
+      show();
+    }
+    select.addEventListener("change", choose);
+    slider.addEventListener("input", show);
+    choose();
+  }
+
+  // A page of a run that goes on.
+  const seconds = Number(document.body.dataset.reload);
+  if (seconds) setTimeout(() => location.reload(), 1000 * seconds);
+})();
