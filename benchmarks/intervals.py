@@ -23,7 +23,8 @@ from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel
 
 LABELS = SingleLabel(("a", "b", "c"))
-TRAINING_SETS, TEST_ROWS = 4000, 20_000  # by which the true difference of folds' models is known
+# By which true differences are known: rows; and of folds' models, training sets, each tested on so many rows.
+LARGE, TRAINING_SETS, TEST_ROWS = 2_000_000, 4000, 20_000
 
 
 class Scenario(NamedTuple):
@@ -101,7 +102,7 @@ def of_accuracy(rows: int, only_baseline: float, only_run: float) -> Scenario:
     return Scenario(name, "accuracy", only_run - only_baseline, draw, resamples=1)
 
 
-def of_classes(rows: int, metric: str, group_size: int = 1) -> Scenario:
+def of_classes(rows: int, metric: str, group_size: int = 1, large: int = LARGE) -> Scenario:
     """Two noisy models of three labels of unequal size; rows of a group share their label and half of the noise."""
 
     def draw_rows(rng: np.random.Generator, rows: int, groups: int) -> SameRows:
@@ -122,9 +123,9 @@ def of_classes(rows: int, metric: str, group_size: int = 1) -> Scenario:
         return _rows(answers, groups=codes if size > 1 else None)
 
     # Of a very large set; its groups make no difference to the mean.
-    large = compare(draw_rows(np.random.default_rng(1), 2_000_000, 500_000), [metric], 1)[0].metrics[metric]
+    truth = compare(draw_rows(np.random.default_rng(1), large, large // 4), [metric], 1)[0].metrics[metric].difference
     name = f"{rows} rows of three labels" + (f", in groups of {group_size}" if group_size > 1 else "")
-    return Scenario(name, metric, large.difference, lambda rng: draw_rows(rng, rows, rows // group_size))
+    return Scenario(name, metric, truth, lambda rng: draw_rows(rng, rows, rows // group_size))
 
 
 def of_numbers(rows: int, metric: str) -> Scenario:
@@ -136,11 +137,13 @@ def of_numbers(rows: int, metric: str) -> Scenario:
         values = [labels + 0.5 * shared + error * rng.standard_t(5, rows) for error in (0.5, 0.6)]
         return _rows([Answers(target, labels, value[:, None], value) for value in values])
 
-    large = compare(draw(np.random.default_rng(1), 1_000_000), [metric], 1)[0].metrics[metric]
-    return Scenario(f"{rows} numbers", metric, large.difference, draw)
+    truth = compare(draw(np.random.default_rng(1), LARGE), [metric], 1)[0].metrics[metric].difference
+    return Scenario(f"{rows} numbers", metric, truth, draw)
 
 
-def of_folds(rows: int, ridge: float, folds: int = 5, features: int = 20) -> Scenario:
+def of_folds(
+    rows: int, ridge: float, folds: int = 5, features: int = 20, training_sets: int = TRAINING_SETS
+) -> Scenario:
     """Two linear classifiers by least squares, one with a penalty and fewer features, trained on overlapping folds."""
     weights = np.linspace(1.0, 0.0, features)
     target = SingleLabel(("a", "b"))
@@ -172,10 +175,10 @@ def of_folds(rows: int, ridge: float, folds: int = 5, features: int = 20) -> Sce
     x, y = rows_of(rng, TEST_ROWS)
     size = rows - rows // folds
     accuracies = np.zeros(2)
-    for _ in range(TRAINING_SETS):
+    for _ in range(training_sets):
         models = np.stack(fit(*rows_of(rng, size)), axis=1)
         accuracies += ((x @ models > 0) == (y > 0)[:, None]).mean(axis=0)
-    truth = float(accuracies[1] - accuracies[0]) / TRAINING_SETS
+    truth = float(accuracies[1] - accuracies[0]) / training_sets
     return Scenario(f"{folds} folds of {rows} rows, penalty {ridge:g}", "accuracy", truth, draw)
 
 

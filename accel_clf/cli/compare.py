@@ -44,7 +44,7 @@ def _compare(argv: Sequence[str]) -> int:
         requirements,
         resamples=arguments.resamples,
         examples=arguments.examples,
-        with_texts=arguments.texts == "all",
+        with_texts=arguments.texts == "examples",
     )
     if arguments.output:
         from accel_clf.reports.compare_page import write_page
@@ -116,7 +116,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="rows of each kind that are listed where answers differ (default: 10)",
     )
     parser.add_argument(
-        "--texts", choices=("all", "none"), default="all", help="whether these rows have their texts (default: all)"
+        "--texts",
+        choices=("examples", "none"),
+        default="examples",
+        help="whether these rows have the beginnings of their texts (default: examples)",
     )
     add_source(parser, ("text", "pair", "label", "slice"), required=False)
     parser.add_argument(

@@ -69,6 +69,7 @@ def comparison_page(comparison: Comparison) -> str:
     return render_page(
         f"{names} compared with {folders[0]}",
         sections,
+        styles=["compare.css"],
         lead=[f"baseline: {folders[0]}", rows_line(comparison.rows)],
     )
 
@@ -78,7 +79,7 @@ def _requirements(comparison: Comparison) -> Markup:
         [
             outcome.requirement.text,
             outcome.run,
-            "met" if outcome.is_met else "NOT MET",
+            _coloured("met" if outcome.is_met else "NOT MET", "better" if outcome.is_met else "worse"),
             outcome.explanation,
             signed(outcome.difference),
             interval_text(outcome.interval),
@@ -144,7 +145,12 @@ def _table(
 
 def _row(name: str, of: Difference) -> list[str]:
     values = [number(of.baseline), number(of.run), signed(of.difference), interval_text(of.interval())]
-    return [name, *values, p_text(of.corrected_p), verdict_text(of), f"{of.rows:,}"]
+    verdict = verdict_text(of)
+    return [name, *values, p_text(of.corrected_p), _coloured(verdict, verdict), f"{of.rows:,}"]
+
+
+def _coloured(text: str, verdict: str) -> Markup:
+    return Markup('<span class="{}">{}</span>').format(verdict, text) if text else Markup("")
 
 
 def _forest(id: str, title: str, differences: Mapping[str, Difference]) -> Chart:

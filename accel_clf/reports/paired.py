@@ -20,16 +20,11 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binom, norm, t
 
+from accel_clf.reports.intervals import Interval, Z
+
 CONFIDENCE = 0.95
 SEED = 0  # of resamples: the same rows have the same intervals
 CELLS = 2_000_000  # of the arrays that resamples are drawn in
-
-
-class Interval(NamedTuple):
-    """What a difference may be, at CONFIDENCE."""
-
-    low: float
-    high: float
 
 
 class Discordance(NamedTuple):
@@ -192,7 +187,7 @@ def score_interval(counts: Discordance) -> Interval:
 
 def _excess(counts: Discordance, sign: int, margin: float) -> float:
     """Compute by how much the score of a margin is beyond what CONFIDENCE allows, on one side."""
-    return sign * _score(counts, margin) - float(norm.ppf((1 + CONFIDENCE) / 2))
+    return sign * _score(counts, margin) - Z
 
 
 def _score(counts: Discordance, margin: float) -> float:

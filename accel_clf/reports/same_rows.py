@@ -64,6 +64,8 @@ def same_rows(runs: Sequence[RunRows], only_common: bool = False) -> SameRows:
         DataError: there are such rows otherwise; or none that all have answered; or their folds differ.
     """
     baseline, notes = runs[0], []
+    if baseline.rows == "validation":
+        notes.append("these rows have chosen the best steps of the models, so that all metrics are flattered")
     keys, origin = _keys(runs)
     common = reduce(np.intersect1d, keys)
     order = [_positions(of_run, common) for of_run in keys]

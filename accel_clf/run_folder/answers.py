@@ -1,7 +1,7 @@
 """The answers for labelled rows that a run keeps, read without its model."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from accel_clf.core.files import read_json
-from accel_clf.run_folder.layout import fold_name, is_cross_validation
-from accel_clf.run_folder.predictions import PREDICTION_FILES, explained
+from accel_clf.run_folder.layout import TEMPERATURES, fold_name, is_cross_validation
+from accel_clf.run_folder.predictions import PREDICTION_FILES, SLICES, VALIDATION, explained
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.registry import of_model
@@ -20,6 +20,7 @@ OUT_OF_FOLD = "out_of_fold"
 ANSWER_FILES = {
     OUT_OF_FOLD: "out_of_fold.csv",
     **{rows: name for rows, name in PREDICTION_FILES.items() if rows != "calibration"},
+    "validation": VALIDATION,
 }
 
 
@@ -58,7 +59,7 @@ def read_target(folder: Path) -> Target:
     with explained(path):
         config = read_json(path)
         names = {int(code): name for code, name in config.pop("id2label").items()}
-        target = of_model(SimpleNamespace(**config, id2label=names))
+        target = of_model(SimpleNamespace(**{"problem_type": None, **config, "id2label": names}))
     thresholds = read_json(folder / "metrics.json").get("thresholds") if is_cv else None
     return target if thresholds is None else target.at_thresholds(thresholds)
 
@@ -74,26 +75,58 @@ def read_answers(path: Path, written_by: Target, target: Target) -> StoredAnswer
     Raises:
         UserError: the file cannot be read.
     """
-    with explained(path), path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        columns = {name: index for index, name in enumerate(next(lines, []))}
-        # A number is written as the model's output alone.
-        names = [f"score:{name}" for name in target.score_names] or [f"logit:{name}" for name in written_by.names]
-        positions = [columns[name] for name in names]
-        rows = list(lines)
+    with explained(path):
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            columns = {name: index for index, name in enumerate(next(lines, []))}
+            rows = list(lines)
         ids = np.array([int(row[columns["row"]]) for row in rows], np.int64)
         if (np.diff(ids) <= 0).any():
             raise ValueError("its rows are not in the order of their numbers")
-        scores = np.array([[float(row[index]) for index in positions] for row in rows], np.float64)
         labels, decided = (_encode(rows, columns[name], path, written_by, target) for name in ("label", "predicted"))
         return StoredAnswers(
             ids,
             labels,
             decided,
-            scores.reshape(len(rows), len(names)),
+            _scores(path, columns, rows, written_by, target),
             np.array([int(row[columns["fold"]]) for row in rows]) if "fold" in columns else None,
-            tuple(row[columns["slice"]] for row in rows) if "slice" in columns else None,
+            tuple(row[columns["slice"]] for row in rows) if "slice" in columns else _slices(path, ids),
         )
+
+
+def _scores(
+    path: Path, columns: Mapping[str, int], rows: Sequence[Sequence[str]], written_by: Target, target: Target
+) -> np.ndarray:
+    """Read scores; of validation rows that a temperature was fitted to, those that are cross-fitted."""
+
+    def numbers(names: Sequence[str], of_rows: Sequence[Sequence[str]]) -> np.ndarray:
+        positions = [columns[name] for name in names]
+        values = [[float(row[position]) for position in positions] for row in of_rows]
+        return np.array(values, np.float64).reshape(len(of_rows), len(names))
+
+    logits = [f"logit:{name}" for name in written_by.output_names]
+    # A number is written as the model's output alone.
+    scores = numbers([f"score:{name}" for name in target.score_names] or logits, rows)
+    temperatures = path.with_name(TEMPERATURES)
+    if "part" in columns and temperatures.is_file():
+        order = [written_by.names.index(name) for name in target.names] if target.score_names else [0]
+        parts = np.array([row[columns["part"]] for row in rows])
+        for part, divisor in read_json(temperatures).items():
+            of_part = np.flatnonzero(parts == part)
+            if divisor != 1 and len(of_part):
+                of_logits = numbers(logits, [rows[index] for index in of_part.tolist()]).astype(np.float32)
+                scores[of_part] = written_by.scores(of_logits / divisor)[:, order]
+    return scores
+
+
+def _slices(path: Path, ids: np.ndarray) -> tuple[str, ...] | None:
+    """Read the slices of rows whose predictions have no column of them; None where there are none."""
+    beside = path.with_name(SLICES)
+    if not beside.is_file():
+        return None
+    with beside.open(encoding="utf-8", newline="") as file:
+        of_rows = {int(line["row"]): line["slice"] for line in csv.DictReader(file)}
+    return tuple(of_rows[row] for row in ids.tolist()) if of_rows.keys() >= set(ids.tolist()) else None
 
 
 def _encode(rows: Sequence[Sequence[str]], column: int, path: Path, written_by: Target, target: Target) -> np.ndarray:
