@@ -171,4 +171,4 @@ def _forest(id: str, title: str, differences: Mapping[str, Difference]) -> Chart
 
     shown = [f"{name} {of.verdict}" for name, of in drawn.items() if of.verdict != "not shown"]
     description = f"{len(drawn)} differences with intervals; shown: {', '.join(shown[:8]) or 'none'}"
-    return charts.draw(id, title, description, paint, size=(6.4, max(1.6, 0.9 + 0.32 * len(drawn))))
+    return charts.draw(id, title, description, paint, size=(5.6, max(1.5, 0.9 + 0.3 * len(drawn))))
