@@ -45,10 +45,11 @@ def train(config: Settings) -> "Run":
         UserError: whatever the user can fix: ConfigError for settings, DataError for rows.
         Interrupted: SIGINT or SIGTERM has asked to stop; the state is saved.
     """
+    from accel_clf.reports.report import with_report
     from accel_clf.training import trainer
 
     settings = _settings(config)
-    _on_all_cores(lambda: trainer.train(settings))
+    _on_all_cores(lambda: with_report(settings, lambda: trainer.train(settings)))
     return Run(Path(settings.output))
 
 
@@ -65,10 +66,11 @@ def cross_validate(config: Settings) -> "Run":
         UserError, Interrupted: see `train`.
     """
     from accel_clf.cross_validation import run
+    from accel_clf.reports.report import with_report
 
     settings = _settings(config, suffix="-cv")
     results = Path(settings.output) / "metrics.json"
-    _on_all_cores(lambda: run.cross_validate(settings))
+    _on_all_cores(lambda: with_report(settings, lambda: run.cross_validate(settings)))
     while not is_main_process() and not results.is_file():  # rank 0 aggregates the folds, which may take minutes
         time.sleep(POLL_SECONDS)
     return Run(Path(settings.output))

@@ -24,9 +24,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "accel-clf cv") -> int:
 
         def work() -> str:
             from accel_clf.cross_validation.run import collect, cross_validate  # torch is not needed for --help
+            from accel_clf.reports.report import with_report
             from accel_clf.reports.summary import cross_validation_summary
 
-            results = collect(config) if arguments.collect else cross_validate(config, arguments.fold)
+            results = with_report(
+                config, lambda: collect(config) if arguments.collect else cross_validate(config, arguments.fold)
+            )
             return cross_validation_summary(results, config.output) if results else ""
 
         return config, work

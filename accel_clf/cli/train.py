@@ -17,10 +17,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "accel-clf train") -> in
         config, _ = parse(args, prog, DESCRIPTION)
 
         def work() -> str:
+            from accel_clf.reports.report import with_report
             from accel_clf.reports.summary import training_summary
             from accel_clf.training.trainer import train  # torch is not needed for --help
 
-            results = train(config)
+            results = with_report(config, lambda: train(config))
             return training_summary(results, config.output) if results else ""
 
         return config, work

@@ -271,6 +271,8 @@ class Config(Section):
     """What drives the hardware: Hugging Face Accelerate, or raw torch_xla on TPU cores, real or virtual."""
     virtual_cores: Count | None = None
     """Number of virtual XLA cores on the CPU, to test a TPU job without a TPU; null uses the real hardware."""
+    report: bool = False
+    """Also write report.html into the run folder, at the end; needs the extra `report`."""
     output: str = ""
     """Run folder; by default runs/ and the name of the training data, with -cv for a cross-validation."""
     resume: str = "auto"

@@ -77,7 +77,7 @@ class Folds:
         return replace(self.all_rows, config=config, splits=fold_rows, tokens=fold_tokens)
 
     def write(self) -> None:
-        """Write folds.json, config.yaml and data.json into the cross-validation's folder."""
+        """Write folds.json, config.yaml and rows.json into the cross-validation's folder."""
         output = Path(self.config.output)
         assignment.write_folds(self.config, self.all_rows.splits.train, self.assignment)
         layout.write_config(output, self.config)

@@ -78,7 +78,7 @@ def draw(
     *,
     headers: Sequence[str] = (),
     rows: Sequence[Sequence[Any]] = (),
-    size: tuple[float, float] = (6.4, 3.4),
+    size: tuple[float, float] = (4.4, 2.9),
 ) -> Chart:
     """Draw a chart.
 

@@ -82,7 +82,7 @@ def per_class_section(evidence: Evidence) -> Section:
             "precision": intervals.wilson(of["precision"], predicted) if predicted else None,
             "recall": intervals.wilson(of["recall"], of["rows"]) if of["rows"] else None,
             "f1": intervals.f1_of_counts(both, predicted, of["rows"], results["rows"])
-            if predicted is not None
+            if predicted is not None and both
             else None,
         }
         rows.append(
@@ -135,7 +135,7 @@ def _bars(bars: list[tuple[str, float, Interval | None]]) -> Chart | None:
 
     height = 1.0 + 0.26 * len(worst)
     described = "; ".join(f"{shortened(name)} {f1:.3f}" for name, f1, _ in worst[:5])
-    return draw("chart-labels", f"F1 with its 95% interval{of}", f"The weakest: {described}", paint, size=(6.4, height))
+    return draw("chart-labels", f"F1 with its 95% interval{of}", f"The weakest: {described}", paint, size=(4.4, height))
 
 
 def slices_section(evidence: Evidence) -> Section | None:
@@ -209,6 +209,7 @@ def metric_intervals(
     entries = np.stack([cells // classes, cells % classes, counts], axis=1)
     bounds |= intervals.f1_of_confusion(entries, classes)
     if kind == "ordinal":
+        bounds["quadratic_kappa"] = intervals.kappa_of_confusion(entries, classes)
         bounds["mae"] = intervals.of_mean(np.abs(labels - decided).astype(np.float64))
     return {name: value for name, value in bounds.items() if name in of}
 

@@ -81,7 +81,8 @@ def _reliability_chart(kinds: dict[str, list[tuple[float, float, float]]]) -> Ch
             scores, right, _ = zip(*bins, strict=True)
             is_first = index == 0 and len(kinds) > 1
             colour = SERIES[1] if is_first else SERIES[0]
-            axes.plot(scores, right, color=colour, marker="o", linestyle="--" if is_first else "-", label=name)
+            style = {"color": colour, "marker": "o", "linestyle": "--" if is_first else "-"}
+            axes.plot(scores, right, label=name, clip_on=False, **style)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean score", ylabel="share that is right")
         axes.legend(labelcolor=SOFT)
 

@@ -122,12 +122,12 @@ def _validation(logs: Mapping[str, Log], metric: str, best: Mapping[str, int]) -
         _finish(axes, metric_name(metric), len(validated))
 
     rows = [
-        [f"{step:,}", name, number(value), "best" if best.get(name) == step else ""]
+        [f"{step:,}", name, number(value), "*" if best.get(name) == step else ""]
         for name, points in validated.items()
         for step, value in points
     ]
     described = "; ".join(f"{name}: best at step {step:,}" for name, step in best.items())
-    headers = ["step", "of", metric_name(metric), ""]
+    headers = ["step", "of", metric_name(metric), "best"]
     return draw("chart-metric", title, f"A star marks the best step. {described}", paint, headers=headers, rows=rows)
 
 

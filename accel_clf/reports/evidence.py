@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
@@ -21,8 +22,10 @@ from accel_clf.run_folder.predictions import PREDICTION_FILES, SLICES, VALIDATIO
 from accel_clf.targets.base import Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.registry import of_model
+from accel_clf.targets.single_label import SingleLabel
 
 OUT_OF_FOLD = "out_of_fold"
+BLOCK_SIZE = 2**26  # bytes of a table that are read at once: many rows, even of thousands of labels
 FILES = {
     OUT_OF_FOLD: f"{OUT_OF_FOLD}.csv", "test": PREDICTION_FILES["test"], "held_out": PREDICTION_FILES["held_out"],
     "validation": VALIDATION,
@@ -40,7 +43,6 @@ class Predictions:
     Attributes:
         ids: int64 [rows].
         labels, decided: as the target encodes them.
-        logits: float32 [rows, outputs], as the file has them.
         scores: float64 [rows, scores], of which metrics.json tells.
         before, after: the scores before and after a temperature, cross-fitted where it was fitted to these rows. Where
             there is none `after` is None.
@@ -50,7 +52,6 @@ class Predictions:
     ids: np.ndarray
     labels: np.ndarray
     decided: np.ndarray
-    logits: np.ndarray
     scores: np.ndarray
     before: np.ndarray
     after: np.ndarray | None
@@ -68,7 +69,7 @@ class Evidence:
         logs: of metrics.jsonl: of the run, or of each fold by its name.
         environment: of environment.json; of a cross-validation that of its first fold.
         trainings: what metrics.json says of training: of the run, or of each finished fold by its name.
-        facts: of data.json; empty for runs of earlier versions.
+        facts: of rows.json; empty for runs of earlier versions.
         suspects: the rows of suspect_labels.csv.
         texts: (split, row) -> a text, or both of a pair.
     """
@@ -191,62 +192,77 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 
 
 def _read_predictions(evidence: Evidence, path: Path, target: Target) -> Predictions:
-    from pyarrow import ArrowInvalid, int64, string
-    from pyarrow import csv as tables
-
+    calibration = evidence.metrics.get("calibration", {})
     with path.open(encoding="utf-8", newline="") as file:
         header = next(csv.reader(file))
-    logit_columns = [f"logit:{name}" for name in target.output_names]
     texts = [name for name in ("label", "predicted", "slice") if name in header]
-    group = next((name for name in ("part", "fold") if name in header), None)
-    columns = ["row", *texts, *([group] if group else []), *logit_columns]
-    try:
-        table = tables.read_csv(
-            path,
-            parse_options=tables.ParseOptions(newlines_in_values=True),
-            convert_options=tables.ConvertOptions(
-                include_columns=columns, column_types={**dict.fromkeys(texts, string()), "row": int64()}
-            ),
-        )
-    except (ArrowInvalid, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "the predictions that were written there") from None
-    logits = np.stack([np.asarray(table[name], np.float64) for name in logit_columns], axis=1).astype(np.float32)
-    parts = np.asarray(table[group]) if group else None
-    scores = target.scores(logits)
+    numbers = ["row", *(name for name in ("part", "fold") if name in header)]
+    logit_columns = [f"logit:{name}" for name in target.output_names]
+    score_columns = [f"score:{name}" for name in target.score_names] or logit_columns
+    columns = [*numbers, *texts, *score_columns, *(logit_columns if calibration else [])]
+    table = _read_columns(path, list(dict.fromkeys(columns)), texts)
+
+    def matrix(names: Sequence[str]) -> np.ndarray:
+        return np.stack([np.from_dlpack(table[name]) for name in names], axis=1).astype(np.float64)
+
+    scores = matrix(score_columns)
     before, after = scores, None
-    temperature = evidence.metrics.get("calibration", {}).get("temperature")
-    if evidence.split in (OUT_OF_FOLD, "validation"):
-        by_part = _read(evidence.folder / layout.TEMPERATURES, read_json, {})
-        if temperature is not None and parts is not None and by_part:
-            after = np.empty_like(scores)
-            for part, divisor in by_part.items():
-                after[parts == int(part)] = target.scores(logits[parts == int(part)] / divisor)
-            scores = after if evidence.split == "validation" else scores
-    elif temperature is not None:  # which the saved model's logits are divided by already
-        before, after = target.scores(logits * np.float32(temperature)), scores
-    slices = np.asarray(table["slice"]).astype(object) if "slice" in texts else None
-    if slices is None and (evidence.folder / SLICES).is_file():
+    if calibration:
+        logits = matrix(logit_columns)
+        if evidence.split in (OUT_OF_FOLD, "validation"):
+            by_part = _read(evidence.folder / layout.TEMPERATURES, read_json, {})
+            parts = np.from_dlpack(table[numbers[-1]])
+            if by_part:  # which runs of earlier versions have not kept
+                after = np.empty_like(scores)
+                for part, divisor in by_part.items():
+                    after[parts == int(part)] = _scores(target, logits[parts == int(part)] / divisor)
+                scores = after if evidence.split == "validation" else scores
+        else:  # the saved model's logits are divided by the temperature already
+            before, after = _scores(target, logits * calibration["temperature"]), scores
+    slices = None
+    if "slice" in texts:
+        slices = np.array(table["slice"].to_pylist(), object)
+    elif (evidence.folder / SLICES).is_file():
         slices = np.array([row["slice"] for row in _read_table(evidence.folder / SLICES)], object)
-    return Predictions(
-        np.asarray(table["row"]),
-        _decode(table["label"], target, path),
-        _decode(table["predicted"], target, path),
-        logits,
-        scores,
-        before,
-        after,
-        slices,
-    )
+    labels, decided = (_decode(table[name], target, path) for name in ("label", "predicted"))
+    return Predictions(np.from_dlpack(table["row"]), labels, decided, scores, before, after, slices)
+
+
+def _read_columns(path: Path, columns: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    """Read columns of a table of predictions: name -> an Arrow array."""
+    from pyarrow import ArrowException, float64, int64, string
+    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
+
+    kinds = dict.fromkeys(columns, float64()) | dict.fromkeys(texts, string())
+    kinds |= {name: int64() for name in ("row", "part", "fold") if name in columns}
+    try:
+        table = read_csv(
+            path,
+            read_options=ReadOptions(block_size=BLOCK_SIZE),
+            parse_options=ParseOptions(newlines_in_values=True),
+            convert_options=ConvertOptions(include_columns=columns, column_types=kinds),
+        )
+    except (ArrowException, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error})", "the predictions that were written there") from None
+    return {name: table[name].combine_chunks() for name in columns}
+
+
+def _scores(target: Target, logits: np.ndarray) -> np.ndarray:
+    """Compute scores; of one label without torch, to the last digits but one."""
+    if isinstance(target, SingleLabel):
+        probabilities: np.ndarray = softmax(logits, axis=1)
+        return probabilities
+    return target.scores(logits)
 
 
 def _decode(column: Any, target: Target, path: Path) -> np.ndarray:
     """Encode labels of a table, each different one once."""
-    encoded = column.combine_chunks().dictionary_encode()
+    encoded = column.dictionary_encode()
     cells: list[Any] = encoded.dictionary.to_pylist()
     if isinstance(target, MultiLabel):
         cells = [tuple(cell.split(target.separator)) if cell else () for cell in cells]
     codes = np.array([target.encode(cell, str(path)) for cell in cells], target.label_type)
-    labels: np.ndarray = codes[np.asarray(encoded.indices)]
+    labels: np.ndarray = codes[np.from_dlpack(encoded.indices)]
     return labels
 
 

@@ -31,8 +31,8 @@ def figure(path: Sequence[str | int], value: float | None) -> Markup:
 
 
 def interval(bounds: Interval | None) -> str:
-    """Write an interval."""
-    return NONE if bounds is None else f"{bounds.low:.3f} to {bounds.high:.3f}"
+    """Write an interval; none where all draws are the same, as of a label without errors."""
+    return NONE if bounds is None or bounds.low == bounds.high else f"{bounds.low:.3f} to {bounds.high:.3f}"
 
 
 def seconds(value: float) -> str:

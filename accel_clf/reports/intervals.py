@@ -67,6 +67,16 @@ def f1_of_confusion(entries: np.ndarray, classes: int) -> dict[str, Interval]:
     }
 
 
+def kappa_of_confusion(entries: np.ndarray, classes: int) -> Interval:
+    """Estimate the interval of Cohen's kappa with quadratic weights, see `f1_of_confusion`."""
+    drawn = _redraw(entries[:, 2])
+    weights = np.square(np.subtract.outer(np.arange(classes), np.arange(classes)))
+    labels, predicted = (drawn @ np.eye(classes)[entries[:, side]] for side in (0, 1))
+    observed = drawn @ weights[entries[:, 0], entries[:, 1]]
+    expected = ((labels @ weights) * predicted).sum(axis=1) / entries[:, 2].sum()
+    return _bounds(np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 0.0))
+
+
 def micro_f1(labels: np.ndarray, decided: np.ndarray) -> Interval:
     """Estimate the interval of the F1 of all labels together, where a text may have several: 0 and 1 [rows, labels]."""
     both, either = (labels & decided).sum(axis=1), labels.sum(axis=1) + decided.sum(axis=1)

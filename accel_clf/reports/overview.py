@@ -49,7 +49,7 @@ def overview_section(evidence: Evidence) -> Section:
         if evidence.split:
             rows.insert(2, "")
         table.append(rows)
-    headers = ["", *parts]
+    headers = ["metric", *parts]
     if evidence.split:
         headers.insert(2, "95% interval")
     return Section(

@@ -1,8 +1,11 @@
 """The report of a run or a cross-validation, finished or not: one HTML file."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from accel_clf.config.schema import Config
+from accel_clf.core.console import log
 from accel_clf.core.files import atomic_write
 from accel_clf.reports.charts import check_installed
 from accel_clf.reports.classes import confusion_section, opened_cells, per_class_section, slices_section
@@ -37,6 +40,27 @@ def write_report(run: Path, output: Path | None = None, *, with_texts: bool = Tr
     with atomic_write(output) as file:
         file.write(page)
     return output
+
+
+def with_report(config: Config, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work that ends in results and, if the settings ask for a report, write it.
+
+    Args:
+        config: the settings.
+        work: returns the contents of metrics.json; nothing where another process or a later fold has the last word.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        ConfigError: matplotlib is not installed, which is found out before the work.
+    """
+    if config.report:
+        check_installed()
+    results = work()
+    if config.report and results:
+        log(f"report: {write_report(Path(config.output))}")
+    return results
 
 
 def render_report(run: Path, *, with_texts: bool = True, reloads: bool = False) -> str:

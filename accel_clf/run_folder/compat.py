@@ -12,8 +12,8 @@ from accel_clf.targets.single_label import SingleLabel
 RESUMABLE_CHANGES = {
     "model.allow_code", "model.allow_pickle", "model.gradient_checkpointing", "batch.size", "batch.accumulate",
     "batch.layout", "training.timeout", "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy",
-    "virtual_cores", "output", "resume", "allow_changes", "folds", "data.fold", "data.separator", "data.quoting",
-    "data.encoding", "data.header", "data.incomplete", "data.near_duplicates",
+    "virtual_cores", "output", "report", "resume", "allow_changes", "folds", "data.fold", "data.separator",
+    "data.quoting", "data.encoding", "data.header", "data.incomplete", "data.near_duplicates",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_write
 
 FOLDS = "folds.json"  # only in the folder of a cross-validation
-DATA_FACTS = "data.json"  # what the rows are like
+DATA_FACTS = "rows.json"  # what the rows are like
 TEMPERATURES = "temperatures.json"  # the cross-fitted ones, by fold of out_of_fold.csv or part of validation.csv
 ADAPTER = "adapter"  # only in that of a run with LoRA: what was trained, in peft's format, beside the merged model
 

@@ -14,6 +14,8 @@ cors         headers for pages of other sites
 file_upload  uploaded files, returned with labels
 middleware   request ids, authentication, response headers, errors as JSON
 routes       the endpoints
+report_page  the run's report, where its folder has one
+live_report  a run's report on this machine alone, while it trains
 openapi      what the API's description says of texts
 app          create_app, the Flask application
 server       the application under waitress, with graceful shutdown

@@ -20,6 +20,7 @@ from accel_clf.serving.errors import ApiError
 from accel_clf.serving.middleware import MEGABYTE, register_middleware
 from accel_clf.serving.openapi import describe_texts
 from accel_clf.serving.prometheus import ServerMetrics
+from accel_clf.serving.report_page import register_report_route
 from accel_clf.serving.routes import register_health_routes, register_page_routes, register_prediction_routes
 from accel_clf.serving.schema import ErrorResponse
 from accel_clf.serving.service import Service
@@ -62,6 +63,7 @@ def create_app(run: str | Path, settings: ServeConfig | None = None) -> Flask:
     register_health_routes(app, api, service, metrics)
     register_prediction_routes(app, api, service, metrics, {"key": []} if api_key else None)
     register_page_routes(app, api, service)
+    register_report_route(app, Path(run))
     with app.app_context():
         describe_texts(api.spec, service.text_columns)
         operation = api.spec["paths"]["/predict/file"]["post"]

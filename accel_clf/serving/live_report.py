@@ -35,10 +35,8 @@ class LiveReport:
             return self._page
 
     def _files(self) -> str:
-        names = ("metrics.json", "metrics.jsonl")
-        paths = [
-            path for folder in (self.run, *sorted(self.run.glob("fold-*"))) for path in map(folder.joinpath, names)
-        ]
+        folders = (self.run, *sorted(self.run.glob("fold-*")))
+        paths = [folder / name for folder in folders for name in ("metrics.json", "metrics.jsonl")]
         return repr([(path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None for path in paths])
 
 
@@ -54,7 +52,7 @@ def make_server(report: LiveReport, port: int) -> ThreadingHTTPServer:
     """
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (http.server's name)
+        def do_GET(self) -> None:
             name = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
             if name not in NAMES:
                 self.send_error(403, "this server is for this machine alone")

@@ -87,7 +87,7 @@ def register_middleware(app: Flask, service: Service, metrics: ServerMetrics, ap
                 "X-Frame-Options": "DENY",
                 "Referrer-Policy": "no-referrer",
                 "Cross-Origin-Resource-Policy": "same-origin",
-                "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+                "Content-Security-Policy": g.get("content_policy", CONTENT_SECURITY_POLICY),
                 "Cache-Control": "no-cache" if response.mimetype in ("text/css", "text/javascript") else "no-store",
                 "Server-Timing": f"total;dur={1000 * seconds:.1f}",
                 **cors.response_headers(request.headers.get("Origin", ""), settings.origins),

@@ -1,4 +1,4 @@
-"""What a run's rows are like, for whoever reads its report: data.json."""
+"""What a run's rows are like, for whoever reads its report: rows.json."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -38,8 +38,8 @@ def config(reviews: Path, tiny_bert: Path, output: Path, **sections: dict[str, A
 def test_run_folder_is_complete(run: Path) -> None:
     names = sorted(path.name for path in run.iterdir())
     assert names == [
-        "checkpoints", "config.yaml", "data.json", "environment.json", "examples.csv", "metrics.json", "metrics.jsonl",
-        "model", "predictions.csv", "validation.csv",
+        "checkpoints", "config.yaml", "environment.json", "examples.csv", "metrics.json", "metrics.jsonl", "model",
+        "predictions.csv", "rows.json", "validation.csv",
     ]  # fmt: skip
     results = json.loads((run / "metrics.json").read_text())
     assert results["validation"]["rows"] == 101

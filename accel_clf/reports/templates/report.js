@@ -22,8 +22,8 @@
     close.addEventListener("click", () => { panel.hidden = true; button.focus(); });
     head.append(close);
     panel.append(head);
-    if (rows.length) panel.append(made("p", `${rows.length} of them, the surest first`, { class: "note" }));
-    else panel.append(made("p", "The folder has none of these rows for a report.", { class: "note" }));
+    if (rows.length > 1) panel.append(made("p", `${rows.length} of them, the surest first`, { class: "note" }));
+    if (!rows.length) panel.append(made("p", "A run keeps texts of its most frequent confusions only, and this is none of them.", { class: "note" }));
     const list = made("ol");
     for (const [row, label, predicted, score, ...texts] of rows) {
       const item = made("li", texts.join("\n— ") || "");
@@ -56,7 +56,6 @@
     const short = (name) => (name.length > 24 ? `${name.slice(0, 23)}…` : name);
     function matrix(codes) {
       const table = made("table", undefined, { id: "matrix" });
-      table.append(made("caption", "Rows: the label; columns: the prediction. A cell opens its texts."));
       const head = made("tr");
       head.append(made("th", "label", { scope: "col" }));
       for (const code of codes) {
@@ -76,7 +75,7 @@
           const cell = made("td", undefined, { class: label === predicted ? "right" : "wrong" });
           cell.style.setProperty("--share", (rows / (totals[label] || 1)).toFixed(3));
           cell.append(rows
-            ? made("button", rows.toLocaleString("en"), { type: "button", "data-cell": key, "aria-label": `${rows} rows: label ${data.labels[label]}, predicted ${data.labels[predicted]}` })
+            ? made("button", rows.toLocaleString("en"), { type: "button", "data-cell": key, "aria-label": `${rows} ${rows === 1 ? "row" : "rows"}: label ${data.labels[label]}, predicted ${data.labels[predicted]}` })
             : made("span", "0", { class: "none" }));
           line.append(cell);
         }
