@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from scipy.special import log_softmax
 
 from accel_clf.cli.main import main
+from accel_clf.core.files import write_json
 from accel_clf.reports.weighted_metrics import COMPARED
 from tests.conftest import read_csv, write_csv
 from tests.reports.run_folders import make_run
@@ -215,6 +218,43 @@ def test_labels_in_another_order(rows: Path, runs: dict[str, Path], tmp_path: Pa
     (mirrored,) = compared(runs["good"], other)["comparisons"]
     for name, of in pair["metrics"].items():
         assert of["difference"] == pytest.approx(-mirrored["metrics"][name]["difference"])
+
+
+def test_validation_rows(rows: Path, tmp_path: Path, compared: Compared) -> None:
+    """Their probabilities are cross-fitted, as those of metrics.json are; a note says that the rows have had a say."""
+    folders = [make_run(tmp_path / name, rows, 0.5, seed=seed, slice="lang") for seed, name in enumerate("ab")]
+    temperatures = {"0": 0.5, "1": 2.0}
+    for folder in folders:
+        lines = read_csv(folder / "predictions.csv")
+        with_parts = [(*line.values(), str(number % 2)) for number, line in enumerate(lines)]
+        (folder / "predictions.csv").unlink()
+        write_csv(folder / "validation.csv", with_parts, (*lines[0], "part"))
+        write_json(folder / "temperatures.json", temperatures)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"] |= {"validation": config["data"]["test"], "test": None}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    result = compared(*folders)
+    assert result["rows"]["kind"] == "validation"
+    assert "flattered" in result["notes"][0]
+    lines = read_csv(folders[1] / "validation.csv")
+    logits = np.array([[float(line[f"logit:{label}"]) for label in ("bad", "fair", "good")] for line in lines])
+    scaled = logits / np.array([temperatures[line["part"]] for line in lines])[:, None]
+    codes = [("bad", "fair", "good").index(line["label"]) for line in lines]
+    expected = -log_softmax(scaled, axis=1)[np.arange(len(lines)), codes].mean()
+    assert result["comparisons"][0]["metrics"]["log_loss"]["run"] == pytest.approx(expected)
+
+
+def test_slices_that_the_run_has_kept(rows: Path, tmp_path: Path, compared: Compared) -> None:
+    """Where their source is gone."""
+    source = tmp_path / "rows.csv"
+    shutil.copy(rows, source)
+    folders = [make_run(tmp_path / name, source, 0.5, seed=seed, slice="lang") for seed, name in enumerate("ab")]
+    with_source = compared(*folders)["comparisons"][0]["slices"]
+    for folder in folders:
+        kept = [(str(number), line["lang"]) for number, line in enumerate(read_csv(source))]
+        write_csv(folder / "slices.csv", kept, ("row", "slice"))
+    source.unlink()
+    assert compared(*folders)["comparisons"][0]["slices"] == with_source
 
 
 def test_different_labels_or_kinds_are_refused(
