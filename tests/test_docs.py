@@ -241,7 +241,7 @@ def test_extras_exist() -> None:
     assert "serve" in named <= extras
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/run-folder.md", "docs/cross-validation.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/run-folder.md", "docs/cross-validation.md", "docs/compare.md"])
 def test_commands_run(name: str, encoder: Path, workplace: Path, tmp_path: Path) -> None:
     """In the order in which they stand; of `serve` only the flags are checked, elsewhere."""
     training = next(our_commands(README))

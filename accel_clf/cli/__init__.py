@@ -6,6 +6,7 @@ train      accel-clf train
 cv         accel-clf cv
 parity     accel-clf parity
 evaluate   accel-clf evaluate
+compare    accel-clf compare
 predict    accel-clf predict
 serve      accel-clf serve
 report     accel-clf report

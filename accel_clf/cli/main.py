@@ -16,6 +16,7 @@ COMMANDS = {
     "cv": "cross-validate: train a model for each fold, evaluate on all rows",
     "parity": "check that all hardware paths here train alike",
     "evaluate": "evaluate a trained run on labelled rows",
+    "compare": "compare runs on the same rows, and check what must hold of them",
     "predict": "label texts with a trained run",
     "report": "write the report of a run: one HTML file",
     "serve": "answer over HTTP with a trained run: an API and a page",

@@ -1,6 +1,7 @@
 """The training, validation and test rows of a configuration."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,11 +81,39 @@ def _read_other(source: str | None, data: DataConfig, train: Dataset) -> Dataset
     """Read the rows of a file, or of another split of the training rows' Hub data set."""
     if source is None:
         return None
-    ungrouped = data.model_copy(update={"group": None})
+    return _read_beside(source, data.model_copy(update={"group": None}), train.target)
+
+
+def _read_beside(source: str, data: DataConfig, target: Target) -> Dataset:
     from_hub = data.train != "demo" and not is_file(data.train)
     if from_hub and re.fullmatch(r"[\w.]+(\[.*\])?", source) and not is_file(source):
-        return read_dataset(data.train, ungrouped, split=source, target=train.target)
-    return read_dataset(source, ungrouped, split="test", target=train.target)
+        return read_dataset(data.train, data, split=source, target=target)
+    return read_dataset(source, data, split="test", target=target)
+
+
+def read_again(
+    source: str | None, data: DataConfig, target: Target, optional: Sequence[str] = ("group", "slice")
+) -> Dataset:
+    """Read the source that some rows of a run are from, whole; with groups and slices, where it has their columns.
+
+    Args:
+        source: of validation, test or calibration rows, as the settings name it; None for that of the training rows.
+        data: the run's settings.
+        target: what the run predicts.
+        optional: the settings of columns that it may lack.
+
+    Raises:
+        DataError: the source cannot be read, or has labels that the run does not know.
+    """
+    try:
+        if source is None:
+            return read_dataset(data.train, data, split=data.split, target=target)
+        return _read_beside(source, data, target)
+    except MissingColumnError as error:
+        missing = {name: None for name in optional if getattr(data, name) not in (None, *error.names)}
+        if not missing:
+            raise
+        return read_again(source, data.model_copy(update=missing), target, optional)
 
 
 def warnings(splits: Splits, data: DataConfig) -> list[str]:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from accel_clf.config.load import changed
 from accel_clf.config.schema import DataConfig
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError
+from accel_clf.data.dataset import Dataset
 from accel_clf.data.rows import Row, TextRows
 from accel_clf.data.sources import location_of, read_dataset
 from accel_clf.data.texts import Text
@@ -59,10 +62,10 @@ def columns_of(data: DataConfig, source: str, changes: Mapping[str, Any], config
     return changed(data, {**changes, "group": None, "config": config, "revision": revision})
 
 
-def evaluate_source(
+def score_source(
     predictor: Predictor, source: str, data: DataConfig, *, split: str = "test", show_progress: bool = False
-) -> RunEvaluation:
-    """Evaluate a run on the labelled rows of a source.
+) -> tuple[Dataset, list[np.ndarray]]:
+    """Read the labelled rows of a source, and compute each model's logits for them, float32 [rows, outputs].
 
     Args:
         predictor: the run.
@@ -74,7 +77,6 @@ def evaluate_source(
     Raises:
         DataError: the rows cannot be read, have a label that the run does not know, or a text that a model fails on.
     """
-    settings = predictor.config.evaluation
     rows = read_dataset(source, data, split=split, target=predictor.target)
     for note in rows.notes:
         log(f"warning: {note}")
@@ -88,6 +90,15 @@ def evaluate_source(
         row, failure = min(failures.items())
         location = location_of(source, data, int(rows.ids[row]), split=split)
         raise failure.as_error(location, f"{len(failures)} of {len(rows)} rows have such texts: leave them out")
+    return rows, per_model
+
+
+def evaluate_source(
+    predictor: Predictor, source: str, data: DataConfig, *, split: str = "test", show_progress: bool = False
+) -> RunEvaluation:
+    """Evaluate a run on the labelled rows of a source; see `score_source`."""
+    settings = predictor.config.evaluation
+    rows, per_model = score_source(predictor, source, data, split=split, show_progress=show_progress)
     target, scores = predictor.target, predictor.ensemble_scores(per_model)
     metrics = evaluate(scores, rows, settings).metrics
     abstention = target.measure(rows.labels, scores) if isinstance(target, Abstaining) else {}

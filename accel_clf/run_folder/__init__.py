@@ -6,5 +6,6 @@ environment  what a run runs on: command, device, versions
 lock         one run per folder
 predictions  the predictions for labelled rows that a run keeps, which are read back bit for bit
 examples     which rows a report opens, and their texts
+answers      these predictions, read without the model
 answer_tables tables of other texts' answers, with the columns that the texts came with
 """

@@ -70,7 +70,7 @@ def read_labelled_logits(path: Path, target: Target) -> tuple[np.ndarray, np.nda
     Raises:
         UserError: the file cannot be read.
     """
-    with _explained(path), path.open(encoding="utf-8", newline="") as file:
+    with explained(path), path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
         logits = np.array(
             [[float(line[f"logit:{name}"]) for name in target.output_names] for line in lines], np.float32
@@ -86,7 +86,7 @@ def read_logits(path: Path, rows: Dataset) -> np.ndarray:
         UserError: the file is missing, or is not of exactly these rows.
     """
     columns = ["row", *(f"logit:{name}" for name in rows.target.output_names)]
-    with _explained(path), path.open(encoding="utf-8", newline="") as file:
+    with explained(path), path.open(encoding="utf-8", newline="") as file:
         values = [[float(line[column]) for column in columns] for line in csv.DictReader(file)]
     table = np.array(values, np.float64).reshape(len(values), len(columns))
     ids = table[:, 0]
@@ -101,11 +101,11 @@ def read_logits(path: Path, rows: Dataset) -> np.ndarray:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what a damaged file raises into a UserError."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error})",
             "the predictions that were written there",
