@@ -2,8 +2,8 @@
 
 python -m benchmarks.tracked_kills [--kills 10] [--seed 0] [--without-trainer]
 
-Each kill is a SIGKILL at a random moment. All three trackers write files on this machine. Beside it the HF Trainer, which
-reports to the same three and resumes from its last checkpoint, is killed as often.
+Each kill is a SIGKILL at a random moment. All three trackers write files on this machine. Beside it the HF Trainer is
+killed as often, which reports to the same three and resumes from its last checkpoint.
 """
 
 import argparse
@@ -16,17 +16,28 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from accel_clf.core.console import format_table
-from benchmarks.chaos import kill_after, last_saved_step
+from benchmarks.chaos import last_saved_step
 
 TRACKERS = ("tensorboard", "mlflow", "trackio")
 Points = list[tuple[str, int, float]]  # name of a metric, step, value
-SMALL = ("--data.limit", "1600", "--training.epochs", "8", "--evaluation.baseline", "false", "--checkpoint.every", "15")
+SMALL = (
+    "--data.limit",
+    "1600",
+    "--training.epochs",
+    "16",
+    "--evaluation.baseline",
+    "false",
+    "--checkpoint.every",
+    "15",
+)
 LOG_EVERY, SAVE_EVERY = 10, 15  # steps; of the Trainer, as of ours
-STEPS_TO_KILL, SECONDS = (0, 15, 30), 4.0  # where kills come: after so many saved steps, and a random time
+STEPS_TO_KILL, SECONDS = (0, 15, 30), 1.5  # where kills come: after so many saved steps, and a random time
 
 
 def environment(store: Path) -> dict[str, str]:
@@ -113,32 +124,45 @@ def differences(points: Points, expected: Points) -> tuple[int, int, int]:
     return twice, len(missing), len(others)
 
 
-def _kill_and_restart(command: list[str], run: Path, store: Path, kills: int, seed: int, is_done: Path) -> int:
-    """Start a command until it is done, and kill it at random; return how often it was killed."""
-    rng, done = random.Random(seed), 0
-    variables = os.environ | environment(store)
-    while not is_done.is_file():
+def kill_and_restart(
+    command: list[str], store: Path, begun: Path, saved_step: Callable[[], int], done: Path, kills: int, seed: int
+) -> int:
+    """Start a command until it is done, and kill it at random moments of its training.
+
+    Args:
+        command: trains.
+        store: for the trackers' files.
+        begun: a file that it writes when training begins.
+        saved_step: returns the step of its newest checkpoint.
+        done: a file that it writes at its end.
+        kills: at most.
+        seed: of the moments.
+
+    Returns:
+        How often it was killed.
+    """
+    rng, count = random.Random(seed), 0
+    while not done.is_file():
+        start_time, first = time.time(), saved_step()
+        steps, seconds = rng.choice(STEPS_TO_KILL), rng.uniform(0, SECONDS)
         with (store / "stderr").open("w+") as file:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file, env=variables)
-            steps, seconds = rng.choice(STEPS_TO_KILL), rng.uniform(0, SECONDS)
-            if done < kills and _kill(run, process, steps, seconds):
-                done += 1
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=file, env=os.environ | environment(store)
+            )
+            while count < kills and process.poll() is None:
+                is_begun = begun.is_file() and begun.stat().st_mtime > start_time
+                if is_begun and saved_step() >= first + steps:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(seconds)
+                    if process.poll() is None:
+                        process.kill()
+                        count += 1
+                    break
+                time.sleep(0.01)
             if process.wait() not in (0, -9):
                 file.seek(0)
                 raise RuntimeError(file.read())
-    return done
-
-
-def _kill(run: Path, process: "subprocess.Popen[bytes]", steps: int, seconds: float) -> bool:
-    """Kill a run so long after it has saved `steps` steps more, but not before it has begun to train."""
-    begun = time.time()
-    while not any(path.stat().st_mtime > begun for path in run.glob("environment.json")):
-        if process.poll() is not None:
-            return False
-        if not (run / "environment.json").exists() and (run / "trainer_begins").is_file():
-            break
-        time.sleep(0.01)
-    return kill_after(run, process, steps, seconds)
+    return count
 
 
 def rows(name: str, found: dict[str, list[Points]], expected: Points) -> Iterator[list[str]]:
@@ -158,7 +182,8 @@ def main() -> int:
         store, run = Path(folder), Path(folder) / "run"
         command = [sys.executable, "-m", "accel_clf.cli", "train", *SMALL, "--output", str(run)]
         command += [word for tracker in TRACKERS for word in ("--trackers", tracker)]
-        kills = _kill_and_restart(command, run, store, args.kills, args.seed, run / "metrics.json")
+        begun, done = run / "environment.json", run / "metrics.json"
+        kills = kill_and_restart(command, store, begun, partial(last_saved_step, run), done, args.kills, args.seed)
         print(f"accel_clf: killed {kills} times, {last_saved_step(run)} steps", flush=True)
         found = {
             "tensorboard": [of_training(tensorboard_points(run))],
@@ -167,12 +192,13 @@ def main() -> int:
         }
         table = list(rows("accel_clf", found, logged_points(run)))
     failed = any(cells[1] != "1" or cells[3:] != ["0", "0", "0"] for cells in table)
+    header = ["run, tracker", "runs", "points", "twice", "missing", "other value"]
+    print(format_table(header, table), flush=True)
     if not args.without_trainer:
         with tempfile.TemporaryDirectory() as folder:
             from benchmarks.tracked_trainer import killed_trainer
 
-            table += list(killed_trainer(Path(folder), args.kills, args.seed))
-    print(format_table(["run, tracker", "runs", "points", "twice", "missing", "other value"], table))
+            print(format_table(header, killed_trainer(Path(folder), args.kills, args.seed)))
     return int(failed or kills < args.kills)
 
 

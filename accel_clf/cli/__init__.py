@@ -7,6 +7,7 @@ cv         accel-clf cv
 parity     accel-clf parity
 evaluate   accel-clf evaluate
 predict    accel-clf predict
+watch      accel-clf watch
 serve      accel-clf serve
 doctor     accel-clf doctor
 main       finds the command

@@ -6,7 +6,10 @@ next start of the same command.
 
 note       what is known of a run in one tracker, in the run folder
 content    what trackers are told of a run: settings, lines of metrics.jsonl, results
-backends   one class for each tracker, around Accelerate's
+backend    what they have in common, around Accelerate's classes
+local      TensorBoard, MLflow, trackio, which are asked what they have
+hosted     others, which need accounts or servers
+backends   one class for each tracker
 follower   the process beside training: what is written is sent
 followers  these processes as training has them: started, and ended within bounds
 """

@@ -46,10 +46,13 @@ class LogReader:
 
     Args:
         folder: of the run.
+
+    Attributes:
+        starts_over: whether the last lines were read from the file's start.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path, self._inode, self._position = folder / "metrics.jsonl", 0, 0
+        self.path, self._inode, self._position, self.starts_over = folder / "metrics.jsonl", 0, 0, True
 
     def new_lines(self) -> list[Line]:
         """Return the lines since the last call that are complete; all, where a resumed run has replaced the file."""
@@ -58,6 +61,7 @@ class LogReader:
                 status = os.fstat(file.fileno())
                 if status.st_ino != self._inode or status.st_size < self._position:
                     self._inode, self._position = status.st_ino, 0
+                self.starts_over = self._position == 0
                 file.seek(self._position)
                 complete = file.read().rpartition(b"\n")
         except FileNotFoundError:

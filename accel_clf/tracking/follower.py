@@ -22,7 +22,7 @@ from accel_clf.tracking.content import FILES, Line, LogReader, read_results, rea
 from accel_clf.tracking.note import FOLDER, Note, log_path
 
 if TYPE_CHECKING:
-    from accel_clf.tracking.backends import Backend
+    from accel_clf.tracking.backend import Backend
 
 NICENESS = 10  # training goes first
 POLL_SECONDS = 1.0

@@ -27,7 +27,7 @@ from accel_clf.targets.label_names import listed
 from accel_clf.targets.metrics import Metrics
 from accel_clf.tracking.followers import Followers, TrackedRun, check_installed
 from accel_clf.training import baseline, checkpoint, precompile, resume
-from accel_clf.training.batches import example_batch
+from accel_clf.training.batches import count_steps_per_epoch, example_batch
 from accel_clf.training.checkpoint import Writer
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import optimizer_for
@@ -200,7 +200,9 @@ class Trainer:
             log(f"{self.output} holds an unfinished run without a checkpoint, which starts from the beginning")
         layout.truncate_log(self.output, self.state.step)
         layout.write_config(self.output, self.config)
-        environment = describe_environment(self.strategy.description, self.strategy.processes, self.state.step)
+        processes, rows = self.strategy.processes, self.prepared.training_rows(self.layout)
+        total = self.config.training.epochs * count_steps_per_epoch(rows, self.config, processes)
+        environment = describe_environment(self.strategy.description, processes, self.state.step, total)
         write_json(self.output / "environment.json", environment)
 
     def _fit(self, model: nn.Module, optimizer: torch.optim.Optimizer, writer: Writer) -> None:
