@@ -87,14 +87,20 @@ def mlflow_runs(store: Path) -> list[Points]:
     ]
 
 
-def trackio_runs(store: Path) -> list[Points]:
-    """Read all points of each run in trackio's databases."""
+def trackio_runs(store: Path, step_name: str = "") -> list[Points]:
+    """Read all points of each run in trackio's databases.
+
+    Args:
+        store: for the trackers' files.
+        step_name: of the metric that has the step, where trackio has only counted the calls.
+    """
     runs: dict[str, Points] = {}
     for path in sorted((store / "trackio").glob("*.db")):
         with sqlite3.connect(path) as connection:
             for run, step, metrics in connection.execute("SELECT run_id, step, metrics FROM metrics ORDER BY id"):
-                points = [(name, step, value) for name, value in json.loads(metrics).items() if _is_number(value)]
-                runs.setdefault(run, []).extend(points)
+                values = {name: value for name, value in json.loads(metrics).items() if _is_number(value)}
+                at = int(values.get(step_name, step))
+                runs.setdefault(run, []).extend((name, at, value) for name, value in values.items())
     return list(runs.values())
 
 

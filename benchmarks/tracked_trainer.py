@@ -29,7 +29,7 @@ def killed_trainer(store: Path, kills: int, seed: int) -> list[list[str]]:
     found = {
         "tensorboard": [tracked_kills.tensorboard_points(folder)],
         "mlflow": tracked_kills.mlflow_runs(store),
-        "trackio": tracked_kills.trackio_runs(store),
+        "trackio": tracked_kills.trackio_runs(store, "train/global_step"),
     }
     table: list[list[str]] = []
     for tracker, runs in found.items():

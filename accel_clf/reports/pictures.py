@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -30,8 +29,7 @@ def picture(progress: RunProgress | CrossValidationProgress, width: int, height:
     """
     if isinstance(progress, RunProgress):
         return Group(*_run(progress, str(progress.folder), width, height))
-    heading = Text(f"{progress.folder}: {len(progress.folds)} folds", style="bold")
-    parts: list[RenderableType] = [heading, _folds(progress)]
+    parts: list[RenderableType] = [_title(f"{progress.folder}: {len(progress.folds)} folds", width), _folds(progress)]
     left, current = progress.seconds_left(), progress.current()
     if left is not None:
         parts.append(Text(f"all folds: about {duration(left)} left, one after another", style="dim"))
@@ -46,20 +44,38 @@ def picture(progress: RunProgress | CrossValidationProgress, width: int, height:
 def _run(run: RunProgress, title: str, width: int, height: int | None) -> list[RenderableType]:
     total, epochs = run.total_steps, run.config.training.epochs if run.config else None
     epoch = int(run.training[-1].values["train/epoch"]) if run.training else 1
-    heading = Text(title, style="bold")
+    parts: list[RenderableType] = [_title(title, width)]
     if run.step and epochs:
-        heading.append(
-            f"  epoch {epoch} of {epochs}, step {run.step}" + (f" of {total}" if total else ""), style="not bold"
-        )
-    parts: list[RenderableType] = [heading]
+        of_total = f" of {total}" if total else ""
+        parts.append(Text(f"epoch {epoch} of {epochs}, step {run.step}{of_total}"))
     if total:
-        parts.append(ProgressBar(total, total if run.is_finished else run.step, width=width))
-    if facts := _facts(run):
-        parts.append(Text("  ".join(facts)))
-    parts.append(_state(run))
+        parts.append(_bar(1.0 if run.is_finished else run.step / total, width))
+    parts += [*_packed(_facts(run), width), _state(run)]
     below: list[RenderableType] = [Text(), _evaluations(run)] if run.evaluations else []
     lines = len(parts) + (3 + len(run.evaluations[-1].values) if below else 0)
     return [*parts, *_curves(run, width, None if height is None else height - lines), *below]
+
+
+def _title(text: str, width: int) -> Text:
+    """Write a title in one line, of a long one its end."""
+    return Text(text if len(text) <= width else f"…{text[1 - width :]}", style="bold", no_wrap=True)
+
+
+def _bar(share: float, width: int) -> Text:
+    """Draw how much is done."""
+    done = min(width, round(share * width))
+    return Text("━" * done, style="cyan", no_wrap=True).append("━" * (width - done), style="dim white")
+
+
+def _packed(facts: Sequence[str], width: int) -> list[Text]:
+    """Put facts into as few lines as take them."""
+    lines: list[str] = []
+    for fact in facts:
+        if lines and len(lines[-1]) + 2 + len(fact) <= width:
+            lines[-1] += f"  {fact}"
+        else:
+            lines.append(fact)
+    return [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 def _facts(run: RunProgress) -> list[str]:
@@ -80,14 +96,16 @@ def _state(run: RunProgress) -> Text:
         stopped = run.results.get("training", {}).get("stopped_early")
         return Text("finished" + (", stopped early" if stopped else ""), style="green")
     if run.is_running() is False:
-        return Text("its process has ended: the same command resumes it", style="red")
+        return Text(
+            "its process has ended; the same command resumes it", style="red", overflow="ellipsis", no_wrap=True
+        )
     silent = run.seconds_since_written()
     if silent is None:
         return Text("waiting for its first step", style="dim")
     usual = LINES_OF_SILENCE * LOG_STEPS * (run.seconds_per_step() or 0.0)
     if silent > max(SILENCE, usual):
         return Text(f"nothing written for {duration(silent)}", style="yellow")
-    return Text(str(run.environment.get("device", "")), style="dim")
+    return Text(str(run.environment.get("device", "")), style="dim", overflow="ellipsis", no_wrap=True)
 
 
 def _curves(run: RunProgress, width: int, height: int | None) -> list[RenderableType]:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -147,15 +148,16 @@ def _start(tracker: str, project: str, runs: Sequence[TrackedRun]) -> "subproces
 
 def _write(process: "subprocess.Popen[bytes]", line: str) -> None:
     assert process.stdin, "it is a pipe"
-    try:
+    with suppress(OSError):  # it has ended already, as its exit code says
         process.stdin.write(f"{line}\n".encode())
         process.stdin.flush()
-    except OSError:  # it has ended already, as its exit code says
-        pass
 
 
 def _say_that_training_is_over(process: "subprocess.Popen[bytes]") -> None:
     _write(process, "training is over")
+    assert process.stdin, "it is a pipe"
+    with suppress(OSError):
+        process.stdin.close()
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
