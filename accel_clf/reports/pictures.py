@@ -38,6 +38,8 @@ def picture(progress: RunProgress | CrossValidationProgress, width: int, height:
         parts += [Text(), *_run(current.run, f"fold {current.number}", width, height and max(1, height - used))]
     elif progress.is_finished:
         parts.append(Text("finished", style="green"))
+    elif all(fold.run.is_finished for fold in progress.folds):
+        parts.append(Text("putting the folds together", style="dim"))
     return Group(*parts)
 
 
@@ -83,9 +85,11 @@ def _facts(run: RunProgress) -> list[str]:
     facts = []
     if rate := run.rows_per_second():
         facts.append(f"{rate:,.0f} rows/s")
+    if run.is_finished:  # its process may be at the next fold
+        return facts
     facts += [f"{name} {size / 2**20:,.0f} MiB" for name, size in run.memory().items()]
     left = run.seconds_left()
-    if left is not None and not run.is_finished:
+    if left is not None:
         facts.append(f"about {duration(left)} left")
     return facts
 
@@ -166,7 +170,7 @@ def _evaluations(run: RunProgress) -> Table:
         if best and best is not last:
             cells.append(f"{best.values[name]:.4f}" if name in best.values else "")
         table.add_row(metric, *cells, style="bold" if metric == run.metric else "")
-    if best is last and len(run.evaluations) > 1:
+    if best is last and len(run.evaluations) > 1 and not run.is_finished:
         table.caption, table.caption_justify = "the best so far", "left"
     return table
 

@@ -178,6 +178,11 @@ class CrossValidationProgress:
         begun = [fold for fold in self.folds if fold.run.environment and not fold.run.is_finished]
         return min(begun, key=lambda fold: fold.run.seconds_since_written() or 0.0, default=None)
 
+    def latest(self) -> RunProgress | None:
+        """Return the run that was written to last, finished or not."""
+        begun = [fold.run for fold in self.folds if fold.run.environment]
+        return min(begun, key=lambda run: run.seconds_since_written() or 0.0, default=None)
+
     def seconds_left(self) -> float | None:
         """Return how long the remaining steps of all folds will take, one after another."""
         current = self.current()

@@ -56,7 +56,7 @@ def _updates(folder: Path) -> Iterator[RunProgress | CrossValidationProgress]:
         yield progress
         if progress.is_finished:
             return
-        run = progress if isinstance(progress, RunProgress) else _current(progress)
+        run = progress if isinstance(progress, RunProgress) else progress.latest()
         now = time.monotonic()
         ended_at = (ended_at or now) if run and run.is_running() is False else None
         if run and ended_at and now > ended_at + RESTART_SECONDS:
@@ -67,11 +67,6 @@ def _updates(folder: Path) -> Iterator[RunProgress | CrossValidationProgress]:
                 "the command that started it resumes it",
             )
         time.sleep(REFRESH_SECONDS)
-
-
-def _current(progress: CrossValidationProgress) -> RunProgress | None:
-    current = progress.current()
-    return current.run if current else None
 
 
 def _print_lines(folder: Path) -> None:
