@@ -27,6 +27,13 @@ END_SECONDS = 60.0  # in which the rest of a run has to be sent
 # Of a launcher, and what would take an accelerator: a follower is alone, and on the CPU.
 NOT_INHERITED = ("RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "ACCELERATE_", "TORCHELASTIC_", "FORK_LAUNCHED", "PJRT_")
 
+# Of libraries that would send the working folder's changed files, among which may be texts; whoever sets them decides.
+NO_FILES = {
+    "WANDB_DISABLE_GIT": "true",
+    "WANDB_SAVE_CODE": "false",
+    "CLEARML__SDK__DEVELOPMENT__STORE_UNCOMMITTED_CODE_DIFF": "false",
+}
+
 
 class TrackedRun(NamedTuple):
     """A run as trackers have it.
@@ -123,7 +130,8 @@ class Followers:
 
 
 def _start(tracker: str, project: str, runs: Sequence[TrackedRun]) -> "subprocess.Popen[bytes]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
+    environment = NO_FILES | inherited
     packages = [str(Path(accel_clf.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     environment |= {
         "PYTHONPATH": os.pathsep.join(filter(None, packages)),

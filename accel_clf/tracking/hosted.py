@@ -35,7 +35,10 @@ class Comet(Backend):
     """An experiment of Comet, taken up by its key."""
 
     def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {"experiment_key": self.note.id, "mode": "get_or_create"}
+        from comet_ml import ExperimentConfig
+
+        config = ExperimentConfig(log_code=False, log_git_patch=False)  # changed files may have texts
+        return {"experiment_key": self.note.id, "mode": "get_or_create", "experiment_config": config}
 
     def start(self, settings: Mapping[str, Any]) -> None:
         super().start(settings)
