@@ -1,6 +1,6 @@
 """Trackers that need an account or a server: what they have the run's note says, and its id takes the run up again.
 
-The options are those that their libraries document. None of these is tested.
+The options are those that their libraries document; all but Aim's were tried in their offline modes, none with a server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,10 +69,10 @@ class ClearML(Backend):
     """A task of ClearML, taken up by its id."""
 
     def options(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        taken_up = (
-            {"continue_last_task": self.note.tracker_id} if self.note.tracker_id else {"reuse_last_task_id": False}
-        )
-        return {"task_name": self.name, "tags": [self.group] if self.group else [], **taken_up}
+        task = self.note.tracker_id
+        taken_up = {"continue_last_task": task} if task else {"reuse_last_task_id": False}
+        recorders = {f"auto_connect_{name}": False for name in ("frameworks", "arg_parser", "streams")}
+        return {"task_name": self.name, "tags": [self.group] if self.group else [], **taken_up, **recorders}
 
     def tracker_id(self) -> str:
         return str(self.tracker.task.id)
