@@ -1,6 +1,6 @@
 """Trackers that need an account or a server: what they have the run's note says, and its id takes the run up again.
 
-The options are those that their libraries document; all but Aim's were tried in their offline modes, none with a server.
+The options are those that their libraries document; all but Aim's were tried in offline modes, none with a server.
 """
 
 from collections.abc import Mapping, Sequence
