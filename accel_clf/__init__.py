@@ -11,6 +11,7 @@ config            settings: declared once, read from YAML and flags
 targets           what is predicted: scores, metrics and calibration
 data              rows: read, placed, tokenized, batched
 run_folder        the folder of a run or a cross-validation
+tracking          a run in experiment trackers
 models            encoders with a classification head: loaded, saved, and made fast
 strategies        what drives the hardware
 inference         trained models: logits, evaluation, prediction

@@ -77,7 +77,10 @@ def test_torch_xla_is_imported_where_it_is_selected() -> None:
             assert not any(f"accel_clf.{name} " in f"{text} " for name in names), f"{path}: {text}"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["compare"], ["predict"], ["serve"], ["doctor"]])
+COMMANDS = ["train", "evaluate", "predict", "report", "compare", "serve", "doctor", "watch"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=["none", *COMMANDS])
 def test_help_needs_no_torch(command: list[str]) -> None:
     code = f"""
 import sys

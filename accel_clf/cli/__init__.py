@@ -8,6 +8,7 @@ parity     accel-clf parity
 evaluate   accel-clf evaluate
 compare    accel-clf compare
 predict    accel-clf predict
+watch      accel-clf watch
 serve      accel-clf serve
 report     accel-clf report
 doctor     accel-clf doctor

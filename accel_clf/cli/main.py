@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train by a YAML file and flags; with no argument the demo",
     "cv": "cross-validate: train a model for each fold, evaluate on all rows",
     "parity": "check that all hardware paths here train alike",
+    "watch": "show a run while it trains: curves, rate, memory, time left, evaluations",
     "evaluate": "evaluate a trained run on labelled rows",
     "compare": "compare runs on the same rows, and check what must hold of them",
     "predict": "label texts with a trained run",

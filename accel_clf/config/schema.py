@@ -10,7 +10,8 @@ from accel_clf.config.metric_names import LABEL_METRICS, METRICS, NAMED_METRICS,
 from accel_clf.config.model_schema import LoraConfig as LoraConfig
 from accel_clf.config.model_schema import ModelConfig as ModelConfig
 from accel_clf.config.model_schema import Section as Section
-from accel_clf.config.values import Column, Columns, Count, Encoding, Separator, ShareOrSource, StepsOrMinutes
+from accel_clf.config.tracking_schema import TrackingConfig as TrackingConfig
+from accel_clf.config.values import Column, Columns, Count, Encoding, Separator, ShareOrSource, StepsOrMinutes, Tracker
 
 FILE_SETTINGS = ("separator", "quoting", "encoding", "header")  # of DataConfig: how files are read
 
@@ -269,6 +270,10 @@ class Config(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     folds: Annotated[int, Field(ge=2)] = 5
     """Number of cross-validation folds; that of data.fold's values, where it is set. `train` ignores it."""
+    trackers: tuple[Tracker, ...] = ()
+    """Experiment trackers, by Accelerate: they get the settings, every line of metrics.jsonl and the results; never a
+    text."""
+    tracking: TrackingConfig = TrackingConfig()
     strategy: Literal["accelerate", "xla"] = "accelerate"
     """What drives the hardware: Hugging Face Accelerate, or raw torch_xla on TPU cores, real or virtual."""
     virtual_cores: Count | None = None

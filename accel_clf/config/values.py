@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -78,3 +78,5 @@ Column = Annotated[str, BeforeValidator(_number_as_name)]
 Columns = Annotated[str | tuple[str, ...], BeforeValidator(_number_as_name), AfterValidator(_one_or_several)]
 Separator = Annotated[str, AfterValidator(_check_separator)]
 Encoding = Annotated[str, AfterValidator(_check_encoding)]
+# Those that Accelerate knows.
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim", "clearml", "dvclive", "swanlab"]

@@ -1,7 +1,7 @@
 """Cross-validation: a run per fold, one after another or each on a machine of its own, in one folder."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from accel_clf.cross_validation.aggregate import aggregate
 from accel_clf.cross_validation.assignment import assign_folds, with_given_folds
 from accel_clf.cross_validation.folds import Folds, fold_config
 from accel_clf.cross_validation.lock import CrossValidationLock, check_folder, folds_are, unfinished_folds
+from accel_clf.run_folder import layout
 from accel_clf.strategies import launch
 from accel_clf.strategies.base import Strategy
+from accel_clf.tracking.followers import Followers, TrackedRun, check_installed
 from accel_clf.training import precompile, resume
 from accel_clf.training.prepare import PreparedRun
 from accel_clf.training.resume import InitialState
@@ -42,11 +44,13 @@ def cross_validate(config: Config, only: int | None = None) -> dict[str, Any]:
     """
     config = with_given_folds(config)
     _check_flags(config, only)
+    check_installed(config.trackers)
     launch.join_hosts(config)
     folds = range(config.folds) if only is None else [only]
     lock = shared_across_cores(("lock", config), lambda: CrossValidationLock(config, folds))
     try:
-        return _cross_validate(config, lock.states)
+        with shared_across_cores(("followers", config), lambda: _followers(config, folds)):
+            return _cross_validate(config, lock.states)
     finally:
         if not in_xla_worker():  # where other cores may not be done yet: the last of them to return releases them
             lock.release()
@@ -66,7 +70,17 @@ def collect(config: Config) -> dict[str, Any]:
             f"{config.folds} finished folds",
             "train what is missing: " + ", ".join(f"--fold {fold}" for fold in unfinished),
         )
-    return aggregate(config, *assign_folds(config))
+    check_installed(config.trackers)
+    with _followers(config, range(config.folds)):
+        return aggregate(config, *assign_folds(config))
+
+
+def _followers(config: Config, folds: Sequence[int]) -> Followers:
+    """Send folds to trackers, and what they say together: all in one group."""
+    output, group = Path(config.output), config.tracking.group or Path(config.output).name
+    names = [layout.fold_name(fold) for fold in folds]
+    runs = [TrackedRun(output / name, f"{output.name}-{name}", group) for name in names]
+    return Followers(config, [*runs, TrackedRun(output, output.name, group)])
 
 
 def _cross_validate(config: Config, states: Mapping[int, str]) -> dict[str, Any]:

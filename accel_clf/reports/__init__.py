@@ -27,4 +27,8 @@ row_differences the rows for which two models have different answers
 compare_report all that `compare` says, and its JSON
 compare_text what `compare` prints
 compare_page its page
+progress   a run or a cross-validation in progress, as its folder has it
+braille    curves of dots, for terminals
+pictures   what `watch` shows of a run: curves, rate, memory, time left, evaluations
+watch      the same while it trains
 """

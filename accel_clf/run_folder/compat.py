@@ -13,7 +13,8 @@ RESUMABLE_CHANGES = {
     "model.allow_code", "model.allow_pickle", "model.gradient_checkpointing", "batch.size", "batch.accumulate",
     "batch.layout", "training.timeout", "evaluation.baseline", "checkpoint.every", "checkpoint.keep", "strategy",
     "virtual_cores", "output", "report", "resume", "allow_changes", "folds", "data.fold", "data.separator",
-    "data.quoting", "data.encoding", "data.header", "data.incomplete", "data.near_duplicates",
+    "data.quoting", "data.encoding", "data.header", "data.incomplete", "data.near_duplicates", "trackers",
+    "tracking.project", "tracking.group",
 }  # fmt: skip
 
 

@@ -21,20 +21,24 @@ LIBRARIES = (
 )
 
 
-def describe_environment(device: str, processes: int, step: int) -> dict[str, Any]:
+def describe_environment(device: str, processes: int, step: int, total_steps: int) -> dict[str, Any]:
     """Describe what a run runs on.
 
     Args:
         device: as the strategy describes it.
         processes: the number of processes.
         step: the step that the run starts or resumes after.
+        total_steps: that it will have taken, unless it stops early.
 
     Returns:
         The contents of environment.json.
     """
     return {
         "command": sys.argv,
+        "host": platform.node(),
+        "pid": os.getpid(),
         "from_step": step,
+        "total_steps": total_steps,
         "device": device,
         "processes": processes,
         "python": platform.python_version(),

@@ -71,6 +71,11 @@ def example_batch(rows: TrainingRows, config: Config) -> Batch:
     return labelled_collate(rows, config.data.max_length)(slots)
 
 
+def count_steps_per_epoch(rows: TrainingRows, config: Config, processes: int) -> int:
+    """Count the optimizer steps of an epoch."""
+    return sampling.count_steps(len(rows.ids), config.batch.rows_per_step(processes))
+
+
 def epoch_batches(rows: TrainingRows, config: Config, processes: int, epoch: int, skip: int = 0) -> GlobalBatchSampler:
     """Return an epoch's micro-batches, one step's after another's, without the first `skip`."""
     order = sampling.permutation(len(rows.ids), config.training.seed, epoch)

@@ -9,10 +9,10 @@ from torch import nn
 from accel_clf.config.schema import Config
 from accel_clf.core.console import progress_bar
 from accel_clf.data.collate import Batch, model_inputs
-from accel_clf.data.sampling import count_steps, step_seed
+from accel_clf.data.sampling import step_seed
 from accel_clf.strategies.base import Strategy
 from accel_clf.targets.objective import Loss
-from accel_clf.training.batches import TrainingRows, optimizer_steps
+from accel_clf.training.batches import TrainingRows, count_steps_per_epoch, optimizer_steps
 from accel_clf.training.between_steps import Checkpointer, EarlyStopping, Evaluator, Schedule, StepLogger
 from accel_clf.training.optim import lr_at, set_lr
 from accel_clf.training.state import TrainState
@@ -55,7 +55,7 @@ def fit(
         UserError: the loss is NaN or infinite.
     """
     training = config.training
-    steps_per_epoch = count_steps(len(rows.ids), config.batch.rows_per_step(strategy.processes))
+    steps_per_epoch = count_steps_per_epoch(rows, config, strategy.processes)
     schedule = Schedule(
         total=training.epochs * steps_per_epoch,
         log_every=log_every,

@@ -27,8 +27,9 @@ from accel_clf.strategies import launch
 from accel_clf.strategies.base import CompiledGraph, Strategy
 from accel_clf.targets.label_names import listed
 from accel_clf.targets.metrics import Metrics
+from accel_clf.tracking.followers import Followers, TrackedRun, check_installed
 from accel_clf.training import baseline, checkpoint, precompile, resume
-from accel_clf.training.batches import example_batch
+from accel_clf.training.batches import count_steps_per_epoch, example_batch
 from accel_clf.training.checkpoint import Writer
 from accel_clf.training.data_facts import write_data_facts
 from accel_clf.training.loop import fit
@@ -50,6 +51,7 @@ def train(config: Config) -> dict[str, Any]:
         UserError: whatever the user can fix.
         Interrupted: a signal has asked to stop; the state is saved.
     """
+    check_installed(config.trackers)
     launch.join_hosts(config)
     lock = shared_across_cores(("lock", config), lambda: RunLock(config))
     try:
@@ -66,20 +68,28 @@ def _train(config: Config, folder_state: str) -> dict[str, Any]:
             return {}
         message = f"{output} is finished; for another run choose another --output"
         shared_across_cores(("finished", config), lambda: log(message))
-        return {} if in_xla_worker() else read_json(output / "metrics.json")
+        with _followers(config):  # what trackers have not got yet
+            return {} if in_xla_worker() else read_json(output / "metrics.json")
     run_on_hardware = launch.choose(config)
 
     def load() -> InitialState:
         return InitialState.load(config, folder_state, lambda: prepare_run(config, read_splits(config)))
 
     initial = shared_across_cores(("initial state", config), load)
-    is_main = run_on_hardware(lambda strategy: Trainer(initial, strategy).run())
-    if not is_main or not appears(output / "metrics.json"):  # which another of a TPU's hosts may have written
-        return {}
-    results = read_json(output / "metrics.json")
-    if config.evaluation.baseline and initial.prepared.splits.validation:
-        _add_baseline(results, initial.prepared, output)
+    with _followers(config):
+        is_main = run_on_hardware(lambda strategy: Trainer(initial, strategy).run())
+        if not is_main or not appears(output / "metrics.json"):  # which another of a TPU's hosts may have written
+            return {}
+        results = read_json(output / "metrics.json")
+        if config.evaluation.baseline and initial.prepared.splits.validation:
+            _add_baseline(results, initial.prepared, output)
     return results
+
+
+def _followers(config: Config) -> Followers:
+    output = Path(config.output)
+    runs = [TrackedRun(output, output.name, config.tracking.group)]
+    return shared_across_cores(("followers", config), lambda: Followers(config, runs))
 
 
 def _add_baseline(results: dict[str, Any], prepared: PreparedRun, output: Path) -> None:
@@ -195,7 +205,9 @@ class Trainer:
             log(f"{self.output} holds an unfinished run without a checkpoint, which starts from the beginning")
         layout.truncate_log(self.output, self.state.step)
         layout.write_config(self.output, self.config)
-        environment = describe_environment(self.strategy.description, self.strategy.processes, self.state.step)
+        processes, rows = self.strategy.processes, self.prepared.training_rows(self.layout)
+        total = self.config.training.epochs * count_steps_per_epoch(rows, self.config, processes)
+        environment = describe_environment(self.strategy.description, processes, self.state.step, total)
         write_json(self.output / "environment.json", environment)
         if self.prepared.splits.held_out is None:  # of a fold the cross-validation says it
             write_data_facts(self.output, self.prepared)
