@@ -8,6 +8,7 @@ parity     accel-clf parity
 evaluate   accel-clf evaluate
 predict    accel-clf predict
 serve      accel-clf serve
+push       accel-clf push
 doctor     accel-clf doctor
 main       finds the command
 __main__   python -m accel_clf.cli

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "evaluate a trained run on labelled rows",
     "predict": "label texts with a trained run",
     "serve": "answer over HTTP with a trained run: an API and a page",
+    "push": "push a trained run to the Hugging Face Hub, with a model card",
     "doctor": "show versions, devices, what a run would use and why; --data: what a data set is like",
 }
 

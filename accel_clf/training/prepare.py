@@ -54,6 +54,11 @@ class PreparedRun:
         """Digest the rows of each split: texts and labels in their order."""
         return {f"{split} rows": rows.digest() if rows else "" for split, rows in self.splits._asdict().items()}
 
+    def describe_data(self) -> dict[str, dict[str, Any]]:
+        """Return what metrics.json has of the rows: split -> their number and their digest."""
+        parts = {split: rows for split, rows in self.splits._asdict().items() if rows}
+        return {split: {"rows": len(rows), "digest": rows.digest()} for split, rows in parts.items()}
+
     def training_rows(self, layout: str) -> TrainingRows:
         """Return the rows to train on, for batches of a layout."""
         tokens, ids = self.tokens["train"].in_both_orders(), self.splits.train.ids

@@ -296,7 +296,7 @@ class Trainer:
             training["weights_at_the_end"] = digest
             if self.strategy.processes > 1:
                 self._log(f"all {self.strategy.processes} ended with the same weights ({digest})")
-        results: dict[str, Any] = {"training": training}
+        results: dict[str, Any] = {"training": training, "data": self.prepared.describe_data()}
         if self.best:
             results["validation"] = self.best.metrics.to_json()
             results |= self.saved.fit_to_validation(self.layout)
