@@ -11,7 +11,8 @@ from accel_clf.core.exit_codes import DONE
 
 DESCRIPTION = (
     "Push a trained run, or a cross-validation's models together, to the Hugging Face Hub, with a model card: in one "
-    "commit, privately unless --public. Texts are never pushed. An interrupted push goes on when it is run again."
+    "commit, privately unless --public. No texts are pushed, but those in a --report. An interrupted push goes on when "
+    "it is run again."
 )
 
 
@@ -36,7 +37,9 @@ def _push(argv: Sequence[str]) -> int:
     parser.add_argument("--dataset", metavar="ID", help="on the Hub, where data.train was a local file")
     parser.add_argument("--public", action="store_true", help="let everybody see the repository")
     parser.add_argument("--adapter", action="store_true", help="push the adapters of a run with LoRA, too")
-    parser.add_argument("--report", action="store_true", help="push report.html, too")
+    parser.add_argument(
+        "--report", metavar="FILE", type=Path, help="push this report, too, as report.html; it may have texts in it"
+    )
     parser.add_argument(
         "--predictions",
         action="store_true",

@@ -5,7 +5,7 @@ summary    what `train`, `cv` and `evaluate` print at their end
 languages  which languages texts are in
 data       what a data set is like, before anything is trained on it
 data_text  what `doctor --data` prints
-intervals  95% intervals of metrics
+intervals  95% intervals
 markdown   words from data, in Markdown
 card_facts what a model card tells of a run, read from its folder
 card_metadata the metadata of a model card, and what the Hub takes of it

@@ -8,18 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
 from accel_clf.data.readers.files import suffix_of
 from accel_clf.models.head import KEPT_BESIDE
-from accel_clf.reports.intervals import Interval, metric_intervals
+from accel_clf.reports.intervals import Interval, f1_of_confusion, kappa_of_confusion, of_mean, wilson
 from accel_clf.run_folder.layout import FOLDS, fold_name, is_cross_validation, model_folder, read_config
 from accel_clf.run_folder.predictions import PREDICTION_FILES
 from accel_clf.targets.base import Target
 from accel_clf.targets.metrics import Averages, MeanAndSpread, Metrics
 from accel_clf.targets.registry import OPTIONS, of_model
 
+SHARES = ("accuracy", "subset_accuracy", "accuracy_within_one")  # of rows that are right
 HUB_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)  # the Hub's own pattern, in metadata
 
 
@@ -33,6 +36,25 @@ def hub_id(name: str) -> str | None:
 def shared_name(name: str) -> str:
     """Return the name of a model or a data set without the folders of this machine that it may lie in."""
     return hub_id(name) or name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def metric_intervals(averages: Averages, *, has_order: bool) -> dict[str, Interval]:
+    """Compute the 95% intervals of those metrics that have one, by what metrics.json has of them.
+
+    Args:
+        averages: of some rows.
+        has_order: whether labels have an order.
+    """
+    values, rows = averages.values, averages.rows
+    bounds = {name: wilson(values[name], rows) for name in SHARES if name in values}
+    if isinstance(averages, Metrics) and (entries := averages.confusion_entries()) is not None:
+        classes = len(averages.per_class)
+        bounds |= f1_of_confusion(entries, classes)
+        if has_order:
+            bounds["quadratic_kappa"] = kappa_of_confusion(entries, classes)
+            distances = np.abs(entries[:, 0] - entries[:, 1]).astype(np.float64)
+            bounds["mae"] = of_mean(np.repeat(distances, entries[:, 2]))
+    return {name: interval for name, interval in bounds.items() if name in values}
 
 
 @dataclass(frozen=True)
@@ -171,7 +193,7 @@ class Facts:
 
     def intervals(self, averages: Averages) -> dict[str, Interval]:
         """Compute the 95% intervals of those metrics that have one."""
-        return metric_intervals(averages, is_ordinal=self.target.kind == "ordinal")
+        return metric_intervals(averages, has_order=self.target.kind == "ordinal")
 
     @cached_property
     def rows(self) -> dict[str, tuple[int, str]]:

@@ -67,14 +67,11 @@ def _of_labels(metrics: Metrics) -> Iterator[str]:
 
 def _mistakes(metrics: Metrics) -> str:
     """Write the most frequent confusions of labels; empty where there are none, or a text may have several labels."""
-    if metrics.confusion is None:
+    entries = metrics.confusion_entries()
+    if entries is None:
         return ""
     names = list(metrics.per_class)
-    if isinstance(metrics.confusion, dict):
-        entries = [tuple(entry) for entry in metrics.confusion["entries"]]
-    else:
-        entries = [(row, column, n) for row, line in enumerate(metrics.confusion) for column, n in enumerate(line)]
-    wrong = sorted((entry for entry in entries if entry[0] != entry[1] and entry[2]), key=lambda entry: -entry[2])
+    wrong = sorted((entry for entry in entries.tolist() if entry[0] != entry[1]), key=lambda entry: -entry[2])
     rows = [of.rows for of in metrics.per_class.values()]
     return ", ".join(
         f"{escape(names[label])} taken for {escape(names[predicted])} ({count:,} of {rows[label]:,})"
@@ -91,7 +88,7 @@ def _of_slices(facts: Facts, metrics: Metrics) -> Iterator[str]:
     for metric in sorted(shares):
         lowest = wilson(metrics[metric], metrics.rows)
         intervals = {name: wilson(of[metric], of.rows) for name, of in metrics.slices.items()}
-        worse = [name for name, interval in intervals.items() if interval and lowest and interval[1] < lowest[0]]
+        worse = [name for name, interval in intervals.items() if interval.high < lowest.low]
         if worse:
             yield f"Worse than on the whole, beyond chance, for {listed(worse, LISTED)}."
         else:

@@ -40,13 +40,13 @@ class Extras:
 
     Attributes:
         adapter: whether adapters are, of runs with LoRA, whose merged models are in any case.
-        report: whether report.html is.
+        report: a report that `accel-clf report` has written, with or without texts.
         predictions: whether the tables of answers for labelled rows are, which have no texts.
         exports: folders that `accel-clf export` has written.
     """
 
     adapter: bool = False
-    report: bool = False
+    report: Path | None = None
     predictions: bool = False
     exports: Sequence[Path] = ()
 
@@ -70,9 +70,9 @@ def package(facts: Facts, options: CardOptions, extras: Extras) -> Files:
                 raise ConfigError(f"--adapter, and {run} has none", "a run with model.lora.rank", "leave --adapter out")
             files |= _folder(run / ADAPTER, f"{prefix}{ADAPTER}/", options)
     if extras.report:
-        if not (facts.run / REPORT).is_file():
-            raise ConfigError(f"--report, and {facts.run} has no {REPORT}", fix=f"`accel-clf report {facts.run}` first")
-        files[REPORT] = facts.run / REPORT
+        if not extras.report.is_file():
+            raise ConfigError(f"--report {extras.report}: no such file", "a report in HTML, of this run")
+        files[REPORT] = extras.report
     if extras.predictions:
         names = ["out_of_fold.csv", *(PREDICTION_FILES[split] for split in ("test", "calibration"))]
         files |= {name: facts.run / name for name in names if (facts.run / name).is_file()}

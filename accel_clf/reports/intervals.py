@@ -1,80 +1,112 @@
-"""95% intervals of metrics, by what metrics.json has of them."""
+"""95% intervals: Wilson's of shares; of other metrics by the bootstrap, which draws rows anew from a seed."""
 
-from math import sqrt
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from accel_clf.targets.metrics import Averages, Confusion, Metrics
-
-Interval = tuple[float, float]
-
-Z = 1.959964  # of 95%, on both sides
-PROPORTIONS = ("accuracy", "subset_accuracy", "accuracy_within_one")  # of rows that are right
-RESAMPLES = 1000
+DRAWS, SEED = 1000, 0
+MAX_DRAWN = 20_000_000  # rows of all draws together; with many rows there are fewer draws
+LEAST_DRAWS = 200
+Z = 1.959963984540054
 
 
-def wilson(share: float, count: int) -> Interval | None:
-    """Return Wilson's interval (1927) of a probability; None where nothing was counted.
+class Interval(NamedTuple):
+    """The bounds of an interval that has what is estimated in 95 of 100 samples."""
 
-    Args:
-        share: of those counted, that was observed.
-        count: how many.
-    """
-    if not count:
-        return None
-    center, spread = share + Z * Z / (2 * count), Z * sqrt(share * (1 - share) / count + (Z / (2 * count)) ** 2)
-    scale = 1 + Z * Z / count
-    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
+    low: float
+    high: float
 
 
-def metric_intervals(averages: Averages, is_ordinal: bool = False) -> dict[str, Interval]:
-    """Compute the intervals of those metrics that have one: of rows drawn again from the same source.
+def wilson(share: float, rows: int) -> Interval:
+    """Compute Wilson's interval of a share of rows (Wilson, 1927)."""
+    if not rows:
+        return Interval(0.0, 1.0)
+    centre = (share + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
+    half = Z * np.sqrt(share * (1 - share) / rows + Z**2 / (4 * rows**2)) / (1 + Z**2 / rows)
+    return Interval(max(0.0, float(centre - half)), min(1.0, float(centre + half)))
 
-    Shares of rows have Wilson's; averages over labels, of rows that have one label each, that of the bootstrap.
+
+def f1_of_counts(both: int, predicted: int, rows: int, total: int) -> Interval:
+    """Estimate the interval of a label's F1.
 
     Args:
-        averages: of some rows.
-        is_ordinal: whether labels have an order.
-
-    Returns:
-        Metric name -> lowest and highest value.
+        both: rows that have it and that it is predicted for.
+        predicted, rows: those that it is predicted for; that have it.
+        total: all rows.
     """
-    values = averages.values
-    shares = {name: wilson(values[name], averages.rows) for name in PROPORTIONS if name in values}
-    intervals = {name: interval for name, interval in shares.items() if interval}
-    if isinstance(averages, Metrics) and averages.confusion is not None:
-        drawn = _bootstrap(averages.confusion, averages.rows, len(averages.per_class), is_ordinal)
-        for name, samples in drawn.items():
-            if name in values:
-                shifted = samples - samples.mean() + values[name]  # few rows of a label bias the samples
-                low, high = np.clip(np.quantile(shifted, (0.025, 0.975)), 0.0, None)
-                intervals[name] = (float(low), float(high) if name == "mae" else min(1.0, float(high)))
-    return intervals
+    counts = np.array([both, predicted - both, rows - both, max(0, total - predicted - rows + both)])
+    drawn = _redraw(counts)
+    return _bounds(2 * drawn[:, 0] / np.maximum(1, 2 * drawn[:, 0] + drawn[:, 1] + drawn[:, 2]))
 
 
-def _bootstrap(confusion: Confusion, rows: int, classes: int, is_ordinal: bool) -> dict[str, np.ndarray]:
-    """Draw the rows again, RESAMPLES times: metric name -> its values; empty where not all rows are known."""
-    if isinstance(confusion, dict):
-        labels, predicted, counts = np.array(confusion["entries"], np.int64).reshape(-1, 3).T
-    else:
-        matrix = np.array(confusion, np.int64)
-        labels, predicted = np.nonzero(matrix)
-        counts = matrix[labels, predicted]
-    if not rows or counts.sum() != rows:
-        return {}
-    drawn = np.random.default_rng(0).multinomial(rows, counts / rows, RESAMPLES).astype(np.float64)
-    of_label, of_prediction = (np.eye(classes)[codes] for codes in (labels, predicted))
-    has, gets = drawn @ of_label, drawn @ of_prediction
-    right = drawn @ (of_label * (labels == predicted)[:, None])
-    f1 = 2 * right / np.maximum(has + gets, 1)
-    samples = {
-        "macro_f1": f1.sum(axis=1) / np.count_nonzero(has + gets, axis=1),
-        "weighted_f1": (f1 * has).sum(axis=1) / rows,
+def f1_of_confusion(entries: np.ndarray, classes: int) -> dict[str, Interval]:
+    """Estimate the intervals of the averages of F1 over classes.
+
+    Args:
+        entries: int [cells, 3]: label, prediction, rows.
+        classes: how many there are.
+    """
+    from scipy.sparse import csr_array
+
+    drawn = _redraw(entries[:, 2])
+    cells = np.arange(len(entries))
+
+    def sums(codes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        by_class = csr_array((np.ones(chosen.sum()), (codes[chosen], cells[chosen])), (classes, len(entries)))
+        return np.asarray(by_class @ drawn.T)
+
+    everything = np.ones(len(entries), bool)
+    labels, predicted = sums(entries[:, 0], everything), sums(entries[:, 1], everything)
+    both = sums(entries[:, 0], entries[:, 0] == entries[:, 1])
+    f1 = 2 * both / np.maximum(1, labels + predicted)
+    present = (labels + predicted) > 0
+    return {
+        "macro_f1": _bounds((f1 * present).sum(axis=0) / present.sum(axis=0)),
+        "weighted_f1": _bounds((f1 * labels).sum(axis=0) / labels.sum(axis=0)),
     }
-    if is_ordinal:
-        distance = np.abs(labels - predicted)
-        samples["mae"] = drawn @ distance / rows
-        order = np.arange(classes)
-        by_chance = np.einsum("bi,bj,ij->b", has, gets, (order[:, None] - order) ** 2.0) / rows
-        samples["quadratic_kappa"] = 1 - drawn @ distance**2.0 / np.where(by_chance, by_chance, np.inf)
-    return samples
+
+
+def kappa_of_confusion(entries: np.ndarray, classes: int) -> Interval:
+    """Estimate the interval of Cohen's kappa with quadratic weights, see `f1_of_confusion`."""
+    drawn = _redraw(entries[:, 2])
+    weights = np.square(np.subtract.outer(np.arange(classes), np.arange(classes)))
+    labels, predicted = (drawn @ np.eye(classes)[entries[:, side]] for side in (0, 1))
+    observed = drawn @ weights[entries[:, 0], entries[:, 1]]
+    expected = ((labels @ weights) * predicted).sum(axis=1) / entries[:, 2].sum()
+    return _bounds(np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 0.0))
+
+
+def micro_f1(labels: np.ndarray, decided: np.ndarray) -> Interval:
+    """Estimate the interval of the F1 of all labels together, where a text may have several: 0 and 1 [rows, labels]."""
+    both, either = (labels & decided).sum(axis=1), labels.sum(axis=1) + decided.sum(axis=1)
+    kinds, counts = np.unique(np.stack([both, either], axis=1), axis=0, return_counts=True)
+    drawn = _redraw(counts) @ kinds
+    return _bounds(2 * drawn[:, 0] / np.maximum(1, drawn[:, 1]))
+
+
+def of_mean(values: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = lambda means: means) -> Interval:
+    """Estimate the interval of a mean, or of what is computed from it.
+
+    Args:
+        values: float [rows].
+        of: computes it from the means of all draws.
+    """
+    kinds, counts = np.unique(values, return_counts=True)
+    if len(kinds) <= len(values) // 2:
+        return _bounds(of(_redraw(counts) @ kinds / len(values)))
+    generator = np.random.default_rng(SEED)
+    draws = int(np.clip(MAX_DRAWN // len(values), LEAST_DRAWS, DRAWS))
+    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(draws)]
+    return _bounds(of(np.array(means)))
+
+
+def _redraw(counts: np.ndarray) -> np.ndarray:
+    """Draw as many rows as there are from kinds of rows: int [draws, kinds]."""
+    total = int(counts.sum())
+    return np.random.default_rng(SEED).multinomial(total, counts / max(1, total), size=DRAWS)
+
+
+def _bounds(values: np.ndarray) -> Interval:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(float(low), float(high))

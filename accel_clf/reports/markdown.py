@@ -14,10 +14,9 @@ def escape(text: str) -> str:
     line = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text)
     line = "".join(letter for letter in line if letter not in _BIDI_CONTROLS)
     line = line if len(line) <= LONGEST_WORD else f"{line[: LONGEST_WORD - 3]}..."
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Links that nobody has made are no links of the card's: a colon of an address is written as an entity.
-    line = re.sub(r"(?i)(https?|ftp|www)(:|\.)", lambda match: f"{match[1]}&#{ord(match[2])};", line)
-    return _SPECIAL.sub(r"\\\1", line)
+    line = _SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    # What looks like an address is no link of the card's: the mark behind its first word is written as an entity.
+    return re.sub(r"(?i)\b(https?|ftp|www)([:.])", lambda match: f"{match[1]}&#{ord(match[2])};", line)
 
 
 def listed(names: Sequence[str], most: int) -> str:

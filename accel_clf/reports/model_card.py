@@ -80,7 +80,7 @@ def _base_model(facts: Facts, options: CardOptions) -> str:
 
 
 def _interval(interval: Interval | None) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+    return f"{interval.low:.4f} to {interval.high:.4f}" if interval else ""
 
 
 def _split(facts: Facts, split: MeasuredSplit, is_first: bool) -> str:
@@ -128,8 +128,10 @@ def _labels(per_class: dict[str, LabelMetrics]) -> list[str]:
 
 
 def _share(share: float, count: int) -> str:
-    interval = wilson(share, count)
-    return f"{share:.3f} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "not measured"
+    if not count:
+        return "not measured"
+    low, high = wilson(share, count)
+    return f"{share:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _slices(facts: Facts, slices: dict[str, Averages], columns: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Large files are uploaded before the commit, and are not uploaded twice. A commit
 made: the repository is then looked at again, and if it is as it should be, nothing more is done.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -117,11 +118,11 @@ def push(
             "one that may write (https://huggingface.co/settings/tokens)",
             "`hf auth login`, or set HF_TOKEN",
         )
-    local = {path: Digests.of(content) for path, content in files.items()}
+    push_once = _Push(files, repo_id, public, overwrite)
     waits = iter(WAITS)
     while True:
         try:
-            return _push_once(files, local, repo_id, public, overwrite)
+            return push_once()
         except UserError:
             raise
         except Exception as error:
@@ -132,77 +133,92 @@ def push(
             wait(delay)
 
 
-def _push_once(files: Files, local: Mapping[str, Digests], repo_id: str, public: bool, overwrite: bool) -> Pushed:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+class _Push:
+    """A push, which may be tried several times; see `push` for the arguments."""
 
-    api = HfApi(library_name="accel_clf", library_version=__version__)
-    info = _repository(api, repo_id, public)
-    remote = {file.rfilename: _digests_of(file) for file in info.siblings or ()}
-    former = _former(api, repo_id, info.sha) if MANIFEST in remote else {}
-    changes = plan(local, remote, former)
-    if changes.foreign and not overwrite:
-        names = ", ".join(changes.foreign[:LISTED]) + (" ..." if len(changes.foreign) > LISTED else "")
-        raise ConfigError(
-            f"{repo_id} holds what no push of accel-clf has left there like that: {names}",
-            "a new repository, or one whose files come from `accel-clf push`",
-            "look at these files; --overwrite replaces them, and the history of the repository keeps them",
+    def __init__(self, files: Files, repo_id: str, public: bool, overwrite: bool) -> None:
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+        if not sys.stderr.isatty():  # a log file has the lines that are logged
+            disable_progress_bars()
+        self.api = HfApi(library_name="accel_clf", library_version=__version__)
+        self.files, self.repo_id, self.public, self.overwrite = files, repo_id, public, overwrite
+        self.digests = {path: Digests.of(content) for path, content in files.items()}
+        self.has_sent = False  # a commit, whatever has become of it
+
+    def __call__(self) -> Pushed:
+        """Look at the repository, and do what is left to do."""
+        info = self._repository()
+        remote = {file.rfilename: _digests_of(file) for file in info.siblings or ()}
+        changes = plan(self.digests, remote, self._former(info.sha) if MANIFEST in remote else {})
+        if changes.foreign and not self.overwrite:
+            names = ", ".join(changes.foreign[:LISTED]) + (" ..." if len(changes.foreign) > LISTED else "")
+            raise ConfigError(
+                f"{self.repo_id} holds what no push of accel-clf has left there like that: {names}",
+                "a new repository, or one whose files come from `accel-clf push`",
+                "look at these files; --overwrite replaces them, and the history of the repository keeps them",
+            )
+        commit = self._commit(changes, info.sha) if changes.add or changes.delete else info.sha
+        return Pushed(f"{self.api.endpoint}/{self.repo_id}", str(commit), self.has_sent, bool(info.private))
+
+    def _commit(self, changes: Plan, parent: str | None) -> str:
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        adding = {path: self.files[path] for path in changes.add}
+        log(f"{len(adding)} of {len(self.files)} files to push, {size_of(adding) / 1e6:.1f} MB")
+        self.has_sent = True
+        commit = self.api.create_commit(
+            self.repo_id,
+            [
+                *(CommitOperationAdd(path, _for_upload(content)) for path, content in adding.items()),
+                *(CommitOperationDelete(path) for path in changes.delete),
+            ],
+            commit_message=f"A model by accel_clf {__version__}",
+            parent_commit=parent,  # if somebody else commits meanwhile, this one fails, and all is looked at again
         )
-    address = f"{api.endpoint}/{repo_id}"
-    if not changes.add and not changes.delete:
-        return Pushed(address, str(info.sha), False, bool(info.private))
-    log(f"{len(changes.add)} of {len(files)} files to push, {_megabytes({path: files[path] for path in changes.add})}")
-    commit = api.create_commit(
-        repo_id,
-        [
-            *(CommitOperationAdd(path, _for_upload(files[path])) for path in changes.add),
-            *(CommitOperationDelete(path) for path in changes.delete),
-        ],
-        commit_message=f"A model by accel_clf {__version__}",
-        parent_commit=info.sha,  # if somebody else commits meanwhile, this one fails, and all is looked at again
-    )
-    return Pushed(address, commit.oid, True, bool(info.private))
+        return str(commit.oid)
+
+    def _repository(self) -> Any:
+        """Look the repository up, and make it if it is not there.
+
+        Raises:
+            ConfigError: others may see it, or not see it, unlike what was asked for.
+        """
+        info = self._info()
+        if info is None:
+            self.api.create_repo(self.repo_id, private=not self.public, exist_ok=True)
+            info = self.api.model_info(self.repo_id, files_metadata=True)
+        if info.private and self.public:
+            raise ConfigError(
+                f"--public, and {self.repo_id} is private",
+                "a repository that is public already, or a new one",
+                "make it public in its settings on the Hub, or leave --public out",
+            )
+        if not info.private and not self.public:
+            raise ConfigError(
+                f"{self.repo_id} is public", "--public, where everybody may see the model", "--public, or another name"
+            )
+        return info
+
+    def _info(self) -> Any:
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            return self.api.model_info(self.repo_id, files_metadata=True)
+        except RepositoryNotFoundError:
+            return None
+
+    def _former(self, revision: str) -> dict[str, Digests]:
+        """Read what the last push has written."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.api.hf_hub_download(self.repo_id, MANIFEST, revision=revision, local_dir=folder)
+            return read_manifest(Path(path).read_text(encoding="utf-8", errors="replace"))
 
 
 def _for_upload(content: Content) -> str | bytes:
     return content if isinstance(content, bytes) else str(content)
 
 
-def _repository(api: Any, repo_id: str, public: bool) -> Any:
-    """Look a repository up, and make it if it is not there.
-
-    Raises:
-        ConfigError: others may see it, or not see it, unlike what was asked for.
-    """
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        info = api.model_info(repo_id, files_metadata=True)
-    except RepositoryNotFoundError:
-        api.create_repo(repo_id, private=not public, exist_ok=True)
-        info = api.model_info(repo_id, files_metadata=True)
-    if info.private and public:
-        raise ConfigError(
-            f"--public, and {repo_id} is private",
-            "a repository that is public already, or a new one",
-            "make it public in its settings on the Hub, or leave --public out",
-        )
-    if not info.private and not public:
-        raise ConfigError(
-            f"{repo_id} is public", "--public, where everybody may see the model", "--public, or another name"
-        )
-    return info
-
-
 def _digests_of(file: Any) -> Digests:
     return Digests(git=file.blob_id or "", sha256=file.lfs.sha256 if file.lfs else "")
-
-
-def _former(api: Any, repo_id: str, revision: str) -> dict[str, Digests]:
-    """Read what the last push has written."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = api.hf_hub_download(repo_id, MANIFEST, revision=revision, local_dir=folder)
-        return read_manifest(Path(path).read_text(encoding="utf-8", errors="replace"))
-
-
-def _megabytes(files: Mapping[str, Content]) -> str:
-    return f"{size_of(files) / 1e6:.1f} MB"
