@@ -7,6 +7,7 @@ data       what a data set is like, before anything is trained on it
 data_text  what `doctor --data` prints
 intervals  95% intervals
 markdown   words from data, in Markdown
+card_intervals 95% intervals, by what a run has kept
 card_facts what a model card tells of a run, read from its folder
 card_metadata the metadata of a model card, and what the Hub takes of it
 card_usage how a pushed model is used

@@ -8,21 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
 from accel_clf.data.readers.files import suffix_of
 from accel_clf.models.head import KEPT_BESIDE
-from accel_clf.reports.intervals import Interval, f1_of_confusion, kappa_of_confusion, of_mean, wilson
+from accel_clf.reports.card_intervals import Decisions, metric_intervals
+from accel_clf.reports.intervals import Interval
 from accel_clf.run_folder.layout import FOLDS, fold_name, is_cross_validation, model_folder, read_config
 from accel_clf.run_folder.predictions import PREDICTION_FILES
 from accel_clf.targets.base import Target
-from accel_clf.targets.metrics import Averages, MeanAndSpread, Metrics
+from accel_clf.targets.metrics import MeanAndSpread, Metrics
 from accel_clf.targets.registry import OPTIONS, of_model
 
-SHARES = ("accuracy", "subset_accuracy", "accuracy_within_one")  # of rows that are right
 HUB_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)  # the Hub's own pattern, in metadata
 
 
@@ -38,25 +36,6 @@ def shared_name(name: str) -> str:
     return hub_id(name) or name.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def metric_intervals(averages: Averages, *, has_order: bool) -> dict[str, Interval]:
-    """Compute the 95% intervals of those metrics that have one, by what metrics.json has of them.
-
-    Args:
-        averages: of some rows.
-        has_order: whether labels have an order.
-    """
-    values, rows = averages.values, averages.rows
-    bounds = {name: wilson(values[name], rows) for name in SHARES if name in values}
-    if isinstance(averages, Metrics) and (entries := averages.confusion_entries()) is not None:
-        classes = len(averages.per_class)
-        bounds |= f1_of_confusion(entries, classes)
-        if has_order:
-            bounds["quadratic_kappa"] = kappa_of_confusion(entries, classes)
-            distances = np.abs(entries[:, 0] - entries[:, 1]).astype(np.float64)
-            bounds["mae"] = of_mean(np.repeat(distances, entries[:, 2]))
-    return {name: interval for name, interval in bounds.items() if name in values}
-
-
 @dataclass(frozen=True)
 class MeasuredSplit:
     """The rows of a split, and how well the model does on them.
@@ -66,6 +45,8 @@ class MeasuredSplit:
         note: what they were used for, in a sentence.
         hub_split: the split that the Hub's metadata name.
         metrics: of these rows.
+        target: what is predicted.
+        predictions: the file with what was answered for these rows, if there is one.
         folds: of each fold's model by itself; None for a run.
     """
 
@@ -73,7 +54,23 @@ class MeasuredSplit:
     note: str
     hub_split: str
     metrics: Metrics
+    target: Target
+    predictions: Path | None
     folds: MeanAndSpread | None = None
+
+    @cached_property
+    def _decisions(self) -> Decisions | None:
+        return Decisions.read(self.predictions, self.target) if self.predictions else None
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95% intervals of those metrics that have one."""
+        return metric_intervals(self.metrics, self.target, self._decisions)
+
+    def intervals_of(self, name: str) -> dict[str, Interval]:
+        """Compute the 95% intervals of a slice's metrics."""
+        decisions = self._decisions.of_slice(name) if self._decisions else None
+        return metric_intervals(self.metrics.slices[name], self.target, decisions)
 
 
 @dataclass(frozen=True)
@@ -156,26 +153,34 @@ class Facts:
     @cached_property
     def splits(self) -> list[MeasuredSplit]:
         """All rows that were measured on, those first that say most about new texts."""
-        results, splits = self.results, []
-        if self.folds:
-            if "test" in results:
-                test = results["test"]
-                models = MeanAndSpread(test["mean"], test["spread"])
-                note = f"The {self.folds} models together, on rows that none of them has seen."
-                splits.append(MeasuredSplit("Test rows", note, "test", Metrics.from_json(test["ensemble"]), models))
-            note = (
-                f"Every training row once, answered by the one of {self.folds} models that has not seen it. What is "
-                "pushed answers by all of them together, which is usually a little better."
-            )
-            models = MeanAndSpread(results["mean"], results["spread"])
-            metrics = Metrics.from_json(results["out_of_fold"])
-            return [*splits, MeasuredSplit("Rows out of fold", note, "train", metrics, models)]
-        notes = {
-            "test": ("Test rows", "Nothing was learned from them, or chosen by them.", "test"),
-            "held_out": ("Rows held out", "Nothing was learned from them, or chosen by them.", "train"),
-            "validation": ("Validation rows", self._validation_note(), "validation"),
-        }
-        return [MeasuredSplit(*notes[split], Metrics.from_json(results[split])) for split in notes if split in results]
+        results, run = self.results, self.run
+        unseen = "Nothing was learned from them, or chosen by them."
+        if not self.folds:
+            splits = {
+                "test": ("Test rows", unseen, "test"),
+                "held_out": ("Rows held out", unseen, "train"),
+                "validation": ("Validation rows", self._validation_note(), "validation"),
+            }
+            files = {split: run / name for split, name in PREDICTION_FILES.items()}
+            return [
+                MeasuredSplit(*texts, Metrics.from_json(results[split]), self.target, files.get(split))
+                for split, texts in splits.items()
+                if split in results
+            ]
+        note = (
+            f"Every training row once, answered by the one of {self.folds} models that has not seen it. What is "
+            "pushed answers by all of them together, which is usually a little better."
+        )
+        models, metrics = MeanAndSpread(results["mean"], results["spread"]), Metrics.from_json(results["out_of_fold"])
+        out_of_fold = MeasuredSplit(
+            "Rows out of fold", note, "train", metrics, self.target, run / "out_of_fold.csv", models
+        )
+        if "test" not in results:
+            return [out_of_fold]
+        note = f"The {self.folds} models together, on rows that none of them has seen."
+        models = MeanAndSpread(results["test"]["mean"], results["test"]["spread"])
+        metrics, path = Metrics.from_json(results["test"]["ensemble"]), run / PREDICTION_FILES["test"]
+        return [MeasuredSplit("Test rows", note, "test", metrics, self.target, path, models), out_of_fold]
 
     def _validation_note(self) -> str:
         fitted = " Temperature and thresholds that were fitted to them are measured by cross-fitting."
@@ -190,10 +195,6 @@ class Facts:
             if self.splits and self.splits[0].title == "Validation rows"
             else [split for split in self.splits if split.title != "Validation rows"]
         )
-
-    def intervals(self, averages: Averages) -> dict[str, Interval]:
-        """Compute the 95% intervals of those metrics that have one."""
-        return metric_intervals(averages, has_order=self.target.kind == "ordinal")
 
     @cached_property
     def rows(self) -> dict[str, tuple[int, str]]:

@@ -34,9 +34,10 @@ def _of_measuring(facts: Facts, split: MeasuredSplit) -> Iterator[str]:
             "There was no test set. The validation rows chose the best checkpoint, so that their figures flatter it: "
             "expect less."
         )
-    for name, (low, high) in facts.intervals(split.metrics).items():
+    for name, (low, high) in split.intervals.items():
         if high - low > WIDE and name in ("accuracy", "subset_accuracy"):
-            yield f"{split.metrics.rows:,} rows leave much open: the interval of its accuracy is {high - low:.3f} wide."
+            title = name.replace("_", " ")
+            yield f"{split.metrics.rows:,} rows leave much open: the interval of its {title} is {high - low:.3f} wide."
     baseline = facts.results.get("baseline", {})
     rows = facts.results.get("out_of_fold") if facts.folds else facts.results.get("validation")
     for name in ("accuracy", "micro_f1", "spearman"):

@@ -62,7 +62,8 @@ def package(facts: Facts, options: CardOptions, extras: Extras) -> Files:
     files["metrics.json"] = facts.run / "metrics.json"
     runs = {f"{fold_name(fold)}/": facts.run / fold_name(fold) for fold in range(facts.folds)} or {"": facts.run}
     if facts.folds:
-        files[FOLDS] = facts.run / FOLDS
+        folds = read_json(facts.run / FOLDS)  # which rows are in which, and whose, is not for everybody
+        files[FOLDS] = _json({key: folds[key] for key in ("folds", "seed", "rows")})
     for prefix, run in runs.items():
         files |= _model(run, prefix, options)
         if extras.adapter:
@@ -85,7 +86,11 @@ def package(facts: Facts, options: CardOptions, extras: Extras) -> Files:
         files |= _folder(export, prefix, options)
     digests = {path: vars(Digests.of(content)) for path, content in files.items()}
     manifest = {"format": 1, "accel_clf": __version__, "files": digests}
-    return files | {MANIFEST: f"{json.dumps(manifest, indent=2, ensure_ascii=False)}\n".encode()}
+    return files | {MANIFEST: _json(manifest)}
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode()
 
 
 def _model(run: Path, prefix: str, options: CardOptions) -> Files:
@@ -124,7 +129,7 @@ def _without_paths(path: Path, options: CardOptions) -> Content:
         for key in _NAMES
         if isinstance(content.get(key), str) and content[key] and not hub_id(content[key])
     }
-    return f"{json.dumps(content | changes, indent=2, ensure_ascii=False)}\n".encode() if changes else path
+    return _json(content | changes) if changes else path
 
 
 def _yaml_without_paths(path: Path) -> bytes:

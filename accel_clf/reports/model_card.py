@@ -4,7 +4,7 @@ Its figures are those of metrics.json; only their intervals are computed. What w
 the carbon that training has cost, nor what the model does on texts of another kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -17,7 +17,7 @@ from accel_clf.reports.card_metadata import CardOptions, base_model_of, card_dat
 from accel_clf.reports.card_usage import usage
 from accel_clf.reports.intervals import Interval, wilson
 from accel_clf.reports.markdown import escape, listed, table
-from accel_clf.targets.metrics import Averages, LabelMetrics
+from accel_clf.targets.metrics import LabelMetrics
 
 MOST_LABELS = 25  # in a table or a line
 
@@ -85,7 +85,7 @@ def _interval(interval: Interval | None) -> str:
 
 def _split(facts: Facts, split: MeasuredSplit, is_first: bool) -> str:
     """Write what was measured on some rows: averages, slices and, the first time, labels."""
-    metrics, intervals = split.metrics, facts.intervals(split.metrics)
+    metrics, intervals = split.metrics, split.intervals
     values = {name: value for name, value in metrics.values.items() if isfinite(value)}
     header = ["metric", "value", "95% interval"]
     rows = [
@@ -97,22 +97,21 @@ def _split(facts: Facts, split: MeasuredSplit, is_first: bool) -> str:
             row.append(f"{folds.mean[name]:.4f} ± {folds.spread[name]:.4f}" if name in folds.mean else "")
     parts = [f"### {split.title}: {metrics.rows:,}", split.note, table(header, rows)]
     if is_first and metrics.per_class:
-        parts += _labels(metrics.per_class)
+        parts += _labels(metrics.per_class, facts.target.thresholds_by_name())
     if metrics.slices:
         column = facts.config.data.slice or "slice"
-        parts += [f"By {escape(column)}:", _slices(facts, metrics.slices, list(values)[:2])]
+        parts += [f"By {escape(column)}:", _slices(split, list(values)[:2])]
     return "\n\n".join(parts)
 
 
-def _labels(per_class: dict[str, LabelMetrics]) -> list[str]:
+def _labels(per_class: dict[str, LabelMetrics], thresholds: Mapping[str, float]) -> list[str]:
     """Write the table of labels; of many, those that are predicted worst."""
     items = list(per_class.items())
     intro = "By label, with 95% intervals:"
     if len(items) > MOST_LABELS:
         items = sorted((item for item in items if item[1].rows), key=lambda item: item[1].f1)[:MOST_LABELS]
         intro = f"The {len(items)} labels of {len(per_class)} with the lowest F1, with 95% intervals:"
-    has_thresholds = any(of.threshold is not None for _, of in items)
-    header = ["label", "precision", "recall", "F1", "rows", *(["threshold"] if has_thresholds else [])]
+    header = ["label", "precision", "recall", "F1", "rows", *(["threshold"] if thresholds else [])]
     rows = [
         [
             escape(name),
@@ -120,7 +119,7 @@ def _labels(per_class: dict[str, LabelMetrics]) -> list[str]:
             _share(of.recall, of.rows),
             f"{of.f1:.3f}",
             f"{of.rows:,}",
-            *([f"{of.threshold:.3f}"] if of.threshold is not None else []),
+            *([f"{thresholds[name]:.3f}"] if thresholds else []),
         ]
         for name, of in items
     ]
@@ -134,10 +133,10 @@ def _share(share: float, count: int) -> str:
     return f"{share:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _slices(facts: Facts, slices: dict[str, Averages], columns: Sequence[str]) -> str:
+def _slices(split: MeasuredSplit, columns: Sequence[str]) -> str:
     rows = []
-    for name, averages in slices.items():
-        intervals = facts.intervals(averages)
+    for name, averages in split.metrics.slices.items():
+        intervals = split.intervals_of(name)
         cells = [f"{averages[column]:.4f}" if isfinite(averages[column]) else "" for column in columns]
         with_interval = next((column for column in averages.values if column in intervals), None)
         interval = f"{metric_title(with_interval)}: {_interval(intervals[with_interval])}" if with_interval else ""

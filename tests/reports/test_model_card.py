@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def makers(table: Path, tiny_bert: Path, tiny_xlmr: Path, translations: Path, re
     """What makes a run, or a cross-validation, of each kind in a folder."""
 
     def quick(name: str) -> dict[str, Any]:
-        settings = settings_of(name, table, tiny_bert, Path("run"))
+        settings = deepcopy(settings_of(name, table, tiny_bert, Path("run")))
         settings["training"]["epochs"], settings["data"]["near_duplicates"] = 1, False
         settings["evaluation"]["baseline"] = name == "single_label"
         return settings
@@ -310,6 +311,24 @@ def test_runs_that_cannot_be_pushed(run: Path, tmp_path: Path, capsys: pytest.Ca
         assert main(["push", str(folder), *flags, *more]) == USAGE
         assert message in capsys.readouterr().err
     assert not (tmp_path / "dry").exists()
+
+
+def test_adapter(reviews: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """As peft loads it, beside the merged model; the folder of its base is this machine's."""
+    settings = {
+        "model": {"name": str(tiny_bert), "lora": {"rank": 2}},
+        "data": {"train": str(reviews), "max_length": 32, "limit": 60},
+        "output": str(tmp_path / "run"),
+    }
+    run = accel_clf.train(settings).path
+    dry = tmp_path / "dry"
+    assert main(["push", str(run), "me/model", *FLAGS, "--adapter", "--dry_run", str(dry)]) == DONE
+    config = json.loads((dry / "adapter" / "adapter_config.json").read_text())
+    assert config.pop("base_model_name_or_path") == tiny_bert.name
+    original = json.loads((run / "adapter" / "adapter_config.json").read_text())
+    assert config == {name: value for name, value in original.items() if name != "base_model_name_or_path"}
+    assert accel_clf.load(dry).predict([TEXT]) == accel_clf.load(run).predict([TEXT])
+    assert "| LoRA | rank 2, alpha 16 |" in (dry / "README.md").read_text()
 
 
 def test_extras(run: Path, tmp_path: Path) -> None:
