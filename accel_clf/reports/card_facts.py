@@ -209,6 +209,5 @@ class Facts:
             return {**kept, **test}
         if "data" in self.results:
             return {split: (of["rows"], of["digest"]) for split, of in self.results["data"].items()}
-        measured = {split: (self.results[split]["rows"], "") for split in PREDICTION_FILES if split in self.results}
-        validation = {"validation": (self.results["validation"]["rows"], "")} if "validation" in self.results else {}
-        return {"train": (self.results["training"]["rows"], ""), **validation, **measured}
+        measured = {"train": "training", "validation": "validation", "test": "test", "held_out": "held_out"}
+        return {split: (self.results[key]["rows"], "") for split, key in measured.items() if key in self.results}
