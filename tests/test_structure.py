@@ -77,7 +77,7 @@ def test_torch_xla_is_imported_where_it_is_selected() -> None:
             assert not any(f"accel_clf.{name} " in f"{text} " for name in names), f"{path}: {text}"
 
 
-COMMANDS = ["train", "evaluate", "predict", "report", "compare", "serve", "doctor", "watch"]
+COMMANDS = ["train", "evaluate", "predict", "report", "compare", "serve", "push", "doctor", "watch"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=["none", *COMMANDS])

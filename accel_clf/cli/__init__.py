@@ -11,6 +11,7 @@ predict    accel-clf predict
 watch      accel-clf watch
 serve      accel-clf serve
 report     accel-clf report
+push       accel-clf push
 doctor     accel-clf doctor
 main       finds the command
 __main__   python -m accel_clf.cli

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "label texts with a trained run",
     "report": "write the report of a run: one HTML file",
     "serve": "answer over HTTP with a trained run: an API and a page",
+    "push": "push a trained run to the Hugging Face Hub, with a model card",
     "doctor": "show versions, devices, what a run would use and why; --data: what a data set is like",
 }
 

@@ -2,7 +2,17 @@
 
 import os
 
-from accel_clf.core.errors import UserError
+from accel_clf.core.errors import ConfigError, UserError
+
+# What httpx, its successor and Python raise where a connection is not made, or lost.
+_CONNECTION_ERRORS = frozenset(
+    (
+        *("ConnectError", "ConnectTimeout", "ConnectionError", "ConnectionResetError", "NetworkError", "PoolTimeout"),
+        *("ReadError", "ReadTimeout", "RemoteProtocolError", "TimeoutException", "WriteError", "WriteTimeout"),
+        "JSONDecodeError",  # half an answer
+    )
+)
+_BUSY_STATUSES = frozenset((408, 412, 429, 500, 502, 503, 504))
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -21,6 +31,51 @@ def is_offline() -> bool:
         os.environ.get(name, "").upper() in ("1", "TRUE", "YES", "ON")
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     )
+
+
+def _statuses(error: BaseException) -> set[int]:
+    responses = (getattr(link, "response", None) for link in _chain(error))
+    return {response.status_code for response in responses if response is not None}
+
+
+def describe(error: BaseException) -> str:
+    """Write in a few words what has gone wrong between here and the Hub, without addresses and tokens."""
+    if statuses := _statuses(error):
+        return f"the Hub answered {max(statuses)}"
+    names = [type(link).__name__ for link in _chain(error)]
+    name = next((name for name in names if name in _CONNECTION_ERRORS), names[0])
+    return f"the connection to the Hub was lost ({name})" if name in _CONNECTION_ERRORS else name
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether it may go well at another try: the connection was lost, or the Hub is busy or has changed meanwhile."""
+    if statuses := _statuses(error):
+        return bool(statuses & _BUSY_STATUSES)
+    return any(type(link).__name__ in _CONNECTION_ERRORS for link in _chain(error))
+
+
+def explain_push(error: BaseException, name: str) -> UserError:
+    """Turn an error that was raised while the repository `name` was pushed to into one that says what to do."""
+    statuses, owner = _statuses(error), name.partition("/")[0]
+    if 401 in statuses:
+        return ConfigError(
+            f"{name}: the Hub refused the access token",
+            "a valid token that may write",
+            "`hf auth whoami`; `hf auth login`",
+        )
+    if 403 in statuses:
+        return ConfigError(
+            f"{name}: this access token may not write there",
+            f"a token that may write to repositories of {owner}",
+            "check OWNER, and the token's permissions (https://huggingface.co/settings/tokens)",
+        )
+    if 404 in statuses:
+        return ConfigError(f"{name}: there is no {owner} on the Hub", "your user name, or an organization of yours")
+    again = "run the same command again: what was uploaded is not uploaded twice"
+    if is_transient(error):
+        return UserError(f"{name}: {describe(error)}, again and again", "a push that ends", again)
+    lines = [line.strip() for line in str(getattr(error, "server_message", None) or error).splitlines() if line.strip()]
+    return UserError(f"{name}: {describe(error)}: {' '.join(lines)[:300]}", "a push that ends", again)
 
 
 def explain(error: BaseException, resource: str, name: str, error_type: type[UserError]) -> UserError:

@@ -30,7 +30,7 @@ from accel_clf.models.padding import padding_of
 from accel_clf.models.pairs import takes_types
 from accel_clf.models.precision import precision_for
 from accel_clf.models.windows import pool_windows
-from accel_clf.run_folder.layout import ADAPTER, fold_name, is_cross_validation, read_config
+from accel_clf.run_folder.layout import ADAPTER, fold_name, is_cross_validation, model_folder, read_config
 from accel_clf.strategies.accelerate import AccelerateStrategy
 from accel_clf.strategies.precision import WITHOUT_BF16, device_type, fast_at_bf16
 from accel_clf.targets.base import Target
@@ -75,7 +75,7 @@ class Predictor:
             folders = [run / fold_name(fold) for fold in range(results["folds"])]
             self.temperature = results["calibration"]["temperature"]
             thresholds = results.get("thresholds")
-        trained = self.config.model.model_copy(update={"name": str(folders[0] / "model")})
+        trained = self.config.model.model_copy(update={"name": str(model_folder(folders[0]))})
         precision = precision_for(trained, precision, "precision")
         if precision == "auto":
             precision = "bf16" if fast_at_bf16() else "fp32"
@@ -93,12 +93,12 @@ class Predictor:
         self.models: list[nn.Module] = []
         targets = set()
         for folder in folders[:1] if adapters else folders:
-            model, self.tokenizer = load_trained(folder / "model", self.config.model)
+            model, self.tokenizer = load_trained(model_folder(folder), self.config.model)
             target = of_model(model.config)
             self.with_types = takes_types(model, self.tokenizer, self.has_pairs)
             targets.add(target.names)
             selector = attach(model, adapters, self.config.model.lora) if adapters else None
-            pool_windows(model, self.config.data.windows, folder / "model")
+            pool_windows(model, self.config.data.windows, model_folder(folder))
             self.layout, _ = apply_layout(model, self.strategy.layout, kernels=self.config.model.kernels)
             if precision != "fp32":
                 quantize(model.eval(), precision)

@@ -11,7 +11,7 @@ from accel_clf.core.console import log
 from accel_clf.core.files import read_json
 from accel_clf.models import lora
 from accel_clf.models.head import KEPT_BESIDE
-from accel_clf.run_folder.layout import ADAPTER
+from accel_clf.run_folder.layout import ADAPTER, model_folder
 from accel_clf.targets.registry import OPTIONS
 
 
@@ -48,7 +48,7 @@ def can_share_base(runs: Sequence[Path], precision: str, windows: WindowsConfig)
     digests = {lora.base_digest(run / ADAPTER) for run in runs}
     if digests == {None}:
         return False
-    configs = [read_json(run / "model" / "config.json") for run in runs]
+    configs = [read_json(model_folder(run) / "config.json") for run in runs]
     is_beside = any((config.get(OPTIONS) or {}).get(KEPT_BESIDE) for config in configs)
     if (
         len(digests) > 1

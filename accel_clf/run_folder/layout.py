@@ -24,15 +24,26 @@ def contents(folder: Path) -> list[str]:
         return []
 
 
+def config_text(config: Config) -> str:
+    """Return what config.yaml has of settings."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
+
+
 def write_config(folder: Path, config: Config) -> None:
     """Write the settings of a run or a cross-validation to its config.yaml."""
     with atomic_write(folder / "config.yaml") as file:
-        yaml.safe_dump(config.model_dump(mode="json"), file, sort_keys=False, allow_unicode=True)
+        file.write(config_text(config))
 
 
 def fold_name(fold: int) -> str:
     """Return the name of a fold's run folder, inside that of the cross-validation."""
     return f"fold-{fold}"
+
+
+def model_folder(run: Path) -> Path:
+    """Return the folder of a run's model: inside of it or, as `accel-clf push` lays it out for the Hub, its own."""
+    return run if (run / "config.json").is_file() else run / "model"
 
 
 def is_cross_validation(folder: Path) -> bool:
@@ -51,7 +62,7 @@ def read_config(folder: Path) -> Config:
             raise ConfigError(
                 f"{folder}: an unfinished cross-validation", "all folds, finished and collected", "`accel-clf cv` again"
             )
-    elif not (folder / "config.yaml").is_file() or not (folder / "model" / "config.json").is_file():
+    elif not (folder / "config.yaml").is_file() or not (model_folder(folder) / "config.json").is_file():
         problem = "no such folder" if not folder.is_dir() else "no trained run"
         raise ConfigError(
             f"{folder}: {problem}", "the folder that `accel-clf train` wrote", "check the path, or train first"

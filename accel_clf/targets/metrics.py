@@ -83,6 +83,17 @@ class Metrics(Averages):
         """Return the labels that some rows have, and that are predicted for none."""
         return [name for name, metrics in self.per_class.items() if metrics.rows and metrics.predicted == 0]
 
+    def confusion_entries(self) -> np.ndarray | None:
+        """Return the confusion matrix as int64 [entries, 3]: label, prediction, rows; None where it lacks rows."""
+        if self.confusion is None:
+            return None
+        if isinstance(self.confusion, dict):
+            entries = np.array(self.confusion["entries"], np.int64).reshape(-1, 3)
+        else:
+            matrix = np.array(self.confusion, np.int64)
+            entries = np.concatenate([np.argwhere(matrix), matrix[matrix > 0][:, None]], axis=1)
+        return entries if entries[:, 2].sum() == self.rows else None
+
     def to_json(self) -> dict[str, Any]:
         """Return what metrics.json holds: built-in metrics first, extra ones last."""
         built_in = {name: value for name, value in self.values.items() if name in _BUILT_IN}

@@ -43,6 +43,7 @@ def _facts(name: str, rows: Dataset, prepared: PreparedRun) -> dict[str, Any]:
     is_train = rows is prepared.splits.train
     return {
         "rows": len(rows),
+        "digest": rows.digest(),
         "labels": count_labels(rows),
         "tokens": quantiles(tokens),
         "lengths": {"edges": edges.tolist(), "rows": counts.tolist()},

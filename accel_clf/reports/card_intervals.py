@@ -1,0 +1,78 @@
+"""95% intervals for a model card: by what metrics.json has and, where that is not enough, by the run's predictions."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accel_clf.reports.intervals import Interval, f1_of_confusion, kappa_of_confusion, micro_f1, of_mean, wilson
+from accel_clf.targets.base import Target
+from accel_clf.targets.metrics import Averages, Metrics
+from accel_clf.targets.multi_label import MultiLabel
+from accel_clf.targets.regression import Regression
+
+SHARES = ("accuracy", "subset_accuracy", "accuracy_within_one")  # of rows that are right
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was answered for labelled rows.
+
+    Attributes:
+        labels, decided: the right answers, and the model's, as the target encodes them.
+        slices: of the rows; empty where that is not known.
+    """
+
+    labels: np.ndarray
+    decided: np.ndarray
+    slices: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, target: Target) -> "Decisions | None":
+        """Read a table of predictions; None where there is none, or where metrics.json is enough for its target."""
+        if not isinstance(target, MultiLabel | Regression) or not path.is_file():
+            return None
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+
+        def encode(text: str) -> Any:
+            cell = tuple(filter(None, text.split(target.separator))) if isinstance(target, MultiLabel) else text
+            return target.encode(cell, str(path))
+
+        labels, decided = (
+            np.array([encode(line[column]) for line in lines], target.label_type) for column in ("label", "predicted")
+        )
+        return cls(labels, decided, np.array([line["slice"] for line in lines if "slice" in line]))
+
+    def of_slice(self, name: str) -> "Decisions | None":
+        """Return those of a slice; None where slices are not known."""
+        if not len(self.slices):
+            return None
+        chosen = self.slices == name
+        return Decisions(self.labels[chosen], self.decided[chosen], self.slices[chosen])
+
+
+def metric_intervals(averages: Averages, target: Target, decisions: Decisions | None = None) -> dict[str, Interval]:
+    """Compute the intervals of those metrics that have one.
+
+    Args:
+        averages: of some rows.
+        target: what is predicted.
+        decisions: for these rows, where they are known.
+    """
+    values, rows = averages.values, averages.rows
+    bounds = {name: wilson(values[name], rows) for name in SHARES if name in values}
+    if isinstance(averages, Metrics) and (entries := averages.confusion_entries()) is not None:
+        classes = len(averages.per_class)
+        bounds |= f1_of_confusion(entries, classes)
+        bounds["quadratic_kappa"] = kappa_of_confusion(entries, classes)
+        distances = np.abs(entries[:, 0] - entries[:, 1]).astype(np.float64)
+        bounds["mae"] = of_mean(np.repeat(distances, entries[:, 2]))
+    if decisions and isinstance(target, MultiLabel):
+        bounds["micro_f1"] = micro_f1(decisions.labels, decisions.decided)
+    elif decisions:
+        errors = np.abs(decisions.labels - decisions.decided)
+        bounds |= {"mae": of_mean(errors), "rmse": of_mean(np.square(errors), np.sqrt)}
+    return {name: interval for name, interval in bounds.items() if name in values}
