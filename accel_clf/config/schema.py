@@ -270,9 +270,13 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_method(self) -> Self:
-        if self.training.method == "lp_ft" and self.model.name == "demo":
+        if self.training.method != "lp_ft":
+            return self
+        if self.model.name == "demo":
+            raise ValueError("training.method lp_ft is for pretrained encoders, and the demo's is trained from scratch")
+        if self.model.lora.rank is not None:
             raise ValueError(
-                "training.method lp_ft is for a pretrained encoder, and the demo's is trained from scratch"
+                "training.method lp_ft and model.lora.rank exclude each other: adapters fit the encoder as it is"
             )
         return self
 

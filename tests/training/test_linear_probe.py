@@ -134,6 +134,21 @@ def test_trained_head_is_not_replaced(table: Path, tiny_bert: Path, tmp_path: Pa
         train(load(None, settings))
 
 
-def test_demo_is_refused() -> None:
-    with pytest.raises(ValueError, match="trained from scratch"):
-        Config.model_validate({"training": {"method": "lp_ft"}})
+def test_folds_begin_with_heads_of_their_own(table: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    settings = settings_of("single_label", table, tiny_bert, tmp_path / "cv") | {"folds": 2}
+    settings["training"]["learning_rate"] = 1e-12
+    accel_clf.cross_validate(settings)
+    heads = [
+        load_file(tmp_path / "cv" / fold / "model" / "model.safetensors")["classifier.weight"]
+        for fold in ("fold-0", "fold-1")
+    ]
+    assert not torch.allclose(*heads, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [({"name": "demo"}, "trained from scratch"), ({"name": "bert", "lora": {"rank": 4}}, "exclude each other")],
+)
+def test_models_that_it_does_not_fit_are_refused(model: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate({"training": {"method": "lp_ft"}, "model": model})
