@@ -10,6 +10,7 @@ from accel_clf.config.metric_names import LABEL_METRICS, METRICS, NAMED_METRICS,
 from accel_clf.config.model_schema import LoraConfig as LoraConfig
 from accel_clf.config.model_schema import ModelConfig as ModelConfig
 from accel_clf.config.model_schema import Section as Section
+from accel_clf.config.presets import DEMO, LP_FT
 from accel_clf.config.tracking_schema import TrackingConfig as TrackingConfig
 from accel_clf.config.values import Column, Columns, Count, Encoding, Separator, ShareOrSource, StepsOrMinutes, Tracker
 
@@ -159,6 +160,10 @@ class BatchConfig(Section):
 class TrainingConfig(Section):
     """The training loop."""
 
+    method: Literal["fine_tune", "lp_ft"] = "fine_tune"
+    """fine_tune: the head starts at random; lp_ft, for few rows a label: it starts as a linear model fitted to the
+    encoder's embeddings (linear probing, then fine-tuning), the mean of all tokens in encoders of BERT's and RoBERTa's
+    kind, with 20 epochs and a learning rate of 5e-5, if not set."""
     epochs: Count = 1
     """Passes over the training rows."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -243,21 +248,6 @@ class EvaluationConfig(Section):
         return tuple(name for name in self.metrics if not is_named_metric(name))
 
 
-# What the tiny encoder, which is trained from scratch, needs in place of the defaults for fine-tuning.
-DEMO: dict[str, dict[str, Any]] = {
-    "data": {"max_length": 64, "near_duplicates": False},  # its phrases are few
-    "batch": {"size": 32},
-    "training": {
-        "epochs": 6,
-        "learning_rate": 2e-3,
-        "head_lr_multiplier": 1,
-        "lr_scaling": "none",
-        "precision": "fp32",
-    },
-    "evaluation": {"baseline": True},
-}
-
-
 class Config(Section):
     """All settings of a run. Without a model and a data set it is the demo."""
 
@@ -287,6 +277,18 @@ class Config(Section):
     allow_changes: bool = False
     """Resume even if settings or data that affect the result have changed."""
 
+    @model_validator(mode="after")
+    def _check_method(self) -> Self:
+        if self.training.method != "lp_ft":
+            return self
+        if self.model.name == "demo":
+            raise ValueError("training.method lp_ft is for pretrained encoders, and the demo's is trained from scratch")
+        if self.model.lora.rank is not None:
+            raise ValueError(
+                "training.method lp_ft and model.lora.rank exclude each other: adapters fit the encoder as it is"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _demo_defaults(cls, values: Any) -> Any:
@@ -298,6 +300,8 @@ class Config(Section):
             values = merge(values, {"model": {"name": "demo"}})
         if isinstance(values.get("model"), Mapping) and values["model"].get("name") == "demo":
             values = merge(DEMO, values)
+        if values.get("training", {}).get("method") == "lp_ft":
+            values = merge(LP_FT, values)
         return values
 
 

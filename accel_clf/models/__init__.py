@@ -7,6 +7,7 @@ demo              the demo's tiny encoder and its tokenizer
 pairs             how a model reads a pair of texts
 head              the linear layer that a head ends in
 equal_lengths     rows of equal length by themselves, for models that padding would change
+mean_pooling      the mean of a text's tokens, as the head's input
 unused            which weights get no gradient
 loading           a Hub encoder with a head; load and save in the Hub's format
 precision         precisions that a kind of model cannot compute in

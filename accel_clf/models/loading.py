@@ -24,6 +24,7 @@ from accel_clf.models import head
 from accel_clf.models.checks import check_reads_texts
 from accel_clf.models.demo import load_demo_tokenizer, make_demo_model
 from accel_clf.models.equal_lengths import answer_equal_lengths, reads_padding
+from accel_clf.models.mean_pooling import append_mean_layer
 from accel_clf.models.padding import set_padding_token
 from accel_clf.targets.base import Target
 from accel_clf.targets.objective import NO_RESCALING, Objective, Rescaling
@@ -78,6 +79,8 @@ def load_model(
     max_length: int,
     seed: int,
     objective: Objective | None = None,
+    *,
+    is_probed: bool = False,
 ) -> nn.Module:
     """Load the encoder with a head for its target, in float32 on the host.
 
@@ -88,6 +91,7 @@ def load_model(
         max_length: tokens per row.
         seed: draws the head's weights, and all of the demo's.
         objective: has where a new head begins.
+        is_probed: whether a linear model is to be fitted to what the head reads: the mean of tokens, where it can.
 
     Raises:
         ConfigError: the model is not available, or must not be loaded as it is.
@@ -120,6 +124,14 @@ def load_model(
         )
     set_padding_token(model, tokenizer, settings.name)
     _answer_texts(model, tokenizer)
+    if is_probed and not initialized:
+        raise ConfigError(
+            f"training.method is lp_ft, and {settings.name} has a trained head for these labels",
+            "an encoder without one, whose head begins as a linear model",
+            "--training.method fine_tune, which trains it further",
+        )
+    if is_probed:
+        append_mean_layer(model)
     return _with_target(model, target, objective, is_new=bool(initialized))
 
 

@@ -49,7 +49,7 @@ class PooledWindows:
         self.model, self.forward, self.pool, self.linear = model, model.forward, pool, linear
 
     def __call__(self, *args: Any, members: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        with _inputs_of(self.model, self.linear) as states:
+        with inputs_of(self.model, self.linear) as states:
             output = self.forward(*args, **kwargs)
         if members is not None:
             with torch.autocast(members.device.type, enabled=False):
@@ -64,7 +64,7 @@ class PooledWindows:
 
 
 @contextmanager
-def _inputs_of(model: nn.Module, name: str | None) -> Iterator[list[torch.Tensor]]:
+def inputs_of(model: nn.Module, name: str | None) -> Iterator[list[torch.Tensor]]:
     """Keep what a layer reads while the block runs; nothing without a name."""
     inputs: list[torch.Tensor] = []
     if name is None:
@@ -84,7 +84,7 @@ def _add_attention(model: nn.Module, saved: Path | None) -> str:
     It begins with zeros: the mean.
     """
     name = last_linear(model)
-    with _inputs_of(model, name) as states:
+    with inputs_of(model, name) as states:
         last_linear(model)
     if name is None or states[0].dim() != 2:
         raise ConfigError(

@@ -19,6 +19,7 @@ from accel_clf.data.tokenization import CHUNK_SIZE, tokenize_texts
 from accel_clf.reports.languages import languages
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
+from accel_clf.targets.few_rows import few_rows_hint
 
 KINDS = {
     ".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON Lines", ".json": "JSON", ".parquet": "Parquet", ".xlsx": "Excel",
@@ -136,6 +137,8 @@ def _warnings(config: Config, target: Target, loaded: Splits | None, resolved: C
     question = registry.question(target) if config.target.type == "auto" else None
     warnings = [question] if question else []
     if loaded:
+        few = few_rows_hint(target, loaded.train.labels, resolved.training)
+        warnings += [few] if few else []
         counted = loaded.train.incomplete.note if loaded.train.incomplete else ""  # which stands beside the rows
         warnings += [message for message in splits.warnings(loaded, config.data) if message != counted]
         warnings += target.warnings(loaded.train.labels, config.target.loss, resolved.evaluation.metric)

@@ -20,6 +20,7 @@ abstaining       one label a text, or none where the risk is too high
 multi_label      any number of labels a text
 ordinal          one label of an order
 regression       a number
+few_rows         what is said where there are few rows for each label
 registry         which kind a data set or a model has
 fitting          what is fitted to rows that were not learned from: temperature and thresholds
 """

@@ -9,6 +9,7 @@ loop           THE loop: fit() is the schedule, train_step() the arithmetic
 checkpoint     a run's state on disk: atomic, verified, exact
 prepare        rows, tokenizer, tokens and weights: made once, before any core starts
 data_facts     what a run's rows are like: rows.json
+linear_probe   the head begins as a linear model of what it reads
 precompile     which graphs a compiler will make for a run
 resume         where a run begins: from which checkpoint, and whether it is of the same run
 shared_folder  whether all machines of a job see the same output folder

@@ -27,6 +27,7 @@ from accel_clf.models.pairs import check_pairs, takes_types
 from accel_clf.models.windows import pool_windows
 from accel_clf.targets import registry
 from accel_clf.targets.base import Target
+from accel_clf.targets.few_rows import few_rows_hint
 from accel_clf.targets.modules import module_metrics
 from accel_clf.targets.objective import Objective
 from accel_clf.training.batches import TrainingRows
@@ -73,7 +74,15 @@ class PreparedRun:
         """Load the model that training starts with, on the host; strategies that share it among cores train copies."""
         config = self.config
         target, length = self.splits.train.target, config.data.max_length
-        model = load_model(config.model, target, self.tokenizer, length, config.training.seed, self.objective)
+        model = load_model(
+            config.model,
+            target,
+            self.tokenizer,
+            length,
+            config.training.seed,
+            self.objective,
+            is_probed=config.training.method == "lp_ft",
+        )
         choose_trained(model, config.model, config.training.seed)
         pool_windows(model, config.data.windows)
         return model
@@ -153,6 +162,8 @@ def prepare_run(config: Config, rows: Splits, quiet: bool = False) -> tuple[Prep
         warnings = (*splits.warnings(rows, config.data), *of_labels)
         for warning in warnings:
             log_line(f"warning: {warning}")
+    if hint := few_rows_hint(target, rows.train.labels, config.training):
+        log_line(hint)
     calibration = f", {counts['calibration']} kept for calibration" if counts["calibration"] else ""
     log_line(
         f"{config.model.name} on {config.data.train}: {counts['train']} training, {counts['validation']} validation "

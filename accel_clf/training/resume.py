@@ -14,6 +14,7 @@ from accel_clf.models.freezing import digest_of, frozen_names
 from accel_clf.run_folder.compat import differences
 from accel_clf.training import checkpoint
 from accel_clf.training.checkpoint import Checkpoint, Tensors
+from accel_clf.training.linear_probe import fit_head
 from accel_clf.training.optim import scaled_lr
 from accel_clf.training.prepare import PreparedRun
 
@@ -53,6 +54,8 @@ class InitialState(NamedTuple):
             check_data(saved, prepared)
             check_frozen(saved, model, config)
             model.load_state_dict(with_frozen(saved.weights(), model, config))
+        elif config.training.method == "lp_ft":
+            fit_head(model, prepared)
         return cls(prepared, model, saved, folder_state == "unfinished")
 
 
