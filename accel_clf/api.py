@@ -45,11 +45,11 @@ def train(config: Settings) -> "Run":
         UserError: whatever the user can fix: ConfigError for settings, DataError for rows.
         Interrupted: SIGINT or SIGTERM has asked to stop; the state is saved.
     """
-    from accel_clf.reports.report import with_report
-    from accel_clf.training import trainer
+    from accel_clf.reports.html.report import with_report
+    from accel_clf.training import run
 
     settings = _settings(config)
-    _on_all_cores(lambda: with_report(settings, lambda: trainer.train(settings)))
+    _on_all_cores(lambda: with_report(settings, lambda: run.train(settings)))
     return Run(Path(settings.output))
 
 
@@ -66,7 +66,7 @@ def cross_validate(config: Settings) -> "Run":
         UserError, Interrupted: see `train`.
     """
     from accel_clf.cross_validation import run
-    from accel_clf.reports.report import with_report
+    from accel_clf.reports.html.report import with_report
 
     settings = _settings(config, suffix="-cv")
     results = Path(settings.output) / "metrics.json"

@@ -27,7 +27,7 @@ from accel_clf.core.console import format_table
 
 OURS = """
 import json, sys, time
-import accel_clf, accel_clf.training.trainer, transformers  # before the clock starts
+import accel_clf, accel_clf.training.run, transformers  # before the clock starts
 settings = json.loads(sys.argv[1])
 test = settings.pop("test")
 began, cpu = time.time(), time.process_time()

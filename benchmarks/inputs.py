@@ -21,7 +21,7 @@ from accel_clf.config.schema import Config, merge
 from accel_clf.core.console import format_table
 from accel_clf.data import splits
 from accel_clf.data.tokenization import tokenize
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from benchmarks.targets import fit_trainer, read, write
 
 LENGTH, LONG, STRIDE = 128, 512, 32

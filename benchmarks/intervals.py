@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accel_clf.reports.comparison import compare
-from accel_clf.reports.differences import SIGNIFICANCE, Difference
-from accel_clf.reports.same_rows import SameRows
-from accel_clf.reports.weighted_metrics import Answers
+from accel_clf.reports.compare.comparison import compare
+from accel_clf.reports.compare.differences import SIGNIFICANCE, Difference
+from accel_clf.reports.compare.same_rows import SameRows
+from accel_clf.reports.compare.weighted_metrics import Answers
 from accel_clf.targets.base import Target
 from accel_clf.targets.regression import Regression
 from accel_clf.targets.single_label import SingleLabel

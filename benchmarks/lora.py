@@ -29,7 +29,7 @@ TRAIN = """
 import json, resource, sys, time
 import accel_clf.training.loop as loop
 from accel_clf.config.load import load
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 step, seconds = loop.train_step, [0.0]
 def timed(*args):
     began = time.process_time()

@@ -23,7 +23,7 @@ SCRIPT = """
 import json, resource, sys
 from accel_clf.config.load import load
 from accel_clf.cross_validation.run import cross_validate
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 config, task = load(None, json.loads(sys.argv[1])), sys.argv[2]
 train(config) if task == "train" else cross_validate(config, None if task == "all" else int(task))
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

@@ -91,7 +91,7 @@ def train_classifier(model: str, folder: Path) -> Path:
     """Train a run with three labels (infinity needs at least three) and return it; its predictions do not matter."""
     from accel_clf.config.load import load
     from accel_clf.data.demo_corpus import reviews
-    from accel_clf.training.trainer import train
+    from accel_clf.training.run import train
 
     rows = [f"{json.dumps(text)[1:-1]}\t{number % 3}" for number, (text, _) in enumerate(reviews(48))]
     (folder / "rows.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")

@@ -26,7 +26,7 @@ from accel_clf.core.console import format_table
 from accel_clf.data import splits
 from accel_clf.targets.base import Target
 from accel_clf.training.baseline import tfidf_scores
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 
 INTENTS, JOINED = 20, 3
 RATES = (1e-4, 3e-4, 5e-4)  # of the Trainer

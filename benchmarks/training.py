@@ -59,7 +59,7 @@ Figures = dict[str, Any]
 def train_ours(config: Config) -> Figures:
     """Train with accel_clf."""
     import accel_clf.training.loop
-    from accel_clf.training.trainer import train
+    from accel_clf.training.run import train
 
     first_step: list[float] = []
     padded_tokens = [0]

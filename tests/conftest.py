@@ -119,7 +119,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, reviews: Path) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory, reviews: Path, tiny_bert: Path) -> Path:
     """A finished run on `reviews`, with a test set."""
     from accel_clf.config.load import load
-    from accel_clf.training.trainer import train
+    from accel_clf.training.run import train
 
     folder = tmp_path_factory.mktemp("runs") / "reviews"
     train(

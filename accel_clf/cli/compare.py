@@ -13,7 +13,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.exit_codes import DONE, NOT_MET
 
 if TYPE_CHECKING:
-    from accel_clf.reports.run_rows import RunRows
+    from accel_clf.reports.compare.run_rows import RunRows
 
 FEWEST_RESAMPLES = 100
 ROWS = ("out_of_fold", "test", "held_out", "validation")
@@ -27,14 +27,14 @@ def main(argv: Sequence[str]) -> int:
 def _compare(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
 
-    from accel_clf.reports.compare_report import compare_runs
-    from accel_clf.reports.compare_text import comparison_text
-    from accel_clf.reports.requirements import Requirement
-    from accel_clf.reports.same_rows import same_rows
+    from accel_clf.reports.compare.report import compare_runs
+    from accel_clf.reports.compare.requirements import Requirement
+    from accel_clf.reports.compare.same_rows import same_rows
+    from accel_clf.reports.compare.text import comparison_text
 
     requirements = [Requirement.parse(text) for text in arguments.require]
     if arguments.output:
-        from accel_clf.reports.compare_page import check_output
+        from accel_clf.reports.compare.page import check_output
 
         check_output(arguments.output)
     rows = same_rows(_rows(arguments), arguments.common)
@@ -47,7 +47,7 @@ def _compare(argv: Sequence[str]) -> int:
         with_texts=arguments.texts == "examples",
     )
     if arguments.output:
-        from accel_clf.reports.compare_page import write_page
+        from accel_clf.reports.compare.page import write_page
 
         write_page(arguments.output, comparison)
         log(f"written: {arguments.output}")
@@ -56,7 +56,7 @@ def _compare(argv: Sequence[str]) -> int:
 
 
 def _rows(arguments: argparse.Namespace) -> "list[RunRows]":
-    from accel_clf.reports.run_rows import answered, stored
+    from accel_clf.reports.compare.run_rows import answered, stored
 
     changes: dict[str, Any] = source_settings(arguments)
     if arguments.group:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "accel-clf cv") -> int:
 
         def work() -> str:
             from accel_clf.cross_validation.run import collect, cross_validate  # torch is not needed for --help
-            from accel_clf.reports.report import with_report
+            from accel_clf.reports.html.report import with_report
             from accel_clf.reports.summary import cross_validation_summary
 
             results = with_report(

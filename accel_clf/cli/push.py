@@ -52,10 +52,16 @@ def _push(argv: Sequence[str]) -> int:
     parser.add_argument("--dry_run", metavar="FOLDER", type=Path, help="write what would be pushed into a new folder")
     arguments = parser.parse_args(argv)
 
-    from accel_clf.reports.card_facts import Facts
-    from accel_clf.reports.card_metadata import COMMON_LICENSES, CardOptions, base_model_of, check_options, dataset_of
-    from accel_clf.reports.hub_package import Extras, package, write_package
-    from accel_clf.reports.push import check_name, push
+    from accel_clf.reports.hub.card_facts import Facts
+    from accel_clf.reports.hub.card_metadata import (
+        COMMON_LICENSES,
+        CardOptions,
+        base_model_of,
+        check_options,
+        dataset_of,
+    )
+    from accel_clf.reports.hub.package import Extras, package, write_package
+    from accel_clf.reports.hub.push import check_name, push
 
     check_name(arguments.repository)
     names = ("license", "license_name", "license_link", "base_model", "dataset")

@@ -48,7 +48,7 @@ def _report(argv: Sequence[str]) -> int:
         return DONE
     if arguments.port is not None:
         raise ConfigError(f"--port {arguments.port}", "--serve beside it", "leave it out, or add --serve")
-    from accel_clf.reports.report import write_report  # matplotlib is not needed for --help
+    from accel_clf.reports.html.report import write_report  # matplotlib is not needed for --help
 
     print(write_report(arguments.run, arguments.output, with_texts=with_texts))
     return DONE

@@ -17,9 +17,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "accel-clf train") -> in
         config, _ = parse(args, prog, DESCRIPTION)
 
         def work() -> str:
-            from accel_clf.reports.report import with_report
+            from accel_clf.reports.html.report import with_report
             from accel_clf.reports.summary import training_summary
-            from accel_clf.training.trainer import train  # torch is not needed for --help
+            from accel_clf.training.run import train  # torch is not needed for --help
 
             results = with_report(config, lambda: train(config))
             return training_summary(results, config.output) if results else ""

@@ -23,7 +23,7 @@ def _watch(argv: Sequence[str]) -> int:
     parser.add_argument("--once", action="store_true", help="show one picture, and end")
     arguments = parser.parse_args(argv)
 
-    from accel_clf.reports.watch import watch
+    from accel_clf.reports.watch.live import watch
 
     watch(arguments.run, arguments.once)
     return DONE

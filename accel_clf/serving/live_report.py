@@ -6,8 +6,8 @@ from threading import Lock
 
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
-from accel_clf.reports.evidence import read_evidence
-from accel_clf.reports.report import render_report
+from accel_clf.reports.html.evidence import read_evidence
+from accel_clf.reports.html.report import render_report
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # that a request may call the server: no other site's page can read it by a name of its own

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flask import Flask, Response, g, send_file
 
-from accel_clf.reports.report import FILE
+from accel_clf.reports.html.report import FILE
 from accel_clf.serving.errors import ApiError
 
 # The report is a page of its own: it runs its own script, in an origin of its own, and asks this server for nothing.

@@ -15,6 +15,7 @@ resume         where a run begins: from which checkpoint, and whether it is of t
 shared_folder  whether all machines of a job see the same output folder
 saved_model    the best model in its folder: written, fitted to the validation rows, evaluated
 baseline       what words alone give: TF-IDF with a linear model
-trainer        one run
+trainer        a run in progress
+run            one run, from settings to a run folder
 parity         the same steps on all hardware paths, compared
 """

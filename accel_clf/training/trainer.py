@@ -1,4 +1,4 @@
-"""One run, from settings to a run folder."""
+"""A run in progress: training, validation, checkpoints, and the best model saved."""
 
 import json
 from collections.abc import Set
@@ -10,95 +10,29 @@ import numpy as np
 import torch
 from torch import nn
 
-from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.errors import Interrupted, UserError
-from accel_clf.core.files import read_json, write_json
+from accel_clf.core.files import write_json
 from accel_clf.core.memory import release_free_memory
-from accel_clf.core.process_env import in_xla_worker, is_main_process, shared_across_cores
 from accel_clf.inference.evaluate import EvalResult, evaluate
 from accel_clf.models.equal_lengths import check_hardware
 from accel_clf.models.freezing import digest_of, frozen_names
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.environment import describe_environment, versions
-from accel_clf.run_folder.lock import RunLock
-from accel_clf.strategies import launch
 from accel_clf.strategies.base import CompiledGraph, Strategy
 from accel_clf.targets.label_names import listed
 from accel_clf.targets.metrics import Metrics
-from accel_clf.tracking.followers import Followers, TrackedRun, check_installed
-from accel_clf.training import baseline, checkpoint, precompile, resume
+from accel_clf.training import checkpoint, precompile, resume
 from accel_clf.training.batches import count_steps_per_epoch, example_batch
 from accel_clf.training.checkpoint import Writer
 from accel_clf.training.data_facts import write_data_facts
 from accel_clf.training.loop import fit
 from accel_clf.training.optim import optimizer_for
-from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
 from accel_clf.training.resume import InitialState
 from accel_clf.training.saved_model import SavedModel
-from accel_clf.training.shared_folder import appears, check_shared
+from accel_clf.training.shared_folder import check_shared
 from accel_clf.training.state import TrainState
-
-
-def train(config: Config) -> dict[str, Any]:
-    """Train as configured, into the run folder.
-
-    Returns:
-        The contents of the run's metrics.json on rank 0; empty on others.
-
-    Raises:
-        UserError: whatever the user can fix.
-        Interrupted: a signal has asked to stop; the state is saved.
-    """
-    check_installed(config.trackers)
-    launch.join_hosts(config)
-    lock = shared_across_cores(("lock", config), lambda: RunLock(config))
-    try:
-        return _train(config, lock.state)
-    finally:
-        if not in_xla_worker():  # where other cores may not be done yet: the last of them to return releases it
-            lock.release()
-
-
-def _train(config: Config, folder_state: str) -> dict[str, Any]:
-    output = Path(config.output)
-    if folder_state == "finished":
-        if not is_main_process():
-            return {}
-        message = f"{output} is finished; for another run choose another --output"
-        shared_across_cores(("finished", config), lambda: log(message))
-        with _followers(config):  # what trackers have not got yet
-            return {} if in_xla_worker() else read_json(output / "metrics.json")
-    run_on_hardware = launch.choose(config)
-
-    def load() -> InitialState:
-        return InitialState.load(config, folder_state, lambda: prepare_run(config, read_splits(config)))
-
-    initial = shared_across_cores(("initial state", config), load)
-    with _followers(config):
-        is_main = run_on_hardware(lambda strategy: Trainer(initial, strategy).run())
-        if not is_main or not appears(output / "metrics.json"):  # which another of a TPU's hosts may have written
-            return {}
-        results = read_json(output / "metrics.json")
-        if config.evaluation.baseline and initial.prepared.splits.validation:
-            _add_baseline(results, initial.prepared, output)
-    return results
-
-
-def _followers(config: Config) -> Followers:
-    output = Path(config.output)
-    runs = [TrackedRun(output, output.name, config.tracking.group)]
-    return shared_across_cores(("followers", config), lambda: Followers(config, runs))
-
-
-def _add_baseline(results: dict[str, Any], prepared: PreparedRun, output: Path) -> None:
-    assert prepared.splits.validation, "only called with validation rows"
-    log(f"fitting TF-IDF with {prepared.splits.train.target.baseline_name} on the same rows")
-    values = baseline.tfidf_metrics(prepared.splits.train, prepared.splits.validation)
-    if values:
-        results["baseline"] = values
-    write_json(output / "metrics.json", results)
 
 
 class Trainer:

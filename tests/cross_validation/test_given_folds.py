@@ -13,7 +13,7 @@ from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.exit_codes import DATA, USAGE
 from accel_clf.cross_validation.assignment import assign_folds, with_given_folds
 from accel_clf.cross_validation.run import collect, cross_validate
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import read_csv, write_csv
 
 Refused = Callable[..., str]

@@ -11,7 +11,7 @@ from accel_clf.config.schema import DataConfig
 from accel_clf.core.errors import ConfigError
 from accel_clf.data.sources import read_dataset
 from accel_clf.inference.bulk import columns_of
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import write_csv
 
 DATA = DataConfig(train="owner/reviews", revision="v1")

@@ -22,7 +22,7 @@ from accel_clf.models.families.registry import family_of
 from accel_clf.models.traits import COUNTS_EOS, ONLY_FP32, READS_PADDING, REFUSED, SHORTEST_ROW
 from accel_clf.serving.python_tokenizer import text_tokenizer
 from accel_clf.serving.worker import describe
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import REPOSITORY
 from tests.families.tiny import FAMILIES, WORDS, make_model
 

@@ -15,7 +15,7 @@ import torch
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import UserError
 from accel_clf.training.checkpoint import newest
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import REPOSITORY
 from tests.faults.harness import LaunchedRun
 from tests.parity.test_processes import free_port

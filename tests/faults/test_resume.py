@@ -17,7 +17,7 @@ from accel_clf.data import sampling
 from accel_clf.data.sampling import PADDING_ROW
 from accel_clf.run_folder.lock import RunLock
 from accel_clf.training.checkpoint import newest
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.faults.harness import LaunchedRun
 from tests.parity.test_processes import log_lines
 

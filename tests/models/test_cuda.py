@@ -37,7 +37,7 @@ def test_step_does_not_synchronize(
     """In torch's sync debug mode, anything that makes the host wait raises; the first three steps warm up."""
     import accel_clf.training.loop
     from accel_clf.config.load import load
-    from accel_clf.training.trainer import train
+    from accel_clf.training.run import train
 
     step, steps = accel_clf.training.loop.train_step, [0]
 

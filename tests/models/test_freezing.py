@@ -19,7 +19,7 @@ from accel_clf.models.kernel_selection import apply_layout, optimize_for_trainin
 from accel_clf.models.kernels import varlen
 from accel_clf.training.checkpoint import newest
 from accel_clf.training.optim import make_optimizer
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.models.test_lora import OTHERS, make
 from tests.models.test_packed import PAD, make_model, random_rows
 from tests.models.test_varlen import plain_attention

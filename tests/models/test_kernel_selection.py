@@ -19,7 +19,7 @@ from accel_clf.models.kernels import embedding_grad, fused_inference
 from accel_clf.models.kernels.dropout import Dropout
 from accel_clf.models.kernels.embedding_grad import SparseEmbeddingGrad
 from accel_clf.training import trainer
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import read_csv
 from tests.models.test_packed import make_model
 

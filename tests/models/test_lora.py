@@ -22,7 +22,7 @@ from accel_clf.models import head, lora
 from accel_clf.models.families.registry import FAMILIES, encoder_layers
 from accel_clf.models.kernel_selection import apply_layout
 from accel_clf.training.checkpoint import newest
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.models.test_packed import PAD, make_model, random_rows
 
 # Of peft 0.21, which uses a name that transformers has given up.

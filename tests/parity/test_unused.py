@@ -13,7 +13,7 @@ from accel_clf.config.load import load
 from accel_clf.config.schema import DataConfig, ModelConfig
 from accel_clf.data.sources import read_dataset
 from accel_clf.models.loading import load_tokenizer
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import write_csv
 from tests.faults.harness import LaunchedRun
 from tests.models.test_unused import make_encoder

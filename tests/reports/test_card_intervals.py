@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from accel_clf.reports.card_intervals import Decisions, metric_intervals
+from accel_clf.reports.hub.card_intervals import Decisions, metric_intervals
 from accel_clf.targets.metrics import Averages, LabelMetrics, Metrics
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.ordinal import Ordinal

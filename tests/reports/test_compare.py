@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 
 from accel_clf.cli.main import main
 from accel_clf.core.files import write_json
-from accel_clf.reports.weighted_metrics import COMPARED
+from accel_clf.reports.compare.weighted_metrics import COMPARED
 from tests.conftest import read_csv, write_csv
 from tests.reports.run_folders import make_run
 

@@ -18,9 +18,9 @@ from markdown_it import MarkdownIt
 import accel_clf
 from accel_clf.cli.main import main
 from accel_clf.core.exit_codes import DONE, USAGE
-from accel_clf.reports.card_facts import Facts
-from accel_clf.reports.card_metadata import CardOptions, card_data, check_options, hub_id
-from accel_clf.reports.markdown import escape, table
+from accel_clf.reports.hub.card_facts import Facts
+from accel_clf.reports.hub.card_metadata import CardOptions, card_data, check_options, hub_id
+from accel_clf.reports.hub.markdown import escape, table
 from tests.conftest import write_csv
 from tests.cross_validation.conftest import make_settings
 from tests.hub_standin import metadata_errors

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from accel_clf.core.errors import ConfigError
-from accel_clf.reports.report import write_report
+from accel_clf.reports.html.report import write_report
 from accel_clf.serving.live_report import LiveReport, make_server
 from accel_clf.targets.base import Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -202,7 +202,7 @@ def test_live_report_is_for_this_machine(live: tuple[Path, str]) -> None:
 def test_live_page_reloads_itself(
     live: tuple[Path, str], browser: "playwright.Browser", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accel_clf.reports.report.RELOAD_SECONDS", 1)
+    monkeypatch.setattr("accel_clf.reports.html.report.RELOAD_SECONDS", 1)
     folder, address = live
     page = browser.new_page()
     page.goto(address)

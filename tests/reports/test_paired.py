@@ -6,7 +6,15 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 
-from accel_clf.reports.paired import Discordance, OfFolds, OfShares, Resampled, holm, mcnemar_p, resample_weights
+from accel_clf.reports.compare.paired import (
+    Discordance,
+    OfFolds,
+    OfShares,
+    Resampled,
+    holm,
+    mcnemar_p,
+    resample_weights,
+)
 from benchmarks.intervals import of_classes, of_folds, simulate
 
 ROWS = [(0, 0), (1, 0), (5, 0), (0, 6), (6, 16), (9, 9), (40, 25), (300, 340)]  # right by one model alone
@@ -99,7 +107,7 @@ def test_resamples_draw_rows_or_groups_whole(groups: np.ndarray | None) -> None:
 
 
 def test_many_rows_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accel_clf.reports.paired.CELLS", 1000)
+    monkeypatch.setattr("accel_clf.reports.compare.paired.CELLS", 1000)
     parts = list(resample_weights(300, 10))
     assert [part.shape[1] for part in parts] == [3, 3, 3, 1]
 

@@ -17,8 +17,8 @@ import pytest
 import accel_clf
 from accel_clf.cli.main import main
 from accel_clf.core.exit_codes import DONE, FAILED, USAGE
-from accel_clf.reports.hub_package import Digests, read_manifest, write_package
-from accel_clf.reports.push import Plan, plan, push
+from accel_clf.reports.hub.package import Digests, read_manifest, write_package
+from accel_clf.reports.hub.push import Plan, plan, push
 from tests.cross_validation.conftest import make_settings
 from tests.hub_standin import TOKEN, Hub, git_digest, serving_hub
 from tests.serving.harness import serving
@@ -187,7 +187,7 @@ def test_refusals(hub: Hub, run: Path, tmp_path: Path) -> None:
 
 
 def test_hub_that_is_down(run: Path, tmp_path: Path) -> None:
-    without_waiting = "import accel_clf.reports.push as push\npush.WAITS = (0, 0)\n"
+    without_waiting = "import accel_clf.reports.hub.push as push\npush.WAITS = (0, 0)\n"
     jobs = [[["push", str(run), "me/reviews", *LICENSE], {}]]
     done = subprocess.run(
         [sys.executable, "-c", without_waiting + COMMANDS],
@@ -258,7 +258,7 @@ def test_full_disk_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("accel_clf.reports.hub_package.shutil.copyfile", full)
+    monkeypatch.setattr("accel_clf.reports.hub.package.shutil.copyfile", full)
     assert main(["push", str(run), "me/reviews", "--dry_run", str(tmp_path / "dry")]) == FAILED
     assert list(tmp_path.iterdir()) == []
 

@@ -15,13 +15,13 @@ from accel_clf.cli.main import main
 from accel_clf.config.load import load
 from accel_clf.core.errors import ConfigError
 from accel_clf.cross_validation.run import cross_validate
-from accel_clf.reports.confidence import GRID, reliability
-from accel_clf.reports.evidence import read_evidence
-from accel_clf.reports.figures import averages, number
-from accel_clf.reports.report import render_report, with_report, write_report
+from accel_clf.reports.html.confidence import GRID, reliability
+from accel_clf.reports.html.evidence import read_evidence
+from accel_clf.reports.html.figures import averages, number
+from accel_clf.reports.html.report import render_report, with_report, write_report
 from accel_clf.targets.calibration import expected_calibration_error
 from accel_clf.targets.single_label import SingleLabel
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import read_csv, write_csv
 from tests.reports.folders import TARGETS, write_run
 

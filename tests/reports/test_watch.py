@@ -21,10 +21,10 @@ from accel_clf.cli.main import main
 from accel_clf.config.load import from_mapping
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.exit_codes import DONE, FAILED, USAGE
-from accel_clf.reports import watch
-from accel_clf.reports.braille import BLANK, braille
-from accel_clf.reports.pictures import duration, picture
-from accel_clf.reports.progress import CrossValidationProgress, RunProgress
+from accel_clf.reports.watch import live as watch
+from accel_clf.reports.watch.braille import BLANK, braille
+from accel_clf.reports.watch.pictures import duration, picture
+from accel_clf.reports.watch.progress import CrossValidationProgress, RunProgress
 from accel_clf.run_folder import layout
 
 STEPS = 200  # of 400
@@ -210,7 +210,8 @@ def test_once_and_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_watch_needs_no_torch() -> None:
-    code = "import sys, accel_clf.reports.watch; assert not {'torch', 'transformers', 'accelerate'} & set(sys.modules)"
+    heavy = "{'torch', 'transformers', 'accelerate'}"
+    code = f"import sys, accel_clf.reports.watch.live; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

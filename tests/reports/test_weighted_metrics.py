@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from accel_clf.config.metric_names import METRICS
-from accel_clf.reports.weighted_metrics import COMPARED, Answers, known_metrics, label_f1, statistics
+from accel_clf.reports.compare.weighted_metrics import COMPARED, Answers, known_metrics, label_f1, statistics
 from accel_clf.targets.base import Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.ordinal import Ordinal

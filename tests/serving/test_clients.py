@@ -10,7 +10,7 @@ import pytest
 import accel_clf
 from accel_clf.config.load import load, load_serve
 from accel_clf.core.errors import ConfigError
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.serving.harness import Response, Server, serving
 
 SITE, OTHER = "http://localhost:3000", "https://attacker.example"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import accel_clf
 from accel_clf.config.load import load
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import read_csv, write_csv
 from tests.serving.harness import Server, serving
 from tests.serving.test_page import CHROMIUM, browser, playwright

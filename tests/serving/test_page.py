@@ -10,7 +10,7 @@ import pytest
 
 import accel_clf
 from accel_clf.config.load import load
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import write_csv
 from tests.pair_forms import make_encoder, settings, write_pairs
 from tests.serving.harness import Server, serving

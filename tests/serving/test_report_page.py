@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_clf.reports.report import write_report
+from accel_clf.reports.html.report import write_report
 from tests.serving.harness import serving
 
 

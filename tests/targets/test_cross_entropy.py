@@ -13,7 +13,7 @@ from accel_clf.config.schema import TargetConfig
 from accel_clf.targets.cross_entropy import PADDING_LABEL
 from accel_clf.targets.objective import Loss
 from accel_clf.targets.single_label import SingleLabel
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import write_csv
 
 TARGET = SingleLabel(("a", "b", "c"))

@@ -15,7 +15,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.inference.evaluate import evaluate
 from accel_clf.targets.named_metrics import named_metric
 from accel_clf.targets.single_label import SingleLabel
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.inference.test_evaluate import make_rows
 
 NAMES = ("a", "b", "c")

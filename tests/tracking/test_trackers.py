@@ -17,7 +17,7 @@ from accel_clf.cross_validation.run import cross_validate
 from accel_clf.run_folder.compat import differences
 from accel_clf.tracking import followers
 from accel_clf.tracking.note import Note
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from benchmarks import tracked_kills
 from benchmarks.tracked_kills import TRACKERS, Points, logged_points, of_training
 from benchmarks.tracked_kills import differences as differing

@@ -14,7 +14,7 @@ import accel_clf
 from accel_clf.config.load import load
 from accel_clf.core.errors import DataError, Interrupted
 from accel_clf.run_folder.predictions import PREDICTION_FILES
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import read_csv, write_csv
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from accel_clf.models.head import last_linear
 from accel_clf.training import linear_probe, loop
 from accel_clf.training.linear_probe import fit_head
 from accel_clf.training.prepare import PreparedRun, prepare_run, read_splits
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import read_csv
 from tests.training.test_kinds import KINDS
 

@@ -6,7 +6,7 @@ import pytest
 
 from accel_clf.cli.main import main
 from accel_clf.config.load import load
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import write_csv
 from tests.serving.harness import serving
 

@@ -17,7 +17,7 @@ from accel_clf.core.errors import UserError
 from accel_clf.core.exit_codes import DONE, USAGE
 from accel_clf.reports.summary import training_summary
 from accel_clf.strategies.precision import WITHOUT_BF16, fast_at_bf16
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import Cli, read_csv, write_csv
 
 Refused = Callable[..., str]

@@ -13,7 +13,7 @@ from accel_clf.cli.main import main
 from accel_clf.config.load import load
 from accel_clf.core.errors import ConfigError
 from accel_clf.models.windows import ATTENTION
-from accel_clf.training.trainer import train
+from accel_clf.training.run import train
 from tests.conftest import read_csv, write_csv
 from tests.serving.harness import serving
 

@@ -9,10 +9,10 @@ import yaml
 from accel_clf.config.load import load
 from accel_clf.config.schema import merge
 from accel_clf.reports.charts import SERIES, Chart, draw
-from accel_clf.reports.classes import metric_intervals
-from accel_clf.reports.curves import last_step
-from accel_clf.reports.evidence import SPLIT_NAMES, Evidence
-from accel_clf.reports.figures import NONE, averages, figure, interval, metric_name, seconds
+from accel_clf.reports.html.classes import metric_intervals
+from accel_clf.reports.html.curves import last_step
+from accel_clf.reports.html.evidence import SPLIT_NAMES, Evidence
+from accel_clf.reports.html.figures import NONE, averages, figure, interval, metric_name, seconds
 from accel_clf.reports.page import Fact, Section, fragment
 
 MOST_LABELS = 500  # of the table of their counts

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from math import isfinite
 
-from accel_clf.reports.card_facts import Facts, MeasuredSplit
+from accel_clf.reports.hub.card_facts import Facts, MeasuredSplit
+from accel_clf.reports.hub.markdown import escape, listed
 from accel_clf.reports.intervals import wilson
-from accel_clf.reports.markdown import escape, listed
 from accel_clf.targets.metrics import Metrics
 
 FEW_ROWS = 30  # of a label, on which little can be measured

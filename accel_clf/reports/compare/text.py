@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from accel_clf.core.console import format_table
-from accel_clf.reports.compare_report import Comparison
-from accel_clf.reports.differences import Difference, Pair
-from accel_clf.reports.paired import OfShares, mcnemar_p
-from accel_clf.reports.requirements import Outcome
-from accel_clf.reports.row_differences import BETTER, OTHER, WORSE, DifferentRow, RowDifferences
-from accel_clf.reports.same_rows import SameRows
+from accel_clf.reports.compare.differences import Difference, Pair
+from accel_clf.reports.compare.paired import OfShares, mcnemar_p
+from accel_clf.reports.compare.report import Comparison
+from accel_clf.reports.compare.requirements import Outcome
+from accel_clf.reports.compare.row_differences import BETTER, OTHER, WORSE, DifferentRow, RowDifferences
+from accel_clf.reports.compare.same_rows import SameRows
 
 WIDTH = 100
 MAX_LISTED = 12  # labels, and slices

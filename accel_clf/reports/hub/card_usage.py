@@ -2,7 +2,7 @@
 
 import json
 
-from accel_clf.reports.card_facts import Facts
+from accel_clf.reports.hub.card_facts import Facts
 from accel_clf.run_folder.layout import fold_name
 
 _TEXT, _PAIR = "Text to classify.", "The text beside it."

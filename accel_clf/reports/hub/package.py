@@ -18,9 +18,9 @@ from accel_clf import __version__
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
-from accel_clf.reports.card_facts import Facts, hub_id, shared_name
-from accel_clf.reports.card_metadata import CardOptions
-from accel_clf.reports.model_card import model_card
+from accel_clf.reports.hub.card_facts import Facts, hub_id, shared_name
+from accel_clf.reports.hub.card_metadata import CardOptions
+from accel_clf.reports.hub.model_card import model_card
 from accel_clf.run_folder.layout import ADAPTER, FOLDS, config_text, fold_name, model_folder
 from accel_clf.run_folder.predictions import PREDICTION_FILES
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from accel_clf.core.errors import ConfigError, closest
-from accel_clf.reports.differences import SIGNIFICANCE, Difference, Pair
+from accel_clf.reports.compare.differences import SIGNIFICANCE, Difference, Pair
+from accel_clf.reports.compare.paired import holm
 from accel_clf.reports.intervals import Interval
-from accel_clf.reports.paired import holm
 
 GRAMMAR = (
     '"METRIC not worse by MARGIN", "METRIC shown not worse by MARGIN" or "METRIC better by MARGIN", such as '

@@ -11,12 +11,12 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from accel_clf import __version__
-from accel_clf.reports.card_facts import Facts, MeasuredSplit, shared_name
-from accel_clf.reports.card_limits import limits
-from accel_clf.reports.card_metadata import CardOptions, base_model_of, card_data, dataset_of, metric_title
-from accel_clf.reports.card_usage import usage
+from accel_clf.reports.hub.card_facts import Facts, MeasuredSplit, shared_name
+from accel_clf.reports.hub.card_limits import limits
+from accel_clf.reports.hub.card_metadata import CardOptions, base_model_of, card_data, dataset_of, metric_title
+from accel_clf.reports.hub.card_usage import usage
+from accel_clf.reports.hub.markdown import escape, listed, table
 from accel_clf.reports.intervals import Interval, wilson
-from accel_clf.reports.markdown import escape, listed, table
 from accel_clf.targets.metrics import LabelMetrics
 
 MOST_LABELS = 25  # in a table or a line

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from accel_clf.core.errors import ConfigError, closest
 from accel_clf.data.readers.files import suffix_of
-from accel_clf.reports.card_facts import HUB_ID, Facts, MeasuredSplit, hub_id
+from accel_clf.reports.hub.card_facts import HUB_ID, Facts, MeasuredSplit, hub_id
 
 # https://huggingface.co/docs/hub/repositories-licenses
 _LICENSE_IDS = (

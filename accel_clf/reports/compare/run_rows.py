@@ -14,7 +14,7 @@ from accel_clf.core.errors import ConfigError, DataError
 from accel_clf.core.files import read_json
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import read_again
-from accel_clf.reports.weighted_metrics import Answers
+from accel_clf.reports.compare.weighted_metrics import Answers
 from accel_clf.run_folder.answers import OUT_OF_FOLD, answer_files, read_answers, read_target
 from accel_clf.run_folder.layout import FOLDS, read_config
 from accel_clf.targets.base import Target

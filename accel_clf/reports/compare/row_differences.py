@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from accel_clf.data.texts import sides
-from accel_clf.reports.comparison import differs
-from accel_clf.reports.same_rows import SameRows
-from accel_clf.reports.weighted_metrics import Answers
+from accel_clf.reports.compare.comparison import differs
+from accel_clf.reports.compare.same_rows import SameRows
+from accel_clf.reports.compare.weighted_metrics import Answers
 
 WORSE, BETTER, OTHER = "worse", "better", "other"  # the run's answer, beside the baseline's
 LONGEST_TEXT = 300  # characters

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from accel_clf.reports.braille import braille
-from accel_clf.reports.progress import CrossValidationProgress, RunProgress
+from accel_clf.reports.watch.braille import braille
+from accel_clf.reports.watch.progress import CrossValidationProgress, RunProgress
 from accel_clf.targets.metrics import LOWER_IS_BETTER
 from accel_clf.tracking.content import Line
 

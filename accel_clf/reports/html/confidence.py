@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from accel_clf.reports.charts import SERIES, SOFT, Chart, draw
-from accel_clf.reports.evidence import Evidence, Predictions
-from accel_clf.reports.figures import figure, number
+from accel_clf.reports.html.evidence import Evidence, Predictions
+from accel_clf.reports.html.figures import figure, number
 from accel_clf.reports.page import Section, fragment
 from accel_clf.run_folder.examples import confidence, is_wrong
 from accel_clf.targets.base import Target

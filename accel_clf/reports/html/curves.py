@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from accel_clf.reports.charts import ACCENT, SERIES, SOFT, Chart, draw
-from accel_clf.reports.evidence import Evidence
-from accel_clf.reports.figures import figure, metric_name, number
+from accel_clf.reports.html.evidence import Evidence
+from accel_clf.reports.html.figures import figure, metric_name, number
 from accel_clf.reports.page import Section, fragment
 from accel_clf.targets.metrics import LOWER_IS_BETTER
 

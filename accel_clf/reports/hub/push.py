@@ -16,7 +16,7 @@ from accel_clf import __version__
 from accel_clf.core import hub_errors
 from accel_clf.core.console import log
 from accel_clf.core.errors import ConfigError, UserError
-from accel_clf.reports.hub_package import MANIFEST, Content, Digests, Files, read_manifest, size_of
+from accel_clf.reports.hub.package import MANIFEST, Content, Digests, Files, read_manifest, size_of
 
 WAITS = (1, 2, 4, 8, 16, 30, 30)  # seconds before each further try
 LISTED = 5

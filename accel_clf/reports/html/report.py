@@ -8,13 +8,18 @@ from accel_clf.config.schema import Config
 from accel_clf.core.console import log
 from accel_clf.core.files import atomic_write
 from accel_clf.reports.charts import check_installed
-from accel_clf.reports.classes import confusion_section, opened_cells, per_class_section, slices_section
-from accel_clf.reports.confidence import coverage_section, reliability_section, residuals_section, threshold_section
-from accel_clf.reports.curves import curves_section
-from accel_clf.reports.evidence import SPLIT_NAMES, Evidence, read_evidence, without_texts
-from accel_clf.reports.overview import configuration_section, data_section, overview_section
+from accel_clf.reports.html.classes import confusion_section, opened_cells, per_class_section, slices_section
+from accel_clf.reports.html.confidence import (
+    coverage_section,
+    reliability_section,
+    residuals_section,
+    threshold_section,
+)
+from accel_clf.reports.html.curves import curves_section
+from accel_clf.reports.html.evidence import SPLIT_NAMES, Evidence, read_evidence, without_texts
+from accel_clf.reports.html.overview import configuration_section, data_section, overview_section
+from accel_clf.reports.html.rows import rows_section, suspects_section
 from accel_clf.reports.page import Section, render_page
-from accel_clf.reports.rows import rows_section, suspects_section
 
 FILE = "report.html"
 RELOAD_SECONDS = 5

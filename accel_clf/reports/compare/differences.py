@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from accel_clf.reports.compare.paired import Discordance, Evidence, OfFolds, OfShares, Resampled, mcnemar_p
 from accel_clf.reports.intervals import Interval
-from accel_clf.reports.paired import Discordance, Evidence, OfFolds, OfShares, Resampled, mcnemar_p
 from accel_clf.targets.metrics import LOWER_IS_BETTER
 
 SIGNIFICANCE = 0.05

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from accel_clf.reports.comparison import RESAMPLES, compare
-from accel_clf.reports.differences import Pair, mcnemar_json
-from accel_clf.reports.paired import CONFIDENCE
-from accel_clf.reports.requirements import Outcome, Requirement, check
-from accel_clf.reports.row_differences import RowDifferences, row_differences
-from accel_clf.reports.same_rows import SameRows
+from accel_clf.reports.compare.comparison import RESAMPLES, compare
+from accel_clf.reports.compare.differences import Pair, mcnemar_json
+from accel_clf.reports.compare.paired import CONFIDENCE
+from accel_clf.reports.compare.requirements import Outcome, Requirement, check
+from accel_clf.reports.compare.row_differences import RowDifferences, row_differences
+from accel_clf.reports.compare.same_rows import SameRows
 
 FEW_DIFFERING = 10  # rows whose answers differ, below which resamples know little of how much others would
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from accel_clf.core.errors import DataError, UserError
 from accel_clf.data.dataset import Dataset
-from accel_clf.reports.run_rows import GIVEN, RunRows
-from accel_clf.reports.weighted_metrics import Answers
+from accel_clf.reports.compare.run_rows import GIVEN, RunRows
+from accel_clf.reports.compare.weighted_metrics import Answers
 
 KINDS = {"out_of_fold": "out-of-fold", GIVEN: "given"}  # of rows, as they are called
 

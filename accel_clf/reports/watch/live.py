@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 
 from accel_clf.core.errors import ConfigError, UserError
-from accel_clf.reports.pictures import duration, evaluation_line, picture
-from accel_clf.reports.progress import CrossValidationProgress, RunProgress, open_progress
+from accel_clf.reports.watch.pictures import duration, evaluation_line, picture
+from accel_clf.reports.watch.progress import CrossValidationProgress, RunProgress, open_progress
 
 REFRESH_SECONDS = 1.0
 RESTART_SECONDS = 30.0  # in which a launcher would have started a run again whose process has ended

@@ -11,8 +11,10 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_write
 from accel_clf.reports import charts
 from accel_clf.reports.charts import ACCENT, BAD, INK, SOFT, Chart, shortened
-from accel_clf.reports.compare_report import Comparison
-from accel_clf.reports.compare_text import (
+from accel_clf.reports.compare.differences import Difference, Pair
+from accel_clf.reports.compare.report import Comparison
+from accel_clf.reports.compare.row_differences import RowDifferences
+from accel_clf.reports.compare.text import (
     KINDS,
     counts_text,
     interval_text,
@@ -24,9 +26,7 @@ from accel_clf.reports.compare_text import (
     signed,
     verdict_text,
 )
-from accel_clf.reports.differences import Difference, Pair
 from accel_clf.reports.page import Fact, Section, fragment, render_page
-from accel_clf.reports.row_differences import RowDifferences
 
 MAX_DRAWN = 20  # labels or slices in a chart
 MAX_ROWS = 500  # labels or slices in a table

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from accel_clf.reports.classes import opened_row, wrong_rows
-from accel_clf.reports.evidence import Evidence, Predictions
-from accel_clf.reports.figures import figure
+from accel_clf.reports.html.classes import opened_row, wrong_rows
+from accel_clf.reports.html.evidence import Evidence, Predictions
+from accel_clf.reports.html.figures import figure
 from accel_clf.reports.page import Section, fragment
 from accel_clf.run_folder.examples import least_sure, surest_errors
 from accel_clf.targets.regression import Regression

@@ -13,7 +13,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
 from accel_clf.data.readers.files import suffix_of
 from accel_clf.models.head import KEPT_BESIDE
-from accel_clf.reports.card_intervals import Decisions, metric_intervals
+from accel_clf.reports.hub.card_intervals import Decisions, metric_intervals
 from accel_clf.reports.intervals import Interval
 from accel_clf.run_folder.layout import DATA_FACTS, FOLDS, fold_name, is_cross_validation, model_folder, read_config
 from accel_clf.run_folder.predictions import PREDICTION_FILES

@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from accel_clf.reports import intervals
 from accel_clf.reports.charts import SERIES, Chart, draw, shortened
-from accel_clf.reports.evidence import Evidence, Predictions
-from accel_clf.reports.figures import averages, figure, interval, metric_name
+from accel_clf.reports.html.evidence import Evidence, Predictions
+from accel_clf.reports.html.figures import averages, figure, interval, metric_name
 from accel_clf.reports.intervals import Interval
 from accel_clf.reports.page import Section, fragment
 from accel_clf.run_folder.examples import is_wrong, of_cells

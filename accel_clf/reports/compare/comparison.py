@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from accel_clf.core.errors import ConfigError, closest
-from accel_clf.reports.differences import Difference, Pair
-from accel_clf.reports.paired import (
+from accel_clf.reports.compare.differences import Difference, Pair
+from accel_clf.reports.compare.paired import (
     Discordance,
     Evidence,
     OfFolds,
@@ -16,8 +16,16 @@ from accel_clf.reports.paired import (
     holm,
     resample_weights,
 )
-from accel_clf.reports.same_rows import SameRows
-from accel_clf.reports.weighted_metrics import COMPARED, OF_SCORES, SHARES, Answers, known_metrics, label_f1, statistics
+from accel_clf.reports.compare.same_rows import SameRows
+from accel_clf.reports.compare.weighted_metrics import (
+    COMPARED,
+    OF_SCORES,
+    SHARES,
+    Answers,
+    known_metrics,
+    label_f1,
+    statistics,
+)
 
 RESAMPLES = 2000
 MAX_SLICES = 200  # the largest; each costs as much as its rows

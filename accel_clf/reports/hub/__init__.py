@@ -1,0 +1,12 @@
+"""A run on the Hugging Face Hub, with a model card by its numbers.
+
+markdown        words from data, in Markdown
+card_intervals  95% intervals, by what a run has kept
+card_facts      what a model card tells of a run, read from its folder
+card_metadata   the metadata of a model card, and what the Hub takes of it
+card_usage      how a pushed model is used
+card_limits     where a model fails, as its numbers say
+model_card      the card
+package         the files of a repository that holds a run
+push            pushes them to the Hub
+"""
