@@ -22,7 +22,7 @@ COMMANDS = {
     "report": "write the report of a run: one HTML file",
     "serve": "answer over HTTP with a trained run: an API and a page",
     "push": "push a trained run to the Hugging Face Hub, with a model card",
-    "doctor": "show versions, devices, what a run would use and why; --data: what a data set is like",
+    "doctor": "show versions, devices, what a run would use and why; with data: what it is like",
 }
 
 
