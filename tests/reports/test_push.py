@@ -127,7 +127,7 @@ def test_killed_push_goes_on(hub: Hub, cv: Path, tmp_path: Path) -> None:
     hub.stall_at = 1
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, env=environment(hub, tmp_path), stdout=log, stderr=log)
-    assert hub.stalled.wait(120), (tmp_path / "log").read_text()
+    assert hub.stalled.wait(300), (tmp_path / "log").read_text()
     while not hub.blobs:
         assert process.poll() is None
     process.kill()
