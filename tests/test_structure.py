@@ -77,7 +77,9 @@ def test_torch_xla_is_imported_where_it_is_selected() -> None:
             assert not any(f"accel_clf.{name} " in f"{text} " for name in names), f"{path}: {text}"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["compare"], ["predict"], ["serve"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["predict"], ["report"], ["compare"], ["serve"], ["doctor"]]
+)
 def test_help_needs_no_torch(command: list[str]) -> None:
     code = f"""
 import sys

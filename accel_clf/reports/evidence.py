@@ -222,8 +222,9 @@ def _read_predictions(evidence: Evidence, path: Path, target: Target) -> Predict
     slices = None
     if "slice" in texts:
         slices = np.array(table["slice"].to_pylist(), object)
-    elif (evidence.folder / SLICES).is_file():
-        slices = np.array([row["slice"] for row in _read_table(evidence.folder / SLICES)], object)
+    elif evidence.split == "test" and (evidence.folder / SLICES).is_file():
+        by_row = {int(row["row"]): row["slice"] for row in _read_table(evidence.folder / SLICES)}
+        slices = np.array([by_row.get(row) for row in table["row"].to_pylist()], object)
     labels, decided = (_decode(table[name], target, path) for name in ("label", "predicted"))
     return Predictions(np.from_dlpack(table["row"]), labels, decided, scores, before, after, slices)
 

@@ -185,8 +185,10 @@ def configuration_section(evidence: Evidence) -> Section:
         items.append(["seconds of training", value, f"{seconds(spent)}, without evaluation and saving"])
         items.append(["processes", f"{processes:,}", f"{spent * processes / 3600:,.3f} process hours"])
         steps = sum(of["steps"] for of in training.values())
-        rows = training[next(iter(training))]["rows"] if is_one else evidence.metrics.get("out_of_fold", {}).get("rows")
-        items.append(["steps", figure(["training", "steps"], steps) if is_one else f"{steps:,}", f"{rows:,} rows"])
+        rows = sum(of["rows"] for of in training.values())
+        of_folds = "" if is_one else f" of {len(training)} finished fold{'s' * (len(training) > 1)} together"
+        of_rows = f"on {rows:,} rows{of_folds}"
+        items.append(["steps", figure(["training", "steps"], steps) if is_one else f"{steps:,}", of_rows])
     for name in ("device", "platform", "python", "cpus"):
         if name in environment:
             items.append([name, environment[name], ""])

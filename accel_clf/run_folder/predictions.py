@@ -14,7 +14,7 @@ from accel_clf.data.dataset import Dataset
 from accel_clf.targets.base import Target
 
 VALIDATION = "validation.csv"  # the predictions of the best model for the rows that have chosen it
-SLICES = "slices.csv"  # of the rows in predictions.csv, or in a fold's held_out.csv
+SLICES = "slices.csv"  # of the rows in predictions.csv
 # The files with the predictions for those rows that are evaluated once, at the end of a run.
 PREDICTION_FILES = {"test": "predictions.csv", "held_out": "held_out.csv", "calibration": "calibration.csv"}
 

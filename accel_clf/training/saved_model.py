@@ -208,7 +208,7 @@ class SavedModel:
                     metrics = evaluate(scores, rows, self.config.evaluation, decided).metrics
                     results[split] = metrics.to_json()
                     self._choose(split, rows, scores, decided)
-                    if rows.slices:
+                    if rows.slices and split == "test":
                         write_slices(self.folder.with_name(SLICES), rows)
                 write_predictions(self.folder.parent / PREDICTION_FILES[split], rows, logits)
         return results

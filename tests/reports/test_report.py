@@ -270,3 +270,30 @@ def test_cross_validation(labelled: Path, tiny_bert: Path, tmp_path: Path) -> No
     assert expected_calibration_error(predictions.after, predictions.labels) == pytest.approx(errors["after"], abs=1e-6)
     assert "Suspect labels" in page.text and "fold-1" in page.text
     assert all(text for *_, text in page.data["opened"])
+    check_figures(tmp_path / "cv" / "fold-0", "test")
+    (tmp_path / "cv" / "metrics.json").unlink()
+    (tmp_path / "cv" / "fold-1" / "metrics.json").unlink()
+    unfinished = render_report(tmp_path / "cv")
+    assert "Not finished" in unfinished and "of 1 finished fold" in unfinished
+
+
+def test_run_without_rows_to_evaluate(labelled: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    of_run = settings(labelled, tiny_bert, tmp_path / "run", target={})
+    of_run["data"] |= {"validation": None}
+    config = load(None, of_run)
+    with_report(config, lambda: train(config))
+    page = Page((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    assert ("training", "best_step") in page.figures and "Confusion" not in page.text
+
+
+@pytest.mark.parametrize("target", [{}, {"calibration": "temperature"}])
+def test_resumed_run_keeps_the_same(target: dict[str, Any], labelled: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    """Also of a best model that was trained before the run was resumed, whose outputs are then computed again."""
+    config = load(None, settings(labelled, tiny_bert, tmp_path / "run", target=target, report=False))
+    train(config)
+    names = ("validation.csv", "examples.csv", "rows.json", "metrics.json")
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / "run" / name).unlink()
+    train(config)
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == before
