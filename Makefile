@@ -9,7 +9,7 @@ XLA := .venv-xla/bin
 # Bytecode is kept whatever the shell says: without it each process would compile all of torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-xla soak lint docs settings families clean
+.PHONY: demo test test-xla soak lint docs settings families screenshots clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"
@@ -70,6 +70,10 @@ settings: .venv/ready
 # Every sequence classifier of transformers, tiny, trained, served and compared: the table of docs/families.md.
 families: .venv/ready
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.families.sweep
+
+# The pictures in docs/, of the demo; some minutes. Chromium must be there (Debian: apt-get install chromium).
+screenshots: .venv/ready
+	$(BIN)/python -m benchmarks.screenshots
 
 clean:
 	rm -rf .venv .venv-xla .demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
