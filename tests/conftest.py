@@ -241,3 +241,16 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return stderr[stderr.index("error: ") :]
 
     return run_refused
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real Chromium: a `playwright.sync_api.Browser`; without one, the test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
+        yield browser
+        browser.close()

@@ -65,7 +65,7 @@ def write_run(
     })  # fmt: skip
     folder.mkdir(parents=True)
     layout.write_config(folder, config)
-    write_json(folder / "environment.json", describe_environment("cpu", 1, 0))
+    write_json(folder / "environment.json", describe_environment("cpu", 1, 0, 200))
     scores = target.scores(logits)
     decided = target.decide(scores)
     metrics = evaluate(scores, dataset, config.evaluation, decided).metrics

@@ -1,8 +1,6 @@
 """The page of `accel-clf compare` in Chromium: complete, accessible, on its own, and deaf to what texts say."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,6 @@ from tests.reports.run_folders import make_run
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytest.importorskip("matplotlib")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"></table></section>"
 LABELS = ("good", f"bad {SCRIPT}", "$x^{")
@@ -40,14 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folds = [str(folder / name) for name in ("cv-a", "cv-c")]
     assert main(["compare", *folds, "--output", str(folder / "folds.html")]) == 0
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

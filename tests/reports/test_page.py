@@ -19,8 +19,6 @@ from accel_clf.targets.single_label import SingleLabel
 from tests.reports.folders import TARGETS, write_run
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
 
 HOSTILE = (
     "</script><script>document.title='owned'</script>",
@@ -31,14 +29,6 @@ HOSTILE = (
     "名 ​\u202e\u2028 \x07 \U0001f9e8",
 )
 LABELS = (*HOSTILE[:4], "fine")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Visit:
@@ -63,7 +53,6 @@ class Visit:
         assert self.errors == []
 
 
-@needs_chromium
 @pytest.mark.parametrize(
     "target", [SingleLabel(LABELS), MultiLabel(LABELS, separator="|")], ids=["single_label", "multi_label"]
 )
@@ -85,7 +74,6 @@ def test_hostile_texts_are_inert(target: Target, browser: "playwright.Browser", 
     assert visit.errors == [] and len(visit.requests) == 1
 
 
-@needs_chromium
 def test_by_keyboard(browser: "playwright.Browser", tmp_path: Path) -> None:
     """A cell opens its rows and gives the focus back; the slider's figures are those of the table."""
     folder = write_run(tmp_path / "run", TARGETS["multi_label"])
@@ -119,7 +107,6 @@ def test_by_keyboard(browser: "playwright.Browser", tmp_path: Path) -> None:
     assert page.locator("[data-count=errors]").inner_text().startswith(f"{len(shown_rows)} of ")
 
 
-@needs_chromium
 def test_large_matrix_by_filter(browser: "playwright.Browser", tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", SingleLabel(tuple(f"label {code}" for code in range(150))), rows=3000)
     page = Visit(browser, write_report(folder)).page
@@ -135,7 +122,6 @@ def test_large_matrix_by_filter(browser: "playwright.Browser", tmp_path: Path) -
     assert page.locator("#matrix tbody tr").count() == 20
 
 
-@needs_chromium
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
@@ -198,7 +184,6 @@ def test_live_report_is_for_this_machine(live: tuple[Path, str]) -> None:
         make_server(LiveReport(Path("x"), with_texts=True), int(address.rpartition(":")[2]))
 
 
-@needs_chromium
 def test_live_page_reloads_itself(
     live: tuple[Path, str], browser: "playwright.Browser", monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,9 +19,8 @@ from accel_clf.config.load import load
 from accel_clf.training.run import train
 from tests.conftest import read_csv, write_csv
 from tests.serving.harness import Server, serving
-from tests.serving.test_page import CHROMIUM, browser, playwright
 
-__all__ = ["browser"]  # a fixture
+playwright = pytest.importorskip("playwright.sync_api")
 TEXT = "the soup was never dull"
 LABELS = ["soup", "never", "<b>good</b>"]
 
@@ -111,7 +110,6 @@ def test_number_over_http(number: Server) -> None:
     assert max(abs(part["weight"]) for part in explained["parts"]) < 20, "in the number's own unit"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_of_every_kind(several: Server, number: Server, browser: "playwright.Browser", width: int) -> None:
     for server in (several, number):
