@@ -1,4 +1,4 @@
-"""What `doctor --data` prints: a data set on a screen or two of 80 columns."""
+"""What `doctor DATA` prints: a data set on a screen or two of 80 columns."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
