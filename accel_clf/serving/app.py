@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from jinja2 import StrictUndefined
 from pydantic import ValidationError
 from spectree import SecurityScheme, SpecTree
 from spectree.models import SecureType, SecuritySchemeData
@@ -47,6 +48,7 @@ def create_app(run: str | Path, settings: ServeConfig | None = None) -> Flask:
     metrics = ServerMetrics(service)
     app = Flask(__name__)
     app.json = _StrictJSONProvider(app)
+    app.jinja_env.undefined = StrictUndefined  # a name that a template gets wrong is an error, not nothing
     app.extensions["accel_clf"] = service
     app.extensions["accel_clf_metrics"] = metrics
     app.config["MAX_CONTENT_LENGTH"] = int(settings.max_megabytes * MEGABYTE)

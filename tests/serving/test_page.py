@@ -52,6 +52,7 @@ def page(browser: "playwright.Browser", server: Server) -> Iterator["playwright.
 
 def test_text_by_keyboard(page: "playwright.Page", server: Server) -> None:
     """The text field has the focus from the start."""
+    assert "2 labels · up to 64 tokens" in page.inner_text("body")
     page.keyboard.type("i never thought the soup was dull.")
     page.keyboard.press("Control+Enter")
     playwright.expect(page.locator("#answer")).to_be_visible()
