@@ -100,14 +100,22 @@ def read_logits(path: Path, rows: Dataset) -> np.ndarray:
     return logits
 
 
+TRAIN_AGAIN = "remove {folder} and run the same command again"
+
+
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises into a UserError."""
+def explained(path: Path, fix: str = TRAIN_AGAIN) -> Iterator[None]:
+    """Turn what a damaged file raises into a UserError.
+
+    Args:
+        path: of the file.
+        fix: what to do about it, {folder} being its folder.
+    """
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error})",
-            "the predictions that were written there",
-            f"remove {path.parent} and run the same command again",
+            "what training has written there",
+            fix.format(folder=path.parent),
         ) from None

@@ -69,8 +69,11 @@ def test_forms_of_a_confusion_matrix() -> None:
 def test_several_labels_and_numbers_by_predictions(tmp_path: Path) -> None:
     """Of which metrics.json has no counts: the interval holds what was measured, of all rows and of a slice."""
     several, rng = MultiLabel(("a", "b")), np.random.default_rng(0)
-    cells = [("x" if number % 2 else "y", "a|b", rng.choice(["a", "a|b", ""])) for number in range(200)]
-    path = write_csv(tmp_path / "several.csv", cells, ("slice", "label", "predicted"))
+    cells = [
+        (str(number), "x" if number % 2 else "y", "a|b", rng.choice(["a", "a|b", ""]), "0.5", "0.5")
+        for number in range(200)
+    ]
+    path = write_csv(tmp_path / "several.csv", cells, ("row", "slice", "label", "predicted", "score:a", "score:b"))
     decisions = Decisions.read(path, several)
     assert decisions is not None
     for part in (decisions, decisions.of_slice("x")):
@@ -80,8 +83,9 @@ def test_several_labels_and_numbers_by_predictions(tmp_path: Path) -> None:
         [(name, (low, high))] = metric_intervals(averages, several, part).items()
         assert name == "micro_f1"
         assert low < averages["micro_f1"] < high < low + 0.2
-    numbers = [(str(number), str(number + 1 + number % 3)) for number in range(300)]
-    errors = Decisions.read(write_csv(tmp_path / "n.csv", numbers, ("label", "predicted")), Regression(("n",)))
+    numbers = [(str(number), str(number), str(number + 1 + number % 3), "1") for number in range(300)]
+    table = write_csv(tmp_path / "n.csv", numbers, ("row", "label", "predicted", "logit:n"))
+    errors = Decisions.read(table, Regression(("n",)))
     assert errors is not None
     assert errors.of_slice("x") is None
     averages = Averages(300, {"mae": 2.0, "rmse": (14 / 3) ** 0.5, "pearson": 1.0})

@@ -15,7 +15,7 @@ from accel_clf.core.files import read_json
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.splits import read_again
 from accel_clf.reports.compare.weighted_metrics import Answers
-from accel_clf.run_folder.answers import OUT_OF_FOLD, answer_files, read_answers, read_target
+from accel_clf.run_folder.answers import OUT_OF_FOLD, answer_files, cross_fitted_scores, read_answers, read_target
 from accel_clf.run_folder.layout import FOLDS, read_config
 from accel_clf.targets.base import Target
 from accel_clf.targets.label_names import listed
@@ -120,15 +120,18 @@ def _stored(
         raise DataError(f"{path}: no rows", "rows to compare")
     data = config.data
     source = _source_of(rows, data)
+    # Scores of out-of-fold rows are those of the models alone, as in metrics.json.
+    fitted = cross_fitted_scores(path, read, target, common) if rows == "validation" else None
+    scores = read.scores if fitted is None else fitted
     return RunRows(
         folder=folder,
         config=config.model_copy(update={"data": changed(data, changes)}),
         ids=read.ids,
-        answers=Answers(common, read.labels, read.scores, read.decided),
+        answers=Answers(common, read.labels, scores, read.decided),
         source=(source or data.train, data.config, data.revision, data.split if source is None else None),
         rows=rows,
-        folds=read.folds,
-        slices=read.slices,
+        folds=read.parts if rows == OUT_OF_FOLD else None,
+        slices=None if read.slices is None else tuple(read.slices),
         digest=read_json(folder / FOLDS)["rows"] if rows == OUT_OF_FOLD else None,
         requested=tuple(name for name in OPTIONAL if name in changes),
     )

@@ -6,30 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import read_json
 from accel_clf.run_folder import layout
+from accel_clf.run_folder.answers import (
+    ANSWER_FILES,
+    OUT_OF_FOLD,
+    cross_fitted_scores,
+    read_answers,
+    read_stored_logits,
+    read_target,
+    scores_of,
+)
 from accel_clf.run_folder.examples import read_examples
-from accel_clf.run_folder.predictions import PREDICTION_FILES, SLICES, VALIDATION
 from accel_clf.targets.base import Target
-from accel_clf.targets.multi_label import MultiLabel
-from accel_clf.targets.registry import of_model
-from accel_clf.targets.single_label import SingleLabel
 
-OUT_OF_FOLD = "out_of_fold"
-BLOCK_SIZE = 2**26  # bytes of a table that are read at once: many rows, even of thousands of labels
-FILES = {
-    OUT_OF_FOLD: f"{OUT_OF_FOLD}.csv", "test": PREDICTION_FILES["test"], "held_out": PREDICTION_FILES["held_out"],
-    "validation": VALIDATION,
-}  # fmt: skip
 SPLIT_NAMES = {
     OUT_OF_FOLD: "out-of-fold", "test": "test", "held_out": "held-out", "validation": "validation",
     "train": "training", "calibration": "calibration",
@@ -97,7 +94,7 @@ class Evidence:
     @cached_property
     def split(self) -> str:
         """The rows that a report is about: those that say most; "" while there is none."""
-        return next((name for name in FILES if name in self.metrics), "")
+        return next((name for name in ANSWER_FILES if name in self.metrics), "")
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -113,18 +110,13 @@ class Evidence:
     @cached_property
     def target(self) -> Target | None:
         """What is predicted, as the model's config.json has it; None where there is no model yet."""
-        model = self.folder / (layout.fold_name(0) if self.is_cross_validation else ".") / "model" / "config.json"
-        if not model.is_file():
-            return None
-        content = read_json(model)
-        content["id2label"] = {int(code): name for code, name in content["id2label"].items()}
-        target: Target = of_model(SimpleNamespace(**{"problem_type": None, **content}))
-        return target.at_thresholds(self.metrics["thresholds"]) if self.metrics.get("thresholds") else target
+        run = self.folder / layout.fold_name(0) if self.is_cross_validation else self.folder
+        return read_target(self.folder) if (layout.model_folder(run) / "config.json").is_file() else None
 
     @cached_property
     def predictions(self) -> Predictions | None:
         """The predictions for the rows of the split; None where the folder does not have them."""
-        path = self.folder / FILES[self.split] if self.split else None
+        path = self.folder / ANSWER_FILES[self.split] if self.split else None
         if path is None or not path.is_file() or self.target is None:
             return None
         return _read_predictions(self, path, self.target)
@@ -192,79 +184,16 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 
 
 def _read_predictions(evidence: Evidence, path: Path, target: Target) -> Predictions:
-    calibration = evidence.metrics.get("calibration", {})
-    with path.open(encoding="utf-8", newline="") as file:
-        header = next(csv.reader(file))
-    texts = [name for name in ("label", "predicted", "slice") if name in header]
-    numbers = ["row", *(name for name in ("part", "fold") if name in header)]
-    logit_columns = [f"logit:{name}" for name in target.output_names]
-    score_columns = [f"score:{name}" for name in target.score_names] or logit_columns
-    columns = [*numbers, *texts, *score_columns, *(logit_columns if calibration else [])]
-    table = _read_columns(path, list(dict.fromkeys(columns)), texts)
-
-    def matrix(names: Sequence[str]) -> np.ndarray:
-        return np.stack([np.from_dlpack(table[name]) for name in names], axis=1).astype(np.float64)
-
-    scores = matrix(score_columns)
-    before, after = scores, None
-    if calibration:
-        logits = matrix(logit_columns)
+    answers = read_answers(path, target)
+    scores, before, after = answers.scores, answers.scores, None
+    if calibration := evidence.metrics.get("calibration"):
         if evidence.split in (OUT_OF_FOLD, "validation"):
-            by_part = _read(evidence.folder / layout.TEMPERATURES, read_json, {})
-            parts = np.from_dlpack(table[numbers[-1]])
-            if by_part:  # which runs of earlier versions have not kept
-                after = np.empty_like(scores)
-                for part, divisor in by_part.items():
-                    after[parts == int(part)] = _scores(target, logits[parts == int(part)] / divisor)
-                scores = after if evidence.split == "validation" else scores
+            after = cross_fitted_scores(path, answers, target)
+            scores = after if evidence.split == "validation" and after is not None else scores
         else:  # the saved model's logits are divided by the temperature already
-            before, after = _scores(target, logits * calibration["temperature"]), scores
-    slices = None
-    if "slice" in texts:
-        slices = np.array(table["slice"].to_pylist(), object)
-    elif evidence.split == "test" and (evidence.folder / SLICES).is_file():
-        by_row = {int(row["row"]): row["slice"] for row in _read_table(evidence.folder / SLICES)}
-        slices = np.array([by_row.get(row) for row in table["row"].to_pylist()], object)
-    labels, decided = (_decode(table[name], target, path) for name in ("label", "predicted"))
-    return Predictions(np.from_dlpack(table["row"]), labels, decided, scores, before, after, slices)
-
-
-def _read_columns(path: Path, columns: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
-    """Read columns of a table of predictions: name -> an Arrow array."""
-    from pyarrow import ArrowException, float64, int64, string
-    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
-
-    kinds = dict.fromkeys(columns, float64()) | dict.fromkeys(texts, string())
-    kinds |= {name: int64() for name in ("row", "part", "fold") if name in columns}
-    try:
-        table = read_csv(
-            path,
-            read_options=ReadOptions(block_size=BLOCK_SIZE),
-            parse_options=ParseOptions(newlines_in_values=True),
-            convert_options=ConvertOptions(include_columns=columns, column_types=kinds),
-        )
-    except (ArrowException, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "the predictions that were written there") from None
-    return {name: table[name].combine_chunks() for name in columns}
-
-
-def _scores(target: Target, logits: np.ndarray) -> np.ndarray:
-    """Compute scores; of one label without torch, to the last digits but one."""
-    if isinstance(target, SingleLabel):
-        probabilities: np.ndarray = softmax(logits, axis=1)
-        return probabilities
-    return target.scores(logits)
-
-
-def _decode(column: Any, target: Target, path: Path) -> np.ndarray:
-    """Encode labels of a table, each different one once."""
-    encoded = column.dictionary_encode()
-    cells: list[Any] = encoded.dictionary.to_pylist()
-    if isinstance(target, MultiLabel):
-        cells = [tuple(cell.split(target.separator)) if cell else () for cell in cells]
-    codes = np.array([target.encode(cell, str(path)) for cell in cells], target.label_type)
-    labels: np.ndarray = codes[np.from_dlpack(encoded.indices)]
-    return labels
+            before = scores_of(target, read_stored_logits(path, target) * calibration["temperature"])
+            after = scores
+    return Predictions(answers.ids, answers.labels, answers.decided, scores, before, after, answers.slices)
 
 
 def without_texts(evidence: Evidence) -> Evidence:

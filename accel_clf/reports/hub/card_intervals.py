@@ -1,13 +1,12 @@
 """95% intervals for a model card: by what metrics.json has and, where that is not enough, by the run's predictions."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from accel_clf.reports.intervals import Interval, f1_of_confusion, kappa_of_confusion, micro_f1, of_mean, wilson
+from accel_clf.run_folder.answers import read_answers
 from accel_clf.targets.base import Target
 from accel_clf.targets.metrics import Averages, Metrics
 from accel_clf.targets.multi_label import MultiLabel
@@ -22,33 +21,24 @@ class Decisions:
 
     Attributes:
         labels, decided: the right answers, and the model's, as the target encodes them.
-        slices: of the rows; empty where that is not known.
+        slices: of the rows; None where that is not known.
     """
 
     labels: np.ndarray
     decided: np.ndarray
-    slices: np.ndarray
+    slices: np.ndarray | None
 
     @classmethod
     def read(cls, path: Path, target: Target) -> "Decisions | None":
         """Read a table of predictions; None where there is none, or where metrics.json is enough for its target."""
         if not isinstance(target, MultiLabel | Regression) or not path.is_file():
             return None
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-
-        def encode(text: str) -> Any:
-            cell = tuple(filter(None, text.split(target.separator))) if isinstance(target, MultiLabel) else text
-            return target.encode(cell, str(path))
-
-        labels, decided = (
-            np.array([encode(line[column]) for line in lines], target.label_type) for column in ("label", "predicted")
-        )
-        return cls(labels, decided, np.array([line["slice"] for line in lines if "slice" in line]))
+        answers = read_answers(path, target)
+        return cls(answers.labels, answers.decided, answers.slices)
 
     def of_slice(self, name: str) -> "Decisions | None":
         """Return those of a slice; None where slices are not known."""
-        if not len(self.slices):
+        if self.slices is None:
             return None
         chosen = self.slices == name
         return Decisions(self.labels[chosen], self.decided[chosen], self.slices[chosen])
