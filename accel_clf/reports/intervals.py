@@ -1,10 +1,13 @@
 """95% intervals: Wilson's of shares; of other metrics by the bootstrap, which draws rows anew from a seed."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from accel_clf.targets.base import Target
+
+SHARES = ("accuracy", "subset_accuracy", "accuracy_within_one")  # metrics that are shares of rows that are right
 DRAWS, SEED = 1000, 0
 MAX_DRAWN = 20_000_000  # rows of all draws together; with many rows there are fewer draws
 LEAST_DRAWS = 200
@@ -110,3 +113,41 @@ def _redraw(counts: np.ndarray) -> np.ndarray:
 def _bounds(values: np.ndarray) -> Interval:
     low, high = np.quantile(values, [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def metric_intervals(
+    values: Mapping[str, Any],
+    rows: int,
+    target: Target | None = None,
+    labels: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
+) -> dict[str, Interval]:
+    """Estimate the intervals of the averages over rows, as far as they have one.
+
+    Args:
+        values: of the metrics, by name; others may be among them.
+        rows: how many there are.
+        target: what is predicted.
+        labels, decided: the right answers for these rows, and the model's, as the target encodes them; None where only
+            the metrics are known, of which shares of rows have an interval then.
+    """
+    bounds = {name: wilson(values[name], rows) for name in SHARES if name in values}
+    if target and labels is not None and decided is not None:
+        bounds |= _of_answers(target, labels, decided)
+    return {name: interval for name, interval in bounds.items() if name in values}
+
+
+def _of_answers(target: Target, labels: np.ndarray, decided: np.ndarray) -> dict[str, Interval]:
+    if target.kind == "multi_label":
+        return {"micro_f1": micro_f1(labels, decided)}
+    if target.kind == "regression":
+        errors = np.abs(labels - decided)
+        return {"mae": of_mean(errors), "rmse": of_mean(np.square(errors), np.sqrt)}
+    classes = len(target.names)
+    cells, counts = np.unique(labels.astype(np.int64) * classes + decided, return_counts=True)
+    entries = np.stack([cells // classes, cells % classes, counts], axis=1)
+    bounds = f1_of_confusion(entries, classes)
+    if target.kind == "ordinal":
+        bounds["quadratic_kappa"] = kappa_of_confusion(entries, classes)
+        bounds["mae"] = of_mean(np.abs(labels - decided).astype(np.float64))
+    return bounds

@@ -20,12 +20,12 @@ from accel_clf.reports.compare.same_rows import SameRows
 from accel_clf.reports.compare.weighted_metrics import (
     COMPARED,
     OF_SCORES,
-    SHARES,
     Answers,
     known_metrics,
     label_f1,
     statistics,
 )
+from accel_clf.reports.intervals import SHARES
 
 RESAMPLES = 2000
 MAX_SLICES = 200  # the largest; each costs as much as its rows

@@ -17,8 +17,6 @@ from accel_clf.targets.base import Target
 # What is compared of a kind of target. The expected calibration error is left out: that of a resample is larger than
 # that of its rows, always, so resamples say nothing of how sure it is.
 COMPARED = {kind: tuple(name for name in names if name != "ece") for kind, names in METRICS.items()}
-# The share of rows of which something is true, row by row.
-SHARES = ("accuracy", "subset_accuracy", "accuracy_within_one")
 OF_SCORES = ("log_loss", "brier", "roc_auc", "average_precision", "mean_average_precision")  # not of answers alone
 EPSILON = np.finfo(np.float64).eps
 

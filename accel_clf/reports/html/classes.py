@@ -178,7 +178,7 @@ def slice_intervals(evidence: Evidence, name: str, of: Mapping[str, Any]) -> dic
     """Estimate the intervals of a slice's metrics."""
     predictions = evidence.predictions
     if predictions is None or predictions.slices is None:
-        return _shares(of, of["rows"])
+        return intervals.metric_intervals(of, of["rows"])
     return metric_intervals(evidence, of, predictions, predictions.slices == name)
 
 
@@ -193,30 +193,12 @@ def metric_intervals(
         predictions: of the rows; None where only the metrics are known.
         chosen: bool [rows], which they are of; None for all.
     """
-    bounds = _shares(of, of["rows"])
-    if predictions is None or evidence.target is None:
-        return bounds
-    chosen = np.ones(len(predictions.ids), bool) if chosen is None else chosen
-    labels, decided = predictions.labels[chosen], predictions.decided[chosen]
-    kind = evidence.target.kind
-    if kind == "multi_label":
-        return bounds | {"micro_f1": intervals.micro_f1(labels, decided)}
-    if kind == "regression":
-        errors = np.abs(labels - decided)
-        return {"mae": intervals.of_mean(errors), "rmse": intervals.of_mean(np.square(errors), np.sqrt)}
-    classes = len(evidence.target.names)
-    cells, counts = np.unique(labels.astype(np.int64) * classes + decided, return_counts=True)
-    entries = np.stack([cells // classes, cells % classes, counts], axis=1)
-    bounds |= intervals.f1_of_confusion(entries, classes)
-    if kind == "ordinal":
-        bounds["quadratic_kappa"] = intervals.kappa_of_confusion(entries, classes)
-        bounds["mae"] = intervals.of_mean(np.abs(labels - decided).astype(np.float64))
-    return {name: value for name, value in bounds.items() if name in of}
-
-
-def _shares(of: Mapping[str, Any], rows: int) -> dict[str, Interval]:
-    names = ("accuracy", "subset_accuracy", "accuracy_within_one")
-    return {name: intervals.wilson(of[name], rows) for name in names if name in of}
+    if predictions is None:
+        return intervals.metric_intervals(of, of["rows"])
+    labels, decided = predictions.labels, predictions.decided
+    if chosen is not None:
+        labels, decided = labels[chosen], decided[chosen]
+    return intervals.metric_intervals(of, of["rows"], evidence.target, labels, decided)
 
 
 def opened_cells(evidence: Evidence) -> dict[str, Any]:

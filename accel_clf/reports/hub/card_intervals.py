@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from accel_clf.reports.intervals import Interval, f1_of_confusion, kappa_of_confusion, micro_f1, of_mean, wilson
+from accel_clf.reports import intervals
+from accel_clf.reports.intervals import Interval
 from accel_clf.run_folder.answers import read_answers
 from accel_clf.targets.base import Target
 from accel_clf.targets.metrics import Averages, Metrics
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.regression import Regression
-
-SHARES = ("accuracy", "subset_accuracy", "accuracy_within_one")  # of rows that are right
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,7 @@ def metric_intervals(averages: Averages, target: Target, decisions: Decisions | 
         target: what is predicted.
         decisions: for these rows, where they are known.
     """
-    values, rows = averages.values, averages.rows
-    bounds = {name: wilson(values[name], rows) for name in SHARES if name in values}
+    labels, decided = (decisions.labels, decisions.decided) if decisions else (None, None)
     if isinstance(averages, Metrics) and (entries := averages.confusion_entries()) is not None:
-        classes = len(averages.per_class)
-        bounds |= f1_of_confusion(entries, classes)
-        bounds["quadratic_kappa"] = kappa_of_confusion(entries, classes)
-        distances = np.abs(entries[:, 0] - entries[:, 1]).astype(np.float64)
-        bounds["mae"] = of_mean(np.repeat(distances, entries[:, 2]))
-    if decisions and isinstance(target, MultiLabel):
-        bounds["micro_f1"] = micro_f1(decisions.labels, decisions.decided)
-    elif decisions:
-        errors = np.abs(decisions.labels - decisions.decided)
-        bounds |= {"mae": of_mean(errors), "rmse": of_mean(np.square(errors), np.sqrt)}
-    return {name: interval for name, interval in bounds.items() if name in values}
+        labels, decided = (np.repeat(entries[:, side], entries[:, 2]) for side in (0, 1))
+    return intervals.metric_intervals(averages.values, averages.rows, target, labels, decided)
