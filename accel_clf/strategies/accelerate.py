@@ -78,6 +78,10 @@ class AccelerateStrategy(Strategy):
         self.kernels = kernels
         self.device = self.accelerator.device
         self.process, self.processes = self.accelerator.process_index, self.accelerator.num_processes
+        if torch.distributed.is_initialized():
+            # No process refuses a setting, and ends, while others still connect by the store of rank 0.
+            local_ranks = [self.accelerator.local_process_index] if self.processes > 1 else None
+            torch.distributed.barrier(device_ids=local_ranks)
         if self.processes != world_size():
             raise ConfigError(
                 f"{world_size()} processes were launched, and on {self.device.type} each would train alone",
