@@ -61,15 +61,16 @@ def joined_utterances(source: str, rows: int, seed: int) -> Iterator[Row]:
 
 
 def fit_trainer(
-    model: Any, tokenizer: Any, training: Items, test: Items, config: Config, rate: float
+    model: Any, tokenizer: Any, training: Items, test: Items, config: Config, rate: float, is_tuned: bool = True
 ) -> tuple[Any, float]:
-    """Train with the HF Trainer at its best settings for a CPU; return what it predicts, and the seconds of training.
+    """Train with the HF Trainer; return what it predicts, and the seconds of training.
 
     Args:
         model, tokenizer: of transformers.
         training, test: the model's inputs, and labels, of each row.
         config: has batch size, epochs, warm-up and seed.
         rate: the learning rate.
+        is_tuned: whether with its best settings for a CPU (batches of like length, bf16), or as it comes.
     """
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
@@ -81,12 +82,11 @@ def fit_trainer(
             learning_rate=rate,
             warmup_steps=config.training.warmup,
             seed=config.training.seed,
-            bf16=True,
             use_cpu=True,
-            train_sampling_strategy="group_by_length",
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
+            **({"bf16": True, "train_sampling_strategy": "group_by_length"} if is_tuned else {}),
         )
         trainer = Trainer(model, arguments, train_dataset=training, data_collator=DataCollatorWithPadding(tokenizer))
         began = time.perf_counter()

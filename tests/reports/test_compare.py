@@ -104,7 +104,7 @@ def test_text(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None
     assert f"baseline: {runs['good']}" in text
     assert "300 test rows of " in text
     assert "95% intervals: paired bootstrap, 2,000 resamples; of accuracy: the score interval" in text
-    for table in ("p (Holm)", "f1 of label", "accuracy of", "rows right: by both", "the baseline is nearer"):
+    for table in ("p (Holm)", "f1 of label", "accuracy of", "rows right: by both", "only the baseline is right"):
         assert table in text
     assert "\nmet: accuracy not worse by 0.05: " in text
     assert "\nNOT MET: accuracy not worse by 0.05: " in text

@@ -126,6 +126,10 @@ def test_figures_are_the_runs(made: Path) -> None:
         assert re.search(
             rf"\| {slice_name} \| {of['rows']} \| {of['accuracy']:.4f} \|.*Accuracy: 0\.\d+ to ", card.text
         )
+    for split in Facts.read(made, "me/model").splits:
+        for name, (low, high) in split.intervals.items():
+            assert low <= split.metrics[name] <= high, (split.title, name)
+        assert split.intervals, f"{split.title}: of none is it known how sure it is"
     if (made / "folds.json").is_file():
         digests = [json.loads((made / "folds.json").read_text())["rows"]]
     else:

@@ -15,7 +15,6 @@ from accel_clf.reports.compare.differences import Difference, Pair
 from accel_clf.reports.compare.report import Comparison
 from accel_clf.reports.compare.row_differences import RowDifferences
 from accel_clf.reports.compare.text import (
-    KINDS,
     counts_text,
     interval_text,
     method_line,
@@ -113,7 +112,7 @@ def _pair(id: str, pair: Pair, of_rows: RowDifferences) -> Markup:
         tables.append(_table(f"{id}-slices", f"{main.metric} by slice", "slice", of_slices))
     rows = [
         (title, of_rows.counts[kind], [row for row in of_rows.listed if row.kind == kind])
-        for kind, title in KINDS.items()
+        for kind, title in of_rows.titles.items()
         if of_rows.counts[kind]
     ]
     note = "Those of which a model was surest first. Rows are counted from 0, as in the runs' tables."

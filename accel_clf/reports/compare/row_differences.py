@@ -12,6 +12,8 @@ from accel_clf.reports.compare.same_rows import SameRows
 from accel_clf.reports.compare.weighted_metrics import Answers
 
 WORSE, BETTER, OTHER = "worse", "better", "other"  # the run's answer, beside the baseline's
+_RIGHT = {WORSE: "only the baseline is right", BETTER: "only this run is right", OTHER: "both are wrong"}
+_NEARER = {WORSE: "the baseline is nearer to the label", BETTER: "this run is nearer", OTHER: "both are as wrong"}
 LONGEST_TEXT = 300  # characters
 
 
@@ -48,10 +50,12 @@ class RowDifferences:
     """The rows for which a run's answer is not the baseline's.
 
     Attributes:
+        titles: kind -> what it is called.
         counts: how many there are of each kind.
         listed: some of each kind.
     """
 
+    titles: dict[str, str]
     counts: dict[str, int]
     listed: tuple[DifferentRow, ...]
 
@@ -88,7 +92,8 @@ def row_differences(rows: SameRows, run: int, examples: int, with_texts: bool) -
         )
         for index in chosen
     )
-    return RowDifferences({kind: int((kinds == kind).sum()) for kind in (WORSE, BETTER, OTHER)}, listed)
+    titles = _RIGHT if baseline.target.kind == "single_label" else _NEARER
+    return RowDifferences(titles, {kind: int((kinds == kind).sum()) for kind in titles}, listed)
 
 
 def _errors(answers: Answers) -> np.ndarray:

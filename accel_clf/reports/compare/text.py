@@ -9,13 +9,12 @@ from accel_clf.reports.compare.differences import Difference, Pair
 from accel_clf.reports.compare.paired import OfShares, mcnemar_p
 from accel_clf.reports.compare.report import Comparison
 from accel_clf.reports.compare.requirements import Outcome
-from accel_clf.reports.compare.row_differences import BETTER, OTHER, WORSE, DifferentRow, RowDifferences
+from accel_clf.reports.compare.row_differences import DifferentRow, RowDifferences
 from accel_clf.reports.compare.same_rows import SameRows
 
 WIDTH = 100
 MAX_LISTED = 12  # labels, and slices
 LONGEST_NAME = 32
-KINDS = {WORSE: "the baseline is nearer to the label", BETTER: "this run is nearer", OTHER: "both are as wrong"}
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -131,7 +130,7 @@ def _listed(title: str, differences: Mapping[str, Difference], p: str) -> str:
 
 def _rows(pair: Pair, of_rows: RowDifferences) -> str:
     lines = [f"  {pair.differing:,} rows with different answers (label: the baseline's -> this run's):"]
-    for kind, title in KINDS.items():
+    for kind, title in of_rows.titles.items():
         if count := of_rows.counts[kind]:
             lines.append(f"  {title}: {count:,}")
             lines += [_row(row) for row in of_rows.listed if row.kind == kind]

@@ -15,6 +15,7 @@ from accel_clf.data.readers.files import suffix_of
 from accel_clf.models.head import KEPT_BESIDE
 from accel_clf.reports.hub.card_intervals import Decisions, metric_intervals
 from accel_clf.reports.intervals import Interval
+from accel_clf.run_folder.answers import answer_files
 from accel_clf.run_folder.layout import DATA_FACTS, FOLDS, fold_name, is_cross_validation, model_folder, read_config
 from accel_clf.run_folder.predictions import PREDICTION_FILES
 from accel_clf.targets.base import Target
@@ -161,7 +162,7 @@ class Facts:
                 "held_out": ("Rows held out", unseen, "train"),
                 "validation": ("Validation rows", self._validation_note(), "validation"),
             }
-            files = {split: run / name for split, name in PREDICTION_FILES.items()}
+            files = answer_files(run)
             return [
                 MeasuredSplit(*texts, Metrics.from_json(results[split]), self.target, files.get(split))
                 for split, texts in splits.items()
