@@ -56,6 +56,7 @@ def read_dataset(
     texts, labels_end = len(text_columns.names), len(text_columns.names) + len(label_columns)
     digests = bytearray()
     cells: dict[Cell, int] = {}  # each of the label columns', once
+    known: dict[str, int] = {}  # the same by what the only label column has, which costs less time
     lines: list[int | str] = []  # where each first occurs
     cell_of_row: list[int] = []
     left_out: list[int] = []
@@ -85,12 +86,17 @@ def read_dataset(
             kind = registry.kind_of_data(data, settings, labels[0])
             if table.label_order and kind is not Regression and len(label_columns) == 1 and not settings.order:
                 target = kind(table.label_order)
-        cell = _cell_of(kind, labels, data, table, location)
-        if cell not in cells:
-            if target:
-                target.encode(cell, location)  # which names the first location of a label that it does not know
-            lines.append(line)
-        cell_of_row.append(cells.setdefault(cell, len(cells)))
+        code = known.get(labels[0]) if is_filled else None
+        if code is None:
+            cell = _cell_of(kind, labels, data, table, location)
+            if cell not in cells:
+                if target:
+                    target.encode(cell, location)  # which names the first location of a label that it does not know
+                lines.append(line)
+            code = cells.setdefault(cell, len(cells))
+            if is_filled and len(label_columns) == 1 and kind is not Regression:
+                known[labels[0]] = code
+        cell_of_row.append(code)
         for (codes_by_name, codes), value in zip(optional, others, strict=True):
             codes.append(codes_by_name.setdefault("" if value is None else str(value), len(codes_by_name)))
     incomplete.check(index + 1)
