@@ -1,6 +1,7 @@
 """The packed layout gives the padded one's logits and gradients, for every family; dropout drops the right share."""
 
 import copy
+import random
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,17 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from accel_clf.data.collate import pack, pad
 from accel_clf.models.families.registry import FAMILIES
 from accel_clf.models.kernel_selection import apply_layout
-from accel_clf.models.kernels.attention import GroupedAttention
+from accel_clf.models.kernels.attention import (
+    PADDING_PER_GROUP,
+    SCORES_PER_GROUP,
+    GroupedAttention,
+    similar_groups,
+)
 from accel_clf.models.kernels.dropout import Dropout, DropoutMask, replace_dropout
 
 PAD, VOCABULARY, LONGEST = 1, 50, 512
@@ -167,6 +174,40 @@ def test_attention_gradients_equal_finite_differences() -> None:
         return attended
 
     assert torch.autograd.gradcheck(attend, (query, key, value))
+
+
+@pytest.mark.parametrize(
+    "lengths", [(1,), (5, 5, 5), (3, 9, 1, 20, 64, 65, 64, 63), (90,) * 9 + (91,), (300, 2, 280), (1,) * 40 + (70,)]
+)
+def test_attention_of_groups_equals_that_of_each_document(lengths: tuple[int, ...]) -> None:
+    """Documents of similar lengths are padded to the longest, which no other document and no gradient may show."""
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 2, sum(lengths), 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    attended = GroupedAttention.apply(*inputs, lengths, 0.5, 1e-9)  # a rate that drops nothing
+    parts = zip(*(tensor.split(lengths, dim=2) for tensor in inputs), strict=True)
+    expected = torch.cat([scaled_dot_product_attention(*part, scale=0.5) for part in parts], dim=2).transpose(1, 2)
+    torch.testing.assert_close(attended, expected)
+    seen = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(output, inputs, seen) for output in (attended, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_groups_hold_all_documents_within_limits() -> None:
+    draw = random.Random(0)
+    for longest in (3, 40, 300):
+        lengths = tuple(sorted(draw.choices(range(1, longest + 1), k=50)))
+        groups = similar_groups(lengths)
+        assert sum(group.documents for group in groups) == len(lengths)
+        assert [group.tokens.start for group in groups] == [0, *(group.tokens.stop for group in groups[:-1])]
+        assert groups[-1].tokens.stop == sum(lengths)
+        for group in groups:
+            padded = group.is_padding.numel()
+            scores = padded * group.is_padding.shape[1]
+            assert group.documents == 1 or scores <= SCORES_PER_GROUP
+            assert padded - int(group.is_padding.sum()) == group.tokens.stop - group.tokens.start
+            sizes = (~group.is_padding).sum(1)
+            assert scores - int((sizes**2).sum()) <= PADDING_PER_GROUP
+        assert len(groups) < len(set(lengths)) or longest == 300
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.93])

@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from accel_clf.models.kernels.dropout import DropoutMask
 
 SCORES_PER_GROUP = 1 << 16  # attention scores of a head that fit a processor's cache
+PADDING_PER_GROUP = 1 << 12  # scores of a head that take less time than the calls for another group
 
 
 class LengthGroup(NamedTuple):
@@ -18,6 +19,24 @@ class LengthGroup(NamedTuple):
 
     tokens: slice
     documents: int
+
+
+class SimilarGroup(NamedTuple):
+    """Neighbouring documents of similar lengths.
+
+    Attributes:
+        tokens, documents: their tokens in the row, and how many documents they are.
+        places: int64 [documents * longest], the token of each place, counted from the group's first; padding has a
+            document's first. None where all documents have one length.
+        places_of_tokens: int64 [tokens], the place of each token.
+        is_padding: bool [documents, longest].
+    """
+
+    tokens: slice
+    documents: int
+    places: torch.Tensor | None
+    places_of_tokens: torch.Tensor
+    is_padding: torch.Tensor
 
 
 def packed_attention(
@@ -70,7 +89,8 @@ class GroupedAttention(torch.autograd.Function):
     """Attention with dropout on a CPU, for which torch has no kernel of its own.
 
     One group of documents after another, so that what is used together stays in the processor's cache; gradients are
-    written in place, without a tensor of zeros for each group.
+    written in place, without a tensor of zeros for each group. Of short documents those of similar lengths are one
+    group, padded to the longest: no key is padding, and no gradient comes from it.
     """
 
     @staticmethod
@@ -83,16 +103,19 @@ class GroupedAttention(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        dropout_mask, groups = DropoutMask(dropout), length_groups(lengths)
+        dropout_mask, groups = DropoutMask(dropout), similar_groups(lengths)
         attended = torch.empty_like(query.transpose(1, 2))
         saved = []
         for group in groups:
-            scores = bmm(take(query, group), take(key, group).transpose(1, 2), scaling)
-            weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast computes in float32
+            scores = bmm(take_padded(query, group), take_padded(key, group).transpose(1, 2), scaling)
+            weights = torch.softmax(without_padding(scores, group, -1, -torch.inf), dim=-1).to(
+                query.dtype
+            )  # which autocast computes in float32
             mask = dropout_mask.draw(tuple(weights.shape))
             saved += [weights, mask]
             kept_weights = mask.to(weights.dtype).mul_(weights)
-            put(attended.transpose(1, 2), group, bmm(kept_weights, take(value, group), dropout_mask.scale))
+            output = bmm(kept_weights, take_padded(value, group), dropout_mask.scale)
+            put_padded(attended.transpose(1, 2), group, output)
         ctx.save_for_backward(query, key, value, *saved)
         ctx.groups, ctx.scaling, ctx.scale = groups, scaling, dropout_mask.scale
         return attended
@@ -100,18 +123,19 @@ class GroupedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *saved = ctx.saved_tensors
-        groups: list[LengthGroup] = ctx.groups
+        groups: list[SimilarGroup] = ctx.groups
         grad_query, grad_key, grad_value = (
             torch.empty_like(tensor.transpose(1, 2)).transpose(1, 2) for tensor in (query, key, value)
         )
         gradient = gradient.transpose(1, 2)
         for group, weights, mask in zip(groups, saved[::2], saved[1::2], strict=True):
-            grad_output, mask = take(gradient, group), mask.to(weights.dtype)
-            grad_weights = bmm(grad_output, take(value, group).transpose(1, 2), ctx.scale).mul_(mask)
-            put(grad_value, group, bmm(mask.mul_(weights).transpose(1, 2), grad_output, ctx.scale))
+            grad_output = without_padding(take_padded(gradient, group), group, -2, 0.0)
+            mask = mask.to(weights.dtype)
+            grad_weights = bmm(grad_output, take_padded(value, group).transpose(1, 2), ctx.scale).mul_(mask)
+            put_padded(grad_value, group, bmm(mask.mul_(weights).transpose(1, 2), grad_output, ctx.scale))
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            put(grad_query, group, bmm(grad_scores, take(key, group), ctx.scaling))
-            put(grad_key, group, bmm(grad_scores.transpose(1, 2), take(query, group), ctx.scaling))
+            put_padded(grad_query, group, bmm(grad_scores, take_padded(key, group), ctx.scaling))
+            put_padded(grad_key, group, bmm(grad_scores.transpose(1, 2), take_padded(query, group), ctx.scaling))
         return grad_query, grad_key, grad_value, None, None, None
 
 
@@ -137,6 +161,53 @@ def take(tensor: torch.Tensor, group: LengthGroup) -> torch.Tensor:
 def put(target: torch.Tensor, group: LengthGroup, part: torch.Tensor) -> None:
     """Write a group's part back."""
     target[0, :, group.tokens] = part.reshape(target.shape[1], -1, part.shape[2])
+
+
+@lru_cache(maxsize=4)
+def similar_groups(lengths: tuple[int, ...]) -> list[SimilarGroup]:
+    """Group neighbouring documents whose padding, to the longest, takes less time than another group.
+
+    A group has no more scores than fit a processor's cache, unless it is one document.
+    """
+    groups: list[SimilarGroup] = []
+    first = start = longest = scores = 0
+    for index, length in enumerate(lengths):
+        padded = (index - first + 1) * max(longest, length) ** 2
+        if index > first and (padded > SCORES_PER_GROUP or padded - scores - length**2 > PADDING_PER_GROUP):
+            groups.append(_similar_group(lengths[first:index], start))
+            first, start, longest, scores = index, groups[-1].tokens.stop, 0, 0
+        longest, scores = max(longest, length), scores + length**2
+    return [*groups, _similar_group(lengths[first:], start)] if lengths else groups
+
+
+def _similar_group(lengths: tuple[int, ...], start: int) -> SimilarGroup:
+    sizes = torch.tensor(lengths)[:, None]
+    columns, firsts = torch.arange(max(lengths)), sizes.cumsum(0) - sizes
+    is_padding = columns >= sizes
+    places = (firsts + columns).where(~is_padding, firsts).flatten() if is_padding.any() else None
+    tokens = slice(start, start + sum(lengths))
+    return SimilarGroup(tokens, len(lengths), places, (~is_padding).flatten().nonzero().flatten(), is_padding)
+
+
+def take_padded(tensor: torch.Tensor, group: SimilarGroup) -> torch.Tensor:
+    """Take a group's part of [1, heads, tokens, size]: [heads * documents, longest, size]; padding is not empty."""
+    part = tensor[0, :, group.tokens]
+    part = part if group.places is None else part.index_select(1, group.places)
+    return part.reshape(group.documents * part.shape[0], -1, part.shape[2])
+
+
+def without_padding(part: torch.Tensor, group: SimilarGroup, dim: int, value: float) -> torch.Tensor:
+    """Set what is padding in a dimension of [heads * documents, longest, ...], -1 or -2, to a value, in place."""
+    if group.places is not None:
+        is_padding = group.is_padding[:, None, :] if dim == -1 else group.is_padding[:, :, None]
+        part.view(-1, group.documents, *part.shape[1:]).masked_fill_(is_padding, value)
+    return part
+
+
+def put_padded(target: torch.Tensor, group: SimilarGroup, part: torch.Tensor) -> None:
+    """Write a group's part back, without padding."""
+    part = part.reshape(target.shape[1], -1, part.shape[2])
+    target[0, :, group.tokens] = part if group.places is None else part.index_select(1, group.places_of_tokens)
 
 
 def bmm(left: torch.Tensor, right: torch.Tensor, factor: float) -> torch.Tensor:
