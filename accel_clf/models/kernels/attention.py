@@ -108,9 +108,8 @@ class GroupedAttention(torch.autograd.Function):
         saved = []
         for group in groups:
             scores = bmm(take_padded(query, group), take_padded(key, group).transpose(1, 2), scaling)
-            weights = torch.softmax(without_padding(scores, group, -1, -torch.inf), dim=-1).to(
-                query.dtype
-            )  # which autocast computes in float32
+            scores = without_padding(scores, group, -1, -torch.inf)
+            weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast computes in float32
             mask = dropout_mask.draw(tuple(weights.shape))
             saved += [weights, mask]
             kept_weights = mask.to(weights.dtype).mul_(weights)
