@@ -20,7 +20,7 @@ from accel_clf.models.kernels.attention import (
     PADDING_PER_GROUP,
     SCORES_PER_GROUP,
     GroupedAttention,
-    similar_groups,
+    length_groups,
 )
 from accel_clf.models.kernels.dropout import Dropout, DropoutMask, replace_dropout
 
@@ -196,16 +196,19 @@ def test_groups_hold_all_documents_within_limits() -> None:
     draw = random.Random(0)
     for longest in (3, 40, 300):
         lengths = tuple(sorted(draw.choices(range(1, longest + 1), k=50)))
-        groups = similar_groups(lengths)
+        groups = length_groups(lengths, PADDING_PER_GROUP)
         assert sum(group.documents for group in groups) == len(lengths)
         assert [group.tokens.start for group in groups] == [0, *(group.tokens.stop for group in groups[:-1])]
         assert groups[-1].tokens.stop == sum(lengths)
         for group in groups:
-            padded = group.is_padding.numel()
-            scores = padded * group.is_padding.shape[1]
+            count = group.tokens.stop - group.tokens.start
+            unpadded = torch.zeros(group.documents, count // group.documents, dtype=torch.bool)
+            is_padding = group.padding.is_padding if group.padding else unpadded
+            padded = is_padding.numel()
+            scores = padded * is_padding.shape[1]
             assert group.documents == 1 or scores <= SCORES_PER_GROUP
-            assert padded - int(group.is_padding.sum()) == group.tokens.stop - group.tokens.start
-            sizes = (~group.is_padding).sum(1)
+            assert padded - int(is_padding.sum()) == count
+            sizes = (~is_padding).sum(1)
             assert scores - int((sizes**2).sum()) <= PADDING_PER_GROUP
         assert len(groups) < len(set(lengths)) or longest == 300
 

@@ -1,7 +1,6 @@
 """Attention within each document of a packed batch, on a CPU."""
 
 from functools import lru_cache
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -14,29 +13,33 @@ SCORES_PER_GROUP = 1 << 16  # attention scores of a head that fit a processor's 
 PADDING_PER_GROUP = 1 << 12  # scores of a head that take less time than the calls for another group
 
 
-class LengthGroup(NamedTuple):
-    """Neighbouring documents of one length: their tokens in the row, and how many documents they are."""
-
-    tokens: slice
-    documents: int
-
-
-class SimilarGroup(NamedTuple):
-    """Neighbouring documents of similar lengths.
+class Padding(NamedTuple):
+    """How a group's documents, of similar lengths, are padded to the longest.
 
     Attributes:
-        tokens, documents: their tokens in the row, and how many documents they are.
         places: int64 [documents * longest], the token of each place, counted from the group's first; padding has a
-            document's first. None where all documents have one length.
+            document's first.
         places_of_tokens: int64 [tokens], the place of each token.
         is_padding: bool [documents, longest].
     """
 
-    tokens: slice
-    documents: int
-    places: torch.Tensor | None
+    places: torch.Tensor
     places_of_tokens: torch.Tensor
     is_padding: torch.Tensor
+
+
+class LengthGroup(NamedTuple):
+    """Neighbouring documents of one length, or padded to one.
+
+    Attributes:
+        tokens: theirs in the row.
+        documents: how many they are.
+        padding: None where all have one length.
+    """
+
+    tokens: slice
+    documents: int
+    padding: Padding | None = None
 
 
 def packed_attention(
@@ -103,18 +106,18 @@ class GroupedAttention(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        dropout_mask, groups = DropoutMask(dropout), similar_groups(lengths)
+        dropout_mask, groups = DropoutMask(dropout), length_groups(lengths, PADDING_PER_GROUP)
         attended = torch.empty_like(query.transpose(1, 2))
         saved = []
         for group in groups:
-            scores = bmm(take_padded(query, group), take_padded(key, group).transpose(1, 2), scaling)
+            scores = bmm(take(query, group), take(key, group).transpose(1, 2), scaling)
             scores = without_padding(scores, group, -1, -torch.inf)
             weights = torch.softmax(scores, dim=-1).to(query.dtype)  # which autocast computes in float32
             mask = dropout_mask.draw(tuple(weights.shape))
             saved += [weights, mask]
             kept_weights = mask.to(weights.dtype).mul_(weights)
-            output = bmm(kept_weights, take_padded(value, group), dropout_mask.scale)
-            put_padded(attended.transpose(1, 2), group, output)
+            output = bmm(kept_weights, take(value, group), dropout_mask.scale)
+            put(attended.transpose(1, 2), group, output)
         ctx.save_for_backward(query, key, value, *saved)
         ctx.groups, ctx.scaling, ctx.scale = groups, scaling, dropout_mask.scale
         return attended
@@ -122,91 +125,71 @@ class GroupedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *saved = ctx.saved_tensors
-        groups: list[SimilarGroup] = ctx.groups
+        groups: list[LengthGroup] = ctx.groups
         grad_query, grad_key, grad_value = (
             torch.empty_like(tensor.transpose(1, 2)).transpose(1, 2) for tensor in (query, key, value)
         )
         gradient = gradient.transpose(1, 2)
         for group, weights, mask in zip(groups, saved[::2], saved[1::2], strict=True):
-            grad_output = without_padding(take_padded(gradient, group), group, -2, 0.0)
+            grad_output = without_padding(take(gradient, group), group, -2, 0.0)
             mask = mask.to(weights.dtype)
-            grad_weights = bmm(grad_output, take_padded(value, group).transpose(1, 2), ctx.scale).mul_(mask)
-            put_padded(grad_value, group, bmm(mask.mul_(weights).transpose(1, 2), grad_output, ctx.scale))
+            grad_weights = bmm(grad_output, take(value, group).transpose(1, 2), ctx.scale).mul_(mask)
+            put(grad_value, group, bmm(mask.mul_(weights).transpose(1, 2), grad_output, ctx.scale))
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            put_padded(grad_query, group, bmm(grad_scores, take_padded(key, group), ctx.scaling))
-            put_padded(grad_key, group, bmm(grad_scores.transpose(1, 2), take_padded(query, group), ctx.scaling))
+            put(grad_query, group, bmm(grad_scores, take(key, group), ctx.scaling))
+            put(grad_key, group, bmm(grad_scores.transpose(1, 2), take(query, group), ctx.scaling))
         return grad_query, grad_key, grad_value, None, None, None
 
 
 @lru_cache(maxsize=4)  # all layers of a batch ask for the same
-def length_groups(lengths: tuple[int, ...]) -> list[LengthGroup]:
-    """Group neighbouring documents of one length, as many as fit a processor's cache."""
-    groups, start = [], 0
-    for length, documents in groupby(lengths):
-        remaining, limit = len(list(documents)), max(1, SCORES_PER_GROUP // length**2)
-        while remaining:
-            count = min(remaining, limit)
-            groups.append(LengthGroup(slice(start, start + count * length), count))
-            start, remaining = start + count * length, remaining - count
-    return groups
+def length_groups(lengths: tuple[int, ...], most_padding: int = 0) -> list[LengthGroup]:
+    """Group neighbouring documents of one length, or of similar ones, as many as fit a processor's cache.
 
-
-def take(tensor: torch.Tensor, group: LengthGroup) -> torch.Tensor:
-    """Take a group's part of [1, heads, tokens, size]: [heads * documents, length, size]."""
-    part = tensor[0, :, group.tokens]
-    return part.reshape(group.documents * part.shape[0], -1, part.shape[2])
-
-
-def put(target: torch.Tensor, group: LengthGroup, part: torch.Tensor) -> None:
-    """Write a group's part back."""
-    target[0, :, group.tokens] = part.reshape(target.shape[1], -1, part.shape[2])
-
-
-@lru_cache(maxsize=4)
-def similar_groups(lengths: tuple[int, ...]) -> list[SimilarGroup]:
-    """Group neighbouring documents whose padding, to the longest, takes less time than another group.
-
-    A group has no more scores than fit a processor's cache, unless it is one document.
+    Args:
+        lengths: tokens of each document.
+        most_padding: how many of a group's scores, for each head, may be padding.
     """
-    groups: list[SimilarGroup] = []
+    groups: list[LengthGroup] = []
     first = start = longest = scores = 0
     for index, length in enumerate(lengths):
         padded = (index - first + 1) * max(longest, length) ** 2
-        if index > first and (padded > SCORES_PER_GROUP or padded - scores - length**2 > PADDING_PER_GROUP):
-            groups.append(_similar_group(lengths[first:index], start))
+        if index > first and (padded > SCORES_PER_GROUP or padded - scores - length**2 > most_padding):
+            groups.append(_group(lengths[first:index], start))
             first, start, longest, scores = index, groups[-1].tokens.stop, 0, 0
         longest, scores = max(longest, length), scores + length**2
-    return [*groups, _similar_group(lengths[first:], start)] if lengths else groups
+    return [*groups, _group(lengths[first:], start)] if lengths else groups
 
 
-def _similar_group(lengths: tuple[int, ...], start: int) -> SimilarGroup:
+def _group(lengths: tuple[int, ...], start: int) -> LengthGroup:
+    tokens = slice(start, start + sum(lengths))
+    if min(lengths) == max(lengths):
+        return LengthGroup(tokens, len(lengths))
     sizes = torch.tensor(lengths)[:, None]
     columns, firsts = torch.arange(max(lengths)), sizes.cumsum(0) - sizes
     is_padding = columns >= sizes
-    places = (firsts + columns).where(~is_padding, firsts).flatten() if is_padding.any() else None
-    tokens = slice(start, start + sum(lengths))
-    return SimilarGroup(tokens, len(lengths), places, (~is_padding).flatten().nonzero().flatten(), is_padding)
+    places = (firsts + columns).where(~is_padding, firsts).flatten()
+    return LengthGroup(tokens, len(lengths), Padding(places, (~is_padding).flatten().nonzero().flatten(), is_padding))
 
 
-def take_padded(tensor: torch.Tensor, group: SimilarGroup) -> torch.Tensor:
+def take(tensor: torch.Tensor, group: LengthGroup) -> torch.Tensor:
     """Take a group's part of [1, heads, tokens, size]: [heads * documents, longest, size]; padding is not empty."""
     part = tensor[0, :, group.tokens]
-    part = part if group.places is None else part.index_select(1, group.places)
+    part = part.index_select(1, group.padding.places) if group.padding else part
     return part.reshape(group.documents * part.shape[0], -1, part.shape[2])
 
 
-def without_padding(part: torch.Tensor, group: SimilarGroup, dim: int, value: float) -> torch.Tensor:
+def without_padding(part: torch.Tensor, group: LengthGroup, dim: int, value: float) -> torch.Tensor:
     """Set what is padding in a dimension of [heads * documents, longest, ...], -1 or -2, to a value, in place."""
-    if group.places is not None:
-        is_padding = group.is_padding[:, None, :] if dim == -1 else group.is_padding[:, :, None]
+    if group.padding:
+        is_padding = group.padding.is_padding[:, None, :] if dim == -1 else group.padding.is_padding[:, :, None]
         part.view(-1, group.documents, *part.shape[1:]).masked_fill_(is_padding, value)
     return part
 
 
-def put_padded(target: torch.Tensor, group: SimilarGroup, part: torch.Tensor) -> None:
+def put(target: torch.Tensor, group: LengthGroup, part: torch.Tensor) -> None:
     """Write a group's part back, without padding."""
     part = part.reshape(target.shape[1], -1, part.shape[2])
-    target[0, :, group.tokens] = part if group.places is None else part.index_select(1, group.places_of_tokens)
+    target[0, :, group.tokens] = part.index_select(1, group.padding.places_of_tokens) if group.padding else part
 
 
 def bmm(left: torch.Tensor, right: torch.Tensor, factor: float) -> torch.Tensor:
