@@ -77,6 +77,26 @@ def kill_cores() -> None:
     XlaStrategyBase.step = step_or_kill  # type: ignore[method-assign]
 
 
+def forbid_changes_of_the_environment() -> None:
+    """End a process whose cores change a variable: others may be reading them in native code, which would crash.
+
+    Where one core works and all others wait, it is allowed.
+    """
+    import sys
+    import threading
+
+    from accel_clf.strategies.xla.spawn import core_lock
+
+    def end_at_change(event: str, args: tuple[object, ...]) -> None:
+        if event not in ("os.putenv", "os.unsetenv") or core_lock.locked():
+            return
+        if threading.current_thread() is not threading.main_thread():
+            print(f"a core has changed {args[0]!r} of the environment", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    sys.addaudithook(end_at_change)
+
+
 def worker(fault: str, settings: dict[str, Any], path: Path) -> int:
     """Run parity's worker after one of the functions above."""
     choose = launch.choose

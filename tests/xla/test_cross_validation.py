@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, make_xlmr, read_csv
 from tests.forked import command, run_forked
+from tests.xla.faults import forbid_changes_of_the_environment
 
 FOLDS = 3
 
@@ -46,7 +47,8 @@ def eight_cores(
     """The folder of eight cores, and their output."""
     output = tmp_path_factory.mktemp(request.param) / "cv"
     cores = ["--strategy", request.param, "--virtual_cores", "8", "--batch.size", "1"]
-    process = run_forked(command(["cv", *flags, *cores, "--output", output]), output.parent, timeout=600)
+    work = command(["cv", *flags, *cores, "--output", output], forbid_changes_of_the_environment)
+    process = run_forked(work, output.parent, timeout=600)
     assert process.returncode == 0, process.stderr
     return output, process.stderr
 

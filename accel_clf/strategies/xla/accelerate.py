@@ -4,7 +4,8 @@ Its loader loses the end of an epoch and its `gather_for_metrics` the repeated r
 `inference.forward` rows by itself. Its optimizer reduces at every call: it is called once per step. Its bf16 rounds the
 weights: `base` autocasts instead. It starts each core with weights of its own: here they are broadcast and compared.
 It empties the environment for a moment while it is created, where other threads read it: some cores would take
-themselves for a TPU's, some runs would end in a crash. So one core at a time creates it, while all others wait.
+themselves for a TPU's, some runs would end in a crash. So one core at a time creates it, while all others wait. Its
+`free_memory` sets a variable for a moment, too, and is not called.
 """
 
 from collections.abc import Iterable
@@ -37,8 +38,9 @@ class AccelerateXlaStrategy(XlaStrategyBase):
         assert self.accelerator.num_processes == self.processes
 
     def _prepare(self, model: nn.Module, optimizer_of: OptimizerOf) -> tuple[nn.Module, torch.optim.Optimizer]:
-        # It reduces the gradients of the first optimizer that it was given, which would be an earlier run's.
-        self.accelerator.free_memory()
+        # It keeps all that it was given, and reduces the gradients of the first optimizer, which an earlier run had.
+        self.accelerator._models.clear()
+        self.accelerator._optimizers.clear()
         if self.processes > 1:
             xm.collective_broadcast(list(model.parameters()))  # buffers are constants, and some are int64
             self._run(BROADCAST)

@@ -1,5 +1,6 @@
 """XLA cores: started together, ended together."""
 
+import faulthandler
 import os
 import sys
 import threading
@@ -9,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import torch_xla.debug.profiler as xp
 import torch_xla.distributed.xla_multiprocessing as xmp
 import torch_xla.runtime as xr
 
@@ -22,6 +24,10 @@ _failing = threading.Lock()
 core_lock = threading.Lock()  # held by one core of this process at a time
 _barriers: dict[int, threading.Barrier] = {}  # by process id: a process may have been forked from one with cores
 _made_once: list[Any] = []
+
+# torch_xla's loaders look for JAX at each batch, by way of their traces, and set a variable for that moment: in threads
+# of all cores, while others read the environment in native code, where some runs would crash. Nothing here needs JAX.
+xp.maybe_get_jax = lambda log=True: None
 
 
 def spawn(work: Callable[[], Any]) -> None:
@@ -42,6 +48,7 @@ def spawn(work: Callable[[], Any]) -> None:
 
 def _run_on_core(ordinal: int) -> None:
     work, parent = _forked_work[0]
+    faulthandler.enable()  # a crash in native code would end all cores without a word
     exit_when_parent_dies(parent, at_once=True)
     with suppress(Interrupted):  # which the parent has received, too
         end_together(work)
