@@ -6,6 +6,7 @@ All of it by names that every tracker takes: train/loss, validation/accuracy, fi
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from accel_clf.core.files import read_json
 
 GRID_LABELS = 30  # of more, a table of confusions lists those that there are
 PARTS = {"confusion", "per_class", "slices", "each"}  # of metrics, that the file of results has for whoever wants them
+PART_LENGTH = 60  # of a name; MLflow takes 250 in all
 FILES = ("metrics.json", "report.html")  # that are sent as they are, where there are any
 
 
@@ -77,8 +79,18 @@ def _parse(content: Mapping[str, Any]) -> Line:
 
 
 def metric_name(*parts: str) -> str:
-    """Join parts of a metric's name by slashes; without what MLflow, the strictest, refuses: a label may have any."""
-    return re.sub(r"[^\w.\- :/]", "_", "/".join(parts))
+    """Join parts of a metric's name by slashes.
+
+    Labels may be anything. What MLflow, the strictest, refuses is replaced, and a digest keeps apart what then would be
+    the same name.
+    """
+    return "/".join(map(_accepted, parts))
+
+
+def _accepted(part: str) -> str:
+    accepted = re.sub(r"[^\w.\- :]", "_", part)[:PART_LENGTH]
+    # MLflow takes a name for a path, in which "." and nothing at all would lead elsewhere.
+    return part if accepted == part and part.strip(".") else f"{accepted}-{zlib.crc32(part.encode()):08x}"
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -106,19 +118,19 @@ def read_results(folder: Path) -> tuple[dict[str, float], list[Table]]:
                 yield metric_name(*names, name), value
 
     tables = [
-        _confusion(metric_name("final", name, "confusion"), list(part["per_class"]), part["confusion"])
-        for name, part in _parts(content)
+        _confusion(metric_name("final", *names, "confusion"), list(part["per_class"]), part["confusion"])
+        for names, part in _parts(content)
         if "confusion" in part and "per_class" in part
     ]
     return dict(flat(content, "final")), tables
 
 
-def _parts(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Iterate over the metrics of sets of rows, by name."""
+def _parts(content: Mapping[str, Any], *names: str) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Iterate over the metrics of sets of rows, by their names from the outside in."""
     for name, part in content.items():
         if isinstance(part, Mapping) and name not in PARTS:
-            yield prefix + name, part
-            yield from _parts(part, f"{prefix}{name}/")
+            yield (*names, name), part
+            yield from _parts(part, *names, name)
 
 
 def _confusion(name: str, labels: Sequence[str], confusion: list[list[int]] | Mapping[str, Any]) -> Table:

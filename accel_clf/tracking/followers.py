@@ -100,19 +100,21 @@ class Followers:
 
     def _finish(self) -> None:
         """Let trackers have the rest; end those that do not take it, and say so."""
+        stuck = "the wait for it was cut short"
         try:
             for process, _ in self.processes.values():
                 _say_that_training_is_over(process)
             end_time = time.time()
             while any(self._is_awaited(tracker, end_time) for tracker in self.processes):
                 time.sleep(0.05)
+            stuck = "it is too slow"
         finally:
             for tracker, (process, runs) in self.processes.items():
                 is_stuck = process.poll() is None
                 if is_stuck:
                     _kill(process)
                     process.wait()
-                _report(tracker, runs, is_stuck, process.returncode)
+                _report(tracker, runs, stuck if is_stuck else "", process.returncode)
 
     def _is_awaited(self, tracker: str, end_time: float) -> bool:
         """Whether a tracker has something to send, and does."""
@@ -176,21 +178,29 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
 
 
-def _report(tracker: str, runs: Sequence[TrackedRun], is_stuck: bool, code: int) -> None:
-    """Log where the runs are, or what a tracker lacks of them, and why."""
+def _report(tracker: str, runs: Sequence[TrackedRun], stuck: str, code: int) -> None:
+    """Log where the runs are, or which a tracker lacks, and why.
+
+    Args:
+        stuck: why its process was killed; empty where it has ended.
+        code: its exit code.
+    """
     notes = {run: Note.read(run.folder, tracker) for run in runs}
     for run, note in notes.items():
-        if is_stuck and note.is_waiting:
+        if stuck and note.is_waiting:
             reason = "it does not answer"
         elif note.error:
             reason = note.error
-        elif is_stuck or code:
-            reason = "its process has ended with exit code " + str(code) if code > 0 else "it is too slow"
+        elif stuck:
+            reason = stuck
+        elif code:
+            reason = f"its process has ended with exit code {code}"
         else:
             continue
-        step = max(note.sent.values(), default=0)
+        # What it was sent: not all libraries say whether that has arrived.
+        sent = f"all of {run.folder}, sent up to step {max(note.sent.values())}" if note.sent else run.folder
         log(
-            f"warning: {tracker} has {run.folder} up to step {step} only: {reason} "
+            f"warning: {tracker} may not have {sent}: {reason} "
             f"({log_path(run.folder, tracker)}); the same command sends the rest"
         )
         return

@@ -11,6 +11,7 @@ from accel_clf.tracking.content import Table
 from accel_clf.tracking.note import Note
 
 ID_TAG = "accel_clf.id"
+MLFLOW_ADDRESS = os.environ.get("MLFLOW_TRACKING_URI")  # of whoever started this: MLflow sets it to what it is told
 
 
 class TensorBoard(Backend):
@@ -60,9 +61,9 @@ class MLflow(Backend):
 
         if self.note.store:
             mlflow.set_tracking_uri(self.note.store)
-        elif not os.environ.get("MLFLOW_TRACKING_URI"):
-            if importlib.util.find_spec("sqlalchemy") is None:  # mlflow-skinny has no database
-                mlflow.set_tracking_uri(Path("mlruns").absolute().as_uri())
+        elif not MLFLOW_ADDRESS:  # where an earlier fold of this process is, if there is one
+            if not mlflow.is_tracking_uri_set() and importlib.util.find_spec("sqlalchemy") is None:
+                mlflow.set_tracking_uri(Path("mlruns").absolute().as_uri())  # mlflow-skinny has no database
             self.note.store = mlflow.get_tracking_uri()
         tags = {ID_TAG: self.note.id} | ({"group": self.group} if self.group else {})
         return {"run_id": self.note.tracker_id or self._find(), "run_name": self.name, "tags": tags}
@@ -142,6 +143,20 @@ class Trackio(Backend):
             for name in entry:
                 steps.setdefault(name, set()).add(entry["step"])
         return steps
+
+    def finish(self, is_complete: bool) -> None:
+        """Leave the run.
+
+        Raises:
+            OSError: trackio, which writes beside this thread and reports no error, has not stored all that it was sent.
+        """
+        super().finish(is_complete)
+        stored = self.logged()
+        if self._logged is None or stored is None:
+            return
+        lost = sum(len(steps - stored.get(name, set())) for name, steps in self._logged.items())
+        if lost:
+            raise OSError(f"trackio has not stored {lost} of {sum(map(len, self._logged.values()))} values")
 
     def send_table(self, table: Table, step: int) -> None:
         import trackio

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accel_clf.tracking.content import GRID_LABELS, LogReader, metric_name, read_results, read_settings
 
@@ -45,10 +47,21 @@ def test_settings_are_flat(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("accuracy", "final/accuracy"), ("f1:größe", "final/f1:größe"), ("f1:a|b(c)", "final/f1:a_b_c_")],
+    [("accuracy", "final/accuracy"), ("f1:größe", "final/f1:größe"), ("f1:a|b(c)", "final/f1:a_b_c_-d89d1c96")],
 )
 def test_names_are_those_that_all_trackers_take(name: str, expected: str) -> None:
     assert metric_name("final", name) == expected
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["c+", "c#", "..", "a//b"])))
+def test_names_stay_apart_and_lead_nowhere_else(labels: list[str]) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    names = {metric_name("final", "test", "thresholds", label) for label in labels}
+    assert len(names) == len(set(labels))
+    for name in names:
+        _validate_metric_name(name)
+        assert name.count("/") == 3
 
 
 def results(folder: Path, content: dict[str, Any]) -> Any:

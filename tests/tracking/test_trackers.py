@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.cross_validation.run import cross_validate
 from accel_clf.run_folder.compat import differences
 from accel_clf.tracking import followers
+from accel_clf.tracking.content import Line
+from accel_clf.tracking.local import Trackio
 from accel_clf.tracking.note import Note
 from accel_clf.training.run import train
 from benchmarks import tracked_kills
@@ -138,6 +141,30 @@ def test_folds_are_a_group(store: Path, reviews: Path, tiny_bert: Path) -> None:
     assert (store / "cv" / "fold-0" / "tracking" / "mlflow.json").stat().st_mtime_ns == before
 
 
+def test_folds_are_in_one_store(
+    store: Path, reviews: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That of the working folder, which another command, elsewhere, finds again."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.chdir(tmp_path)
+    cross_validate(from_mapping(settings(store / "cv", reviews, tiny_bert, "mlflow", folds=2)))
+    stores = {Note.read(folder, "mlflow").store for folder in (store / "cv", *(store / "cv").glob("fold-?"))}
+    assert len(stores) == 1
+    assert str(tmp_path) in stores.pop()
+
+
+def test_what_trackio_has_not_stored_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Trackio(Note(tmp_path, "trackio"), "project", "run", None)
+    run.tracker, run._logged = SimpleNamespace(log=lambda *_, **__: None, finish=lambda: None), {}
+    for step in (1, 2, 3):
+        run.log(Line("train", step, {"train/loss": 0.5, "train/rate": 1.0}))
+    monkeypatch.setattr(run, "logged", lambda: {"train/loss": {1, 3}, "train/rate": {1, 2, 3}, "others": {7}})
+    with pytest.raises(OSError, match="has not stored 1 of 6 values"):
+        run.finish(is_complete=True)
+    monkeypatch.setattr(run, "logged", lambda: run._logged)
+    run.finish(is_complete=True)
+
+
 @pytest.fixture
 def silent_server() -> Iterator[str]:
     """The address of a server that takes connections and never answers."""
@@ -161,8 +188,7 @@ def test_a_tracker_that_hangs_ends_in_a_warning(
         silent.setenv("MLFLOW_TRACKING_URI", silent_server)
         tracked = train(from_mapping(settings(store / "run", reviews, tiny_bert, *TRACKERS)))
     printed = capsys.readouterr().err
-    assert "warning: mlflow has" in printed
-    assert "it does not answer" in printed
+    assert f"warning: mlflow may not have {store / 'run'}: it does not answer" in printed
     assert "the same command sends the rest" in printed
     assert "tensorboard has the run" in printed
     untracked = train(from_mapping(settings(store / "other", reviews, tiny_bert)))
@@ -183,8 +209,7 @@ def test_a_tracker_that_fails_ends_in_a_warning(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert train(from_mapping(settings(store / "run", reviews, tiny_bert, "mlflow")))
     printed = capsys.readouterr().err
-    assert "warning: mlflow has" in printed
-    assert "up to step 0 only: " in printed
+    assert f"warning: mlflow may not have {store / 'run'}: " in printed
     assert "Traceback" not in printed
     assert Note.read(store / "run", "mlflow").error
 
