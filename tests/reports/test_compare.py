@@ -177,7 +177,7 @@ def test_folds(rows: Path, tmp_path: Path, compared: Compared, refused: Refused)
     result = compared(*folders, "--require", "accuracy not worse by 0.05")
     assert result["exit_code"] == 3
     assert result["rows"]["folds"] == 5
-    assert result["resamples"] == 0
+    assert result["resamples"] == 2000
     (pair,) = result["comparisons"]
     accuracy = pair["metrics"]["accuracy"]
     assert accuracy["method"] == "corrected resampled t-test"
@@ -193,6 +193,44 @@ def test_folds(rows: Path, tmp_path: Path, compared: Compared, refused: Refused)
     assert "(5 folds)" in message
     assert "(10 folds)" in message
     assert "--data FILE" in message
+
+
+@pytest.mark.parametrize("folds", [0, 5])
+def test_models_that_answer_alike_may_differ_in_other_rows(
+    folds: int, rows: Path, tmp_path: Path, compared: Compared
+) -> None:
+    """Within as much as of a share of these rows; a slice has fewer."""
+    folders = [make_run(tmp_path / name, rows, 0.1, folds=folds, slice="lang") for name in "ab"]
+    for of in ("", "lang=de: "):
+        for metric in ("accuracy", "macro_f1", "f1:good"):
+            for margin, is_met in (("0.000001", False), ("0.1", True)):
+                claim = f"{of}{metric} shown not worse by {margin}"
+                result = compared(*folders, "--require", claim)
+                assert result["met"] is is_met, claim
+                low, high = result["requirements"][0]["interval"]
+                assert low < 0 < high
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "weighted_f1", "f1:good"])
+def test_a_few_rows_show_nothing_however_alike_folds_are(
+    metric: str, rows: Path, tmp_path: Path, compared: Compared
+) -> None:
+    """One right answer in each of three folds is made wrong, which has a p-value of 1/4 by McNemar's test."""
+    folders = [make_run(tmp_path / name, rows, 0.1, folds=3) for name in "ab"]
+    path = folders[1] / "out_of_fold.csv"
+    lines = read_csv(path)
+    for fold in range(3):
+        right = (line for line in lines if line["fold"] == str(fold) and line["label"] == line["predicted"] == "good")
+        next(right)["predicted"] = "bad"
+    write_csv(path, [tuple(line.values()) for line in lines], tuple(lines[0]))
+    result = compared(*folders, "--metric", metric, "--require", f"{metric} not worse by 0.005")
+    of = result["comparisons"][0]["metrics"][metric]
+    assert of["difference"] < -0.005
+    assert of["p"] >= 0.25
+    assert of["interval"][0] < of["difference"] - 0.005
+    assert of["verdict"] == "not shown"
+    assert result["met"]
+    assert any("fewer than 10 answers" in note for note in result["notes"])
 
 
 def test_groups_are_drawn_together(runs: dict[str, Path], compared: Compared) -> None:

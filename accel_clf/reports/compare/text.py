@@ -6,7 +6,7 @@ from math import isfinite
 
 from accel_clf.core.console import format_table
 from accel_clf.reports.compare.differences import Difference, Pair
-from accel_clf.reports.compare.paired import OfShares, mcnemar_p
+from accel_clf.reports.compare.paired import OfFolds, OfShares, mcnemar_p
 from accel_clf.reports.compare.report import Comparison
 from accel_clf.reports.compare.requirements import Outcome
 from accel_clf.reports.compare.row_differences import DifferentRow, RowDifferences
@@ -20,7 +20,8 @@ LONGEST_NAME = 32
 def comparison_text(comparison: Comparison) -> str:
     """Write a comparison as small tables."""
     rows = comparison.rows
-    parts = ["\n".join([f"baseline: {rows.folders[0]}", rows_line(rows), method_line(comparison)])]
+    method = textwrap.fill(method_line(comparison), WIDTH, subsequent_indent="  ")
+    parts = ["\n".join([f"baseline: {rows.folders[0]}", rows_line(rows), method])]
     parts += [textwrap.fill(f"note: {note}", WIDTH, subsequent_indent="  ") for note in comparison.notes]
     for pair, of_rows in zip(comparison.pairs, comparison.row_differences, strict=True):
         parts += _pair(pair, of_rows, len(comparison.pairs) > 1)
@@ -36,12 +37,17 @@ def rows_line(rows: SameRows) -> str:
 
 def method_line(comparison: Comparison) -> str:
     """Say what intervals and p-values are."""
-    if comparison.rows.folds is not None:
-        return "95% intervals and p: corrected resampled t-test over folds, whose models share training rows"
-    metrics = comparison.pairs[0].metrics
-    shares = [name for name, of in metrics.items() if isinstance(of.evidence, OfShares)]
+    evidence = {name: of.evidence for name, of in comparison.pairs[0].metrics.items()}
+    of_rows = {name: of.of_rows if isinstance(of, OfFolds) else of for name, of in evidence.items()}
+    shares = [name for name, of in of_rows.items() if isinstance(of, OfShares)]
     of_shares = f"; of {', '.join(shares)}: the score interval, and McNemar's p" if shares else ""
-    return f"95% intervals: paired bootstrap, {comparison.resamples:,} resamples{of_shares}"
+    method = f"paired bootstrap, {comparison.resamples:,} resamples{of_shares}"
+    if comparison.rows.folds is None:
+        return f"95% intervals: {method}"
+    return (
+        "95% intervals and p: corrected resampled t-test over folds, whose models share training rows; never surer "
+        f"than by the rows alone ({method})"
+    )
 
 
 def outcome_line(outcome: Outcome) -> str:
