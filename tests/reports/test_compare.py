@@ -14,6 +14,10 @@ from scipy.special import log_softmax
 
 from accel_clf.cli.main import main
 from accel_clf.core.files import write_json
+from accel_clf.reports.compare.report import compare_runs
+from accel_clf.reports.compare.requirements import Requirement
+from accel_clf.reports.compare.run_rows import stored
+from accel_clf.reports.compare.same_rows import same_rows
 from accel_clf.reports.compare.weighted_metrics import COMPARED
 from tests.conftest import read_csv, write_csv
 from tests.reports.run_folders import make_run
@@ -141,6 +145,29 @@ def test_requirements_are_corrected_for_their_number(runs: dict[str, Path], comp
     more = [word for margin in range(9) for word in ("--require", f"accuracy not worse by 0.{margin + 1}")]
     among = compared(runs["good"], runs["worse"], "--require", "log_loss not worse by 0.1", *more)["requirements"]
     assert among[0]["corrected_p"] > alone[0]["corrected_p"]
+
+
+def test_what_is_not_shown_is_explained(runs: dict[str, Path]) -> None:
+    """The interval holds the margin only where it does; else it is the correction that leaves a doubt."""
+    claims = [
+        f"{metric} {claim} by {margin / 200}"
+        for metric in ("accuracy", "log_loss", "f1:good")
+        for claim in ("not worse", "better")
+        for margin in range(40)
+    ]
+    rows = same_rows(stored([runs["good"], runs["worse"]], None, {}))
+    explained = set()
+    for outcome in compare_runs(rows, requirements=[Requirement.parse(claim) for claim in claims]).outcomes:
+        low, high = outcome.interval
+        sign = (1 if outcome.requirement.claim == "better" else -1) * (
+            -1 if "loss" in outcome.requirement.metric else 1
+        )
+        if outcome.state == "nothing":
+            explained.add(outcome.explanation)
+            holds = low <= sign * outcome.requirement.margin <= high
+            assert ("the interval holds the margin" in outcome.explanation) == holds
+            assert ("after the correction for 240 requirements" in outcome.explanation) != holds
+    assert len(explained) > 1
 
 
 @pytest.mark.parametrize(
@@ -367,6 +394,14 @@ def test_a_source_that_is_gone(rows: Path, tmp_path: Path, compared: Compared, r
     message = refused(65, "compare", first, of_other)
     assert "their texts cannot be compared" in message
     assert "--data FILE" in message
+
+
+def test_unfinished_run(runs: dict[str, Path], rows: Path, tmp_path: Path, refused: Refused) -> None:
+    live = make_run(tmp_path / "live", rows, 0.1)
+    for name in ("predictions.csv", "metrics.json"):
+        (live / name).unlink()
+    for words in ((runs["good"], live), (live, runs["good"], "--rows", "test")):
+        assert f"{live}: an unfinished run" in refused(65, "compare", *words)
 
 
 def test_runs_without_kept_answers(runs: dict[str, Path], rows: Path, tmp_path: Path, refused: Refused) -> None:
