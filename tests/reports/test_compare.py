@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -394,6 +395,24 @@ def test_a_source_that_is_gone(rows: Path, tmp_path: Path, compared: Compared, r
     message = refused(65, "compare", first, of_other)
     assert "their texts cannot be compared" in message
     assert "--data FILE" in message
+
+
+def test_names_in_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Long ones leave room for both answers and the text; none moves the cursor, and an empty slice has a name."""
+    labels = [f"{letter}{chr(0x202E)}\n{chr(27)}[2J{letter * 5000}" for letter in "xyz"]
+    lines = [(f"text {number}", labels[number % 3], "" if number % 2 else "de") for number in range(90)]
+    rows = write_csv(tmp_path / "rows.csv", lines, ("text", "label", "lang"))
+    runs = [str(make_run(tmp_path / name, rows, noise, slice="lang")) for name, noise in (("a", 0.1), ("b", 3.0))]
+    claims = ["--require", "lang=: accuracy not worse by 0.9"]
+    assert main(["compare", *runs, "--metric", "accuracy", "--metric", f"f1:{labels[0]}", *claims]) == 0
+    text = capsys.readouterr().out
+    assert all(line.isprintable() for line in text.splitlines())
+    assert re.search(r"^  \(empty\) .* 45$", text, re.MULTILINE)
+    listed = re.findall(r"^    row .*", text, re.MULTILINE)
+    assert listed
+    for line in listed:
+        assert re.fullmatch(r"    row \d+, [xyz]\S? .*…: [xyz].*… -> [xyz].*…  text \d+", line)
+        assert len(line) <= 100
 
 
 def test_unfinished_run(runs: dict[str, Path], rows: Path, tmp_path: Path, refused: Refused) -> None:
