@@ -179,7 +179,7 @@ def of_folds(
         models = np.stack(fit(*rows_of(rng, size)), axis=1)
         accuracies += ((x @ models > 0) == (y > 0)[:, None]).mean(axis=0)
     truth = float(accuracies[1] - accuracies[0]) / training_sets
-    return Scenario(f"{folds} folds of {rows} rows, penalty {ridge:g}", "accuracy", truth, draw)
+    return Scenario(f"{folds} folds of {rows} rows, penalty {ridge:g}", "accuracy", truth, draw, resamples=1)
 
 
 def _decided(target: Target, labels: np.ndarray, decided: np.ndarray) -> Answers:

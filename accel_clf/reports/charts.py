@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from accel_clf.core.errors import ConfigError
+from accel_clf.reports import text
 
 # Stand-ins that matplotlib draws with; the page's variables, by which its style names colours, replace them.
 INK, SOFT, LINE, PAPER, ACCENT, BAD = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
@@ -105,8 +106,7 @@ def draw(
 
 def shortened(name: str, length: int = LONGEST_NAME) -> str:
     """Return a label as it fits into a chart, without letters that cannot be drawn."""
-    text = "".join(letter if letter.isprintable() else " " for letter in name)
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    return text.shortened(name, length)
 
 
 def _themed(svg: str, name: str, description: str) -> Markup:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from accel_clf.core.console import format_table
-from accel_clf.reports.text import mean_and_spread_text, metrics_text
+from accel_clf.reports.text import mean_and_spread_text, metrics_text, shortened
 from accel_clf.targets.metrics import MeanAndSpread, Metrics
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def cross_validation_summary(results: Mapping[str, Any], output: str) -> str:
         header = [f"{metric} of", *(f"fold {fold['fold']}" for fold in folds), "mean", "spread"]
         by_slice = [
             [
-                name,
+                shortened(name),
                 *(f"{fold['slices'][name][metric]:.4f}" if name in fold["slices"] else "-" for fold in folds),
                 *(f"{results['slices'][name][column][metric]:.4f}" for column in ("mean", "spread")),
             ]

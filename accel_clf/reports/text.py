@@ -4,7 +4,19 @@ from accel_clf.core.console import format_table
 from accel_clf.targets.metrics import LabelMetrics, MeanAndSpread, Metrics
 
 MAX_CLASSES = 12  # with more, all tables are left to metrics.json
+LONGEST_NAME = 32  # of a label or a slice, in characters
 _LABEL_COLUMNS = ("label", "precision", "recall", "f1", "rows")
+
+
+def named(name: str) -> str:
+    """Return a name; where it is empty, a word for that."""
+    return name or "(empty)"
+
+
+def shortened(text: str, length: int = LONGEST_NAME) -> str:
+    """Return the beginning of a text in one line, without what would move the cursor or turn the line round."""
+    line = "".join(letter if letter.isprintable() else " " for letter in named(text))
+    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def metrics_text(metrics: Metrics) -> str:
@@ -20,7 +32,7 @@ def metrics_text(metrics: Metrics) -> str:
             [*_label_row(name, of), *map(str, confusion)]
             for (name, of), confusion in zip(metrics.per_class.items(), metrics.confusion, strict=True)
         ]
-        parts.append(format_table([*_LABEL_COLUMNS, *[f"as {name}" for name in names]], rows))
+        parts.append(format_table([*_LABEL_COLUMNS, *[f"as {shortened(name)}" for name in names]], rows))
     elif 0 < len(names) <= MAX_CLASSES:
         rows = [
             [*_label_row(name, of), *(_number(value) for value in (of.average_precision, of.ece, of.threshold))]
@@ -30,21 +42,22 @@ def metrics_text(metrics: Metrics) -> str:
     elif names:
         measured = [item for item in metrics.per_class.items() if item[1].rows]
         weakest = sorted(measured, key=lambda item: item[1].f1)[:MAX_CLASSES]
-        rows = [[name, f"{of.f1:.3f}", str(of.rows)] for name, of in weakest]
+        rows = [[shortened(name), f"{of.f1:.3f}", str(of.rows)] for name, of in weakest]
         parts.append(
             f"the {len(weakest)} weakest of {len(measured)} labels:\n" + format_table(["label", "f1", "rows"], rows)
         )
     if metrics.slices:
         columns = list(metrics.values)[:2]  # a kind's first two say most
         rows = [
-            [name, *(f"{of[column]:.4f}" for column in columns), str(of.rows)] for name, of in metrics.slices.items()
+            [shortened(name), *(f"{of[column]:.4f}" for column in columns), str(of.rows)]
+            for name, of in metrics.slices.items()
         ]
         parts.append(format_table(["slice", *columns, "rows"], rows))
     return "\n\n".join(parts)
 
 
 def _label_row(name: str, of: LabelMetrics) -> list[str]:
-    return [name, f"{of.precision:.3f}", f"{of.recall:.3f}", f"{of.f1:.3f}", str(of.rows)]
+    return [shortened(name), f"{of.precision:.3f}", f"{of.recall:.3f}", f"{of.f1:.3f}", str(of.rows)]
 
 
 def _number(value: float | None) -> str:

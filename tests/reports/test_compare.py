@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,10 @@ from scipy.special import log_softmax
 
 from accel_clf.cli.main import main
 from accel_clf.core.files import write_json
+from accel_clf.reports.compare.report import compare_runs
+from accel_clf.reports.compare.requirements import Requirement
+from accel_clf.reports.compare.run_rows import stored
+from accel_clf.reports.compare.same_rows import same_rows
 from accel_clf.reports.compare.weighted_metrics import COMPARED
 from tests.conftest import read_csv, write_csv
 from tests.reports.run_folders import make_run
@@ -143,6 +148,29 @@ def test_requirements_are_corrected_for_their_number(runs: dict[str, Path], comp
     assert among[0]["corrected_p"] > alone[0]["corrected_p"]
 
 
+def test_what_is_not_shown_is_explained(runs: dict[str, Path]) -> None:
+    """The interval holds the margin only where it does; else it is the correction that leaves a doubt."""
+    claims = [
+        f"{metric} {claim} by {margin / 200}"
+        for metric in ("accuracy", "log_loss", "f1:good")
+        for claim in ("not worse", "better")
+        for margin in range(40)
+    ]
+    rows = same_rows(stored([runs["good"], runs["worse"]], None, {}))
+    explained = set()
+    for outcome in compare_runs(rows, requirements=[Requirement.parse(claim) for claim in claims]).outcomes:
+        low, high = outcome.interval
+        sign = (1 if outcome.requirement.claim == "better" else -1) * (
+            -1 if "loss" in outcome.requirement.metric else 1
+        )
+        if outcome.state == "nothing":
+            explained.add(outcome.explanation)
+            holds = low <= sign * outcome.requirement.margin <= high
+            assert ("the interval holds the margin" in outcome.explanation) == holds
+            assert ("after the correction for 240 requirements" in outcome.explanation) != holds
+    assert len(explained) > 1
+
+
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
@@ -177,7 +205,7 @@ def test_folds(rows: Path, tmp_path: Path, compared: Compared, refused: Refused)
     result = compared(*folders, "--require", "accuracy not worse by 0.05")
     assert result["exit_code"] == 3
     assert result["rows"]["folds"] == 5
-    assert result["resamples"] == 0
+    assert result["resamples"] == 2000
     (pair,) = result["comparisons"]
     accuracy = pair["metrics"]["accuracy"]
     assert accuracy["method"] == "corrected resampled t-test"
@@ -193,6 +221,44 @@ def test_folds(rows: Path, tmp_path: Path, compared: Compared, refused: Refused)
     assert "(5 folds)" in message
     assert "(10 folds)" in message
     assert "--data FILE" in message
+
+
+@pytest.mark.parametrize("folds", [0, 5])
+def test_models_that_answer_alike_may_differ_in_other_rows(
+    folds: int, rows: Path, tmp_path: Path, compared: Compared
+) -> None:
+    """Within as much as of a share of these rows; a slice has fewer."""
+    folders = [make_run(tmp_path / name, rows, 0.1, folds=folds, slice="lang") for name in "ab"]
+    for of in ("", "lang=de: "):
+        for metric in ("accuracy", "macro_f1", "f1:good"):
+            for margin, is_met in (("0.000001", False), ("0.1", True)):
+                claim = f"{of}{metric} shown not worse by {margin}"
+                result = compared(*folders, "--require", claim)
+                assert result["met"] is is_met, claim
+                low, high = result["requirements"][0]["interval"]
+                assert low < 0 < high
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "weighted_f1", "f1:good"])
+def test_a_few_rows_show_nothing_however_alike_folds_are(
+    metric: str, rows: Path, tmp_path: Path, compared: Compared
+) -> None:
+    """One right answer in each of three folds is made wrong, which has a p-value of 1/4 by McNemar's test."""
+    folders = [make_run(tmp_path / name, rows, 0.1, folds=3) for name in "ab"]
+    path = folders[1] / "out_of_fold.csv"
+    lines = read_csv(path)
+    for fold in range(3):
+        right = (line for line in lines if line["fold"] == str(fold) and line["label"] == line["predicted"] == "good")
+        next(right)["predicted"] = "bad"
+    write_csv(path, [tuple(line.values()) for line in lines], tuple(lines[0]))
+    result = compared(*folders, "--metric", metric, "--require", f"{metric} not worse by 0.005")
+    of = result["comparisons"][0]["metrics"][metric]
+    assert of["difference"] < -0.005
+    assert of["p"] >= 0.25
+    assert of["interval"][0] < of["difference"] - 0.005
+    assert of["verdict"] == "not shown"
+    assert result["met"]
+    assert any("fewer than 10 answers" in note for note in result["notes"])
 
 
 def test_groups_are_drawn_together(runs: dict[str, Path], compared: Compared) -> None:
@@ -329,6 +395,32 @@ def test_a_source_that_is_gone(rows: Path, tmp_path: Path, compared: Compared, r
     message = refused(65, "compare", first, of_other)
     assert "their texts cannot be compared" in message
     assert "--data FILE" in message
+
+
+def test_names_in_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Long ones leave room for both answers and the text; none moves the cursor, and an empty slice has a name."""
+    labels = [f"{letter}{chr(0x202E)}\n{chr(27)}[2J{letter * 5000}" for letter in "xyz"]
+    lines = [(f"text {number}", labels[number % 3], "" if number % 2 else "de") for number in range(90)]
+    rows = write_csv(tmp_path / "rows.csv", lines, ("text", "label", "lang"))
+    runs = [str(make_run(tmp_path / name, rows, noise, slice="lang")) for name, noise in (("a", 0.1), ("b", 3.0))]
+    claims = ["--require", "lang=: accuracy not worse by 0.9"]
+    assert main(["compare", *runs, "--metric", "accuracy", "--metric", f"f1:{labels[0]}", *claims]) == 0
+    text = capsys.readouterr().out
+    assert all(line.isprintable() for line in text.splitlines())
+    assert re.search(r"^  \(empty\) .* 45$", text, re.MULTILINE)
+    listed = re.findall(r"^    row .*", text, re.MULTILINE)
+    assert listed
+    for line in listed:
+        assert re.fullmatch(r"    row \d+, [xyz]\S? .*…: [xyz].*… -> [xyz].*…  text \d+", line)
+        assert len(line) <= 100
+
+
+def test_unfinished_run(runs: dict[str, Path], rows: Path, tmp_path: Path, refused: Refused) -> None:
+    live = make_run(tmp_path / "live", rows, 0.1)
+    for name in ("predictions.csv", "metrics.json"):
+        (live / name).unlink()
+    for words in ((runs["good"], live), (live, runs["good"], "--rows", "test")):
+        assert f"{live}: an unfinished run" in refused(65, "compare", *words)
 
 
 def test_runs_without_kept_answers(runs: dict[str, Path], rows: Path, tmp_path: Path, refused: Refused) -> None:

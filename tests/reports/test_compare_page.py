@@ -14,6 +14,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytest.importorskip("matplotlib")
 
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"></table></section>"
+SLICES = (f"de {SCRIPT}", "en & fr", f"de {SCRIPT}", "en & fr", "")
 LABELS = ("good", f"bad {SCRIPT}", "$x^{")
 
 
@@ -21,10 +22,7 @@ LABELS = ("good", f"bad {SCRIPT}", "$x^{")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three runs, a cross-validation twice, and their pages; texts, labels and slices are scripts."""
     folder = tmp_path_factory.mktemp("page")
-    lines = [
-        (f"{SCRIPT} {'x' * 3000} row {number}", LABELS[number % 3], f"de {SCRIPT}" if number % 2 else "en & fr")
-        for number in range(240)
-    ]
+    lines = [(f"{SCRIPT} {'x' * 3000} row {number}", LABELS[number % 3], SLICES[number % 5]) for number in range(240)]
     rows = write_csv(folder / "rows.csv", lines, ("text", "label", "lang"))
     for name, noise in (("a", 0.1), ("b", 0.2), ("c", 3.0)):
         make_run(folder / name, rows, noise, slice="lang")
@@ -73,6 +71,31 @@ def test_content(folder: Path, browser: "playwright.Browser") -> None:
     assert page.locator("#run-2 svg[role=img]").count() == 2
     assert page.locator("#run-2").get_by_text(LABELS[2]).count() > 0
     assert (folder / "compare.html").stat().st_size < 300_000
+    page.close()
+
+
+def test_what_is_seen_on_a_phone(folder: Path, browser: "playwright.Browser") -> None:
+    """Each claim's outcome and how many rows are listed, without scrolling to the side."""
+    page = browser.new_page(viewport={"width": 390, "height": 740})
+    page.goto((folder / "compare.html").as_uri())
+    for cell in page.locator("#requirements td:nth-child(-n+3), #requirements th:nth-child(-n+3)").all():
+        box = cell.bounding_box()
+        assert box
+        assert box["x"] + box["width"] <= 390
+    counts = page.get_by_text(re.compile(r"^\d+ of \d+ rows: ")).all()
+    assert counts
+    for line in counts:
+        assert line.evaluate("of => of.closest('.scroll')") is None
+    page.close()
+
+
+def test_an_empty_slice_has_a_name(folder: Path, browser: "playwright.Browser") -> None:
+    page = browser.new_page()
+    page.goto((folder / "folds.html").as_uri())
+    names = page.locator("#run-1 th[scope=row]").all_text_contents()
+    assert "(empty)" in names
+    assert all(names)
+    assert page.locator("#run-1 svg").get_by_text("(empty)").count() == 1
     page.close()
 
 

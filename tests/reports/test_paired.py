@@ -131,12 +131,17 @@ def test_a_few_rows_show_nothing_however_alike_resamples_are() -> None:
     assert Resampled(np.full(2000, 0.2), differing=5).p() == (1.0, 0.0625)
     assert Resampled(np.full(2000, 0.2), differing=60).two_sided_p() < 0.01
     assert Resampled(np.zeros(2000), differing=0).two_sided_p() == 1.0
+    assert Resampled(np.full(2000, 0.2), differing=5).p(-0.1) == (1.0, 0.0625), "beyond a margin, too"
+    assert np.isnan(Resampled(np.full(2000, 0.2), differing=5).interval()).all()
+
+
+SURE = Resampled(np.random.default_rng(0).normal(0.018, 1e-4, 2000))  # rows that leave all doubt to the folds
 
 
 def test_folds_are_the_corrected_t_test() -> None:
     """By the formula of Nadeau & Bengio, with n2/n1 = 1/4; the uncorrected test is scipy's."""
     differences = np.array([0.01, 0.03, -0.01, 0.02, 0.04])
-    evidence = OfFolds(differences)
+    evidence = OfFolds(differences, SURE)
     t = differences.mean() / np.sqrt((1 / 5 + 1 / 4) * differences.var(ddof=1))
     assert evidence.two_sided_p() == pytest.approx(2 * stats.t.sf(t, 4))
     uncorrected = stats.ttest_1samp(differences, 0.0)
@@ -147,11 +152,26 @@ def test_folds_are_the_corrected_t_test() -> None:
 
 
 def test_folds_without_a_value_are_left_out() -> None:
-    assert OfFolds(np.array([0.1, np.nan, np.nan])).p() == (1.0, 1.0)
-    assert np.isnan(OfFolds(np.array([0.1, np.nan])).interval()).all()
-    assert OfFolds(np.array([0.1, 0.2, np.nan])).interval().low < 0.15
-    assert OfFolds(np.zeros(5)).p() == (1.0, 1.0)
-    assert OfFolds(np.full(5, -0.1)).p() == (0.0, 1.0)
+    assert OfFolds(np.array([0.1, np.nan, np.nan]), SURE).p() == (1.0, 1.0)
+    assert np.isnan(OfFolds(np.array([0.1, np.nan]), SURE).interval()).all()
+    assert OfFolds(np.array([0.1, 0.2, np.nan]), SURE).interval().low < 0.15
+    assert OfFolds(np.zeros(5), SURE).p() == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("baseline", "other"), ROWS)
+@pytest.mark.parametrize("spread", [0.0, 1e-6, 1e-3])
+def test_folds_that_agree_are_no_surer_than_their_rows(baseline: int, other: int, spread: float) -> None:
+    """However alike folds are: one row in each of three is right by the one model alone, and the t-test is certain."""
+    of_rows = OfShares(counts(baseline, other))
+    differences = (other - baseline) / 1000 + spread * np.array([-1, 0, 1])
+    evidence = OfFolds(differences, of_rows)
+    outer, inner = evidence.interval(), of_rows.interval()
+    assert outer.low <= inner.low < inner.high <= outer.high
+    for margin in (-0.05, -0.005, -1e-6, 0.0, 0.01, 0.1):
+        assert all(p >= bound for p, bound in zip(evidence.p(margin), of_rows.p(margin), strict=True))
+        below, above = evidence.p(margin)
+        assert below > 0.05 or margin > outer.high
+        assert above > 0.05 or margin < outer.low
 
 
 def test_holm() -> None:

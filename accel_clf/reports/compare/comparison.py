@@ -1,6 +1,6 @@
 """Compare runs with the first of them on the same rows: by metric, label and slice."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +39,7 @@ def compare(
     Args:
         rows: what they have answered.
         metrics: to compare; by default those that a run of this kind always has.
-        resamples: of rows that no folds divide.
+        resamples: of the rows.
         more: metrics to compare beside these.
 
     Raises:
@@ -53,7 +53,7 @@ def compare(
         slices[name] = _Part(rows, indices, names)
     labels = _Labels(rows) if target.kind != "regression" else None
     with np.errstate(invalid="ignore", divide="ignore"):
-        for weights in _weights(rows, resamples):
+        for weights in resample_weights(len(rows), resamples, rows.groups):
             for part in (overall, *slices.values()):
                 part.add(weights)
             if labels:
@@ -94,13 +94,6 @@ def differs(baseline: Answers, run: Answers) -> np.ndarray:
     return np.asarray(is_other if is_other.ndim == 1 else is_other.any(axis=1))
 
 
-def _weights(rows: SameRows, resamples: int) -> Iterable[np.ndarray]:
-    """Return how often each row counts: in resamples; or in folds, once or not at all."""
-    if rows.folds is not None:
-        return [(rows.folds[:, None] == np.arange(rows.folds.max() + 1)).astype(np.float64)]
-    return resample_weights(len(rows), resamples, rows.groups)
-
-
 def _slices(rows: SameRows) -> dict[str, np.ndarray]:
     """Return the rows of the largest slices, in the slices' order."""
     if rows.slices is None:
@@ -119,9 +112,54 @@ def _discordance(sides: Sequence[np.ndarray]) -> Discordance:
     return Discordance.of(sides[0], sides[1])
 
 
-def _mean(values: np.ndarray) -> float:
-    defined = values[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else float("nan")
+def _mean_of_folds(values: np.ndarray) -> np.ndarray:
+    """Average [..., folds, resamples] over those folds in which a value is defined; NaN where none is."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=-2)
+    return np.where(count, np.where(defined, values, 0.0).sum(axis=-2) / np.maximum(count, 1), np.nan)
+
+
+class _OfRun:
+    """The metrics of one run on some of the rows, each fold's by itself, from one set of weights to the next.
+
+    Args:
+        rows: all of them; where they are in no folds, they are as those of one.
+        run: which of the runs.
+        indices: int64, of some of the rows.
+        make: makes of a fold's answers what computes their metrics: weights -> float [metrics, resamples].
+        size: the number of metrics.
+    """
+
+    def __init__(
+        self,
+        rows: SameRows,
+        run: int,
+        indices: np.ndarray,
+        make: Callable[[Answers], Callable[[np.ndarray], np.ndarray]],
+        size: int,
+    ) -> None:
+        folds = np.zeros(len(rows), np.int64) if rows.folds is None else rows.folds
+        parts = [indices[folds[indices] == fold] for fold in range(folds.max() + 1)]
+        self._parts = [(part, make(rows.answers[run].take(part)) if len(part) else None) for part in parts]
+        self._size = size
+        self._drawn: list[np.ndarray] = []
+
+    def add(self, weights: np.ndarray) -> None:
+        """Compute the metrics of resamples."""
+        self._drawn.append(self.values(weights))
+
+    def drawn(self) -> np.ndarray:
+        """Return those of all resamples, as `values` does."""
+        return np.concatenate(self._drawn, axis=-1)
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """Compute the metrics: float [metrics, folds, resamples], NaN in folds and resamples without any rows."""
+        values = np.full((self._size, len(self._parts), weights.shape[1]), np.nan)
+        for fold, (part, compute) in enumerate(self._parts):
+            if compute:
+                chosen = weights[part]
+                values[:, fold] = np.where(chosen.sum(axis=0) > 0, compute(chosen), np.nan)
+        return values
 
 
 class _Part:
@@ -136,35 +174,66 @@ class _Part:
     def __init__(self, rows: SameRows, indices: np.ndarray, names: Sequence[str]) -> None:
         self.rows, self.indices, self.names = rows, indices, names
         self.answers = [answers.take(indices) for answers in rows.answers]
-        self._functions = [statistics(answers, names) for answers in self.answers]
-        self._drawn: list[list[dict[str, np.ndarray]]] = [[] for _ in self.answers]
+        self.runs = [_OfRun(rows, run, indices, self._statistics, len(names)) for run in range(len(rows.answers))]
+
+    def _statistics(self, answers: Answers) -> Callable[[np.ndarray], np.ndarray]:
+        compute = statistics(answers, self.names)
+        return lambda weights: np.stack(list(compute(weights).values()))
 
     def add(self, weights: np.ndarray) -> None:
-        """Compute the metrics, NaN in resamples and folds without any of these rows."""
-        weights = weights[self.indices]
-        is_empty = weights.sum(axis=0) == 0
-        for function, drawn in zip(self._functions, self._drawn, strict=True):
-            drawn.append({name: np.where(is_empty, np.nan, of) for name, of in function(weights).items()})
+        """Compute the metrics."""
+        for run in self.runs:
+            run.add(weights)
 
     def differences(self, run: int) -> dict[str, Difference]:
         """Return by how much a run's metrics differ from the baseline's."""
-        all_rows = np.ones((len(self.indices), 1))
-        points = [self._functions[of](all_rows) for of in (0, run)]
-        differing = _units(self.rows, self.indices[differs(self.answers[0], self.answers[run])])
+        points = [self.runs[of].values(np.ones((len(self.rows), 1)))[..., 0] for of in (0, run)]
+        changes = _mean_of_folds(self.runs[run].drawn() - self.runs[0].drawn())
+        differing = self.indices[differs(self.answers[0], self.answers[run])]
         by_numbers = self.answers[0].target.kind == "regression"
         differences = {}
-        for name in self.names:
-            baseline, other = (np.concatenate([drawn[name] for drawn in self._drawn[of]]) for of in (0, run))
-            values = [float(of[name][0]) for of in points]
-            if self.rows.folds is not None:
-                evidence: Evidence = OfFolds(other - baseline)
-                values = [_mean(baseline), _mean(other)]
-            elif name in SHARES and self.rows.groups is None:
-                evidence = OfShares(_discordance([_is_right(self.answers[of], name) for of in (0, run)]))
+        for index, name in enumerate(self.names):
+            if name in SHARES and self.rows.groups is None:
+                evidence: Evidence = OfShares(_discordance([_is_right(self.answers[of], name) for of in (0, run)]))
+            elif by_numbers or name in OF_SCORES:
+                evidence = Resampled(changes[index])
             else:
-                evidence = Resampled(other - baseline, None if by_numbers or name in OF_SCORES else differing)
-            differences[name] = Difference(name, len(self.indices), values[0], values[1], evidence)
+                evidence = _of_answers(self.rows, changes[index], differing, self.indices)
+            values = [of[index] for of in points]
+            differences[name] = _difference(self.rows, name, len(self.indices), values, evidence)
         return differences
+
+
+def _of_answers(rows: SameRows, changes: np.ndarray, differing: np.ndarray, indices: np.ndarray) -> Evidence:
+    """Return what some rows say of a metric of answers alone.
+
+    Where all answers are the same, so are all resamples, though others may differ: then, as of a share of these rows.
+
+    Args:
+        rows: all of them.
+        changes: float [resamples], by how much the metric differs.
+        differing: of the rows, those with different answers.
+        indices: those that the metric is of.
+    """
+    if len(differing):
+        return Resampled(changes, _units(rows, differing))
+    return OfShares(Discordance(_units(rows, indices), 0, 0, 0))
+
+
+def _difference(rows: SameRows, name: str, count: int, values: Sequence[np.ndarray], evidence: Evidence) -> Difference:
+    """Return a difference by what rows say of it and, where they are in folds, by how much it varies over these.
+
+    Args:
+        rows: all of them.
+        name: of the metric.
+        count: how many rows it is of.
+        values: float [folds], the baseline's and the run's.
+        evidence: what rows say, of models that are given.
+    """
+    if rows.folds is not None:
+        evidence = OfFolds(values[1] - values[0], evidence)
+    baseline, run = (float(_mean_of_folds(of[:, None])[0]) for of in values)
+    return Difference(name, count, baseline, run, evidence)
 
 
 def _is_right(answers: Answers, metric: str) -> np.ndarray:
@@ -179,35 +248,30 @@ class _Labels:
     """The F1 of each label by all runs, collected from one set of weights to the next."""
 
     def __init__(self, rows: SameRows) -> None:
-        self.rows = rows
-        self._functions = [label_f1(answers) for answers in rows.answers]
-        self._drawn: list[list[np.ndarray]] = [[] for _ in rows.answers]
+        self.rows, self.names = rows, rows.answers[0].target.names
+        everything = np.arange(len(rows))
+        self.runs = [_OfRun(rows, run, everything, label_f1, len(self.names)) for run in range(len(rows.answers))]
 
     def add(self, weights: np.ndarray) -> None:
         """Compute them."""
-        for function, drawn in zip(self._functions, self._drawn, strict=True):
-            drawn.append(function(weights))
+        for run in self.runs:
+            run.add(weights)
 
     def differences(self, run: int) -> dict[str, Difference]:
         """Return by how much a run's differ from the baseline's, of labels that any row has."""
-        answers, names = [self.rows.answers[of] for of in (0, run)], self.rows.answers[0].target.names
-        all_rows = np.ones((len(self.rows), 1))
-        points = [self._functions[of](all_rows)[:, 0] for of in (0, run)]
-        drawn = [np.hstack(self._drawn[of]) for of in (0, run)]
+        answers = [self.rows.answers[of] for of in (0, run)]
+        points = [self.runs[of].values(np.ones((len(self.rows), 1)))[..., 0] for of in (0, run)]
+        changes = _mean_of_folds(self.runs[run].drawn() - self.runs[0].drawn())
         differences = {}
-        for code, name in enumerate(names):
+        for code, name in enumerate(self.names):
             has = _has(answers[0].labels, code)
             if not (count := int(has.sum())):
                 continue
-            values = [float(of[code]) for of in points]
-            of_draws = drawn[1][code] - drawn[0][code]
-            if self.rows.folds is not None:
-                evidence: Evidence = OfFolds(of_draws)
-                values = [_mean(of[code]) for of in drawn]
-            else:
-                gets = [_has(of.decided, code) for of in answers]
-                evidence = Resampled(of_draws, _units(self.rows, np.flatnonzero(gets[0] != gets[1])))
-            differences[name] = Difference(f"f1:{name}", count, values[0], values[1], evidence)
+            gets = [_has(of.decided, code) for of in answers]
+            differing, involved = (np.flatnonzero(chosen) for chosen in (gets[0] != gets[1], has | gets[0]))
+            evidence = _of_answers(self.rows, changes[code], differing, involved)
+            values = [of[code] for of in points]
+            differences[name] = _difference(self.rows, f"f1:{name}", count, values, evidence)
         return differences
 
 

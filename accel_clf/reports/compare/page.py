@@ -15,6 +15,7 @@ from accel_clf.reports.compare.differences import Difference, Pair
 from accel_clf.reports.compare.report import Comparison
 from accel_clf.reports.compare.row_differences import RowDifferences
 from accel_clf.reports.compare.text import (
+    NO_LABEL,
     counts_text,
     interval_text,
     method_line,
@@ -26,6 +27,7 @@ from accel_clf.reports.compare.text import (
     verdict_text,
 )
 from accel_clf.reports.page import Fact, Section, fragment, render_page
+from accel_clf.reports.text import named
 
 MAX_DRAWN = 20  # labels or slices in a chart
 MAX_ROWS = 500  # labels or slices in a table
@@ -77,9 +79,9 @@ def _requirements(comparison: Comparison) -> Markup:
     rows = [
         [
             outcome.requirement.text,
-            outcome.run,
             _coloured("met" if outcome.is_met else "NOT MET", "better" if outcome.is_met else "worse"),
             outcome.explanation,
+            outcome.run,
             signed(outcome.difference),
             interval_text(outcome.interval),
         ]
@@ -127,6 +129,7 @@ def _pair(id: str, pair: Pair, of_rows: RowDifferences) -> Markup:
         tables=tables,
         rows=rows,
         rows_note=note,
+        no_label=NO_LABEL,
         with_texts=any(row.text is not None for row in of_rows.listed),
     )
 
@@ -145,7 +148,7 @@ def _table(
 def _row(name: str, of: Difference) -> list[str]:
     values = [number(of.baseline), number(of.run), signed(of.difference), interval_text(of.interval())]
     verdict = verdict_text(of)
-    return [name, *values, p_text(of.corrected_p), _coloured(verdict, verdict), f"{of.rows:,}"]
+    return [named(name), *values, p_text(of.corrected_p), _coloured(verdict, verdict), f"{of.rows:,}"]
 
 
 def _coloured(text: str, verdict: str) -> Markup:
@@ -168,6 +171,6 @@ def _forest(id: str, title: str, differences: Mapping[str, Difference]) -> Chart
         axes.set_ylim(len(drawn) - 0.5, -0.5)
         axes.set_xlabel("this run less the baseline, with the 95% interval")
 
-    shown = [f"{name} {of.verdict}" for name, of in drawn.items() if of.verdict != "not shown"]
+    shown = [f"{named(name)} {of.verdict}" for name, of in drawn.items() if of.verdict != "not shown"]
     description = f"{len(drawn)} differences with intervals; shown: {', '.join(shown[:8]) or 'none'}"
     return charts.draw(id, title, description, paint, size=(5.6, max(1.5, 0.9 + 0.3 * len(drawn))))

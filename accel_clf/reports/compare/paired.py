@@ -111,9 +111,9 @@ class Resampled(Evidence):
         return np.asarray(self.differences[np.isfinite(self.differences)])
 
     def interval(self) -> Interval:
-        """Compute the percentile interval."""
+        """Compute the percentile interval; there is none where answers make the same difference in all resamples."""
         defined = self._defined()
-        if not len(defined):
+        if not len(defined) or (self.differing is not None and not np.ptp(defined)):
             return Interval(np.nan, np.nan)
         low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         return Interval(float(low), float(high))
@@ -130,9 +130,9 @@ class Resampled(Evidence):
         excess = defined - margin
         below, above = _tail(excess), _tail(-excess)
         surest = 0.0 if self.differing is None else 2 * 0.5**self.differing
-        if margin <= 0:
+        if margin <= 0 or not np.ptp(defined):
             below = max(below, surest)
-        if margin >= 0:
+        if margin >= 0 or not np.ptp(defined):
             above = max(above, surest)
         return min(1.0, below), min(1.0, above)
 
@@ -221,12 +221,17 @@ def mcnemar_p(counts: Discordance) -> tuple[float, float]:
 class OfFolds(Evidence):
     """What folds say of a difference: their models share training rows, which the corrected t-test allows for.
 
+    Folds may agree by chance, as where one row in each differs; the t-test, which is of normal differences, takes that
+    for certainty. So nothing is shown that their rows would not show without folds, if they were independent.
+
     Attributes:
         differences: float [folds], NaN of folds where it is not defined. A fold's rows are one part in so many of all,
             its training rows all others.
+        of_rows: what the rows of all folds say, of models that are given.
     """
 
     differences: np.ndarray
+    of_rows: Evidence
 
     def _moments(self) -> tuple[float, float, int]:
         """Return the mean, its corrected standard error, and the degrees of freedom."""
@@ -242,17 +247,20 @@ class OfFolds(Evidence):
         if not degrees:
             return Interval(np.nan, np.nan)
         reach = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
-        return Interval(mean - reach, mean + reach)
+        low, high = self.of_rows.interval()
+        return Interval(float(np.minimum(low, mean - reach)), float(np.maximum(high, mean + reach)))
 
     def p(self, margin: float = 0.0) -> tuple[float, float]:
-        """Do the corrected resampled t-test."""
+        """Do the corrected resampled t-test, and the rows' test: what is shown is shown by both."""
         mean, error, degrees = self._moments()
         if not degrees or mean == margin:
             return 1.0, 1.0
-        if error == 0:
-            return (0.0, 1.0) if mean < margin else (1.0, 0.0)
-        statistic = (mean - margin) / error
-        return min(1.0, 2 * float(t.cdf(statistic, degrees))), min(1.0, 2 * float(t.sf(statistic, degrees)))
+        statistic = (mean - margin) / error if error else float(np.copysign(np.inf, mean - margin))
+        below, above = self.of_rows.p(margin)
+        return (
+            min(1.0, max(below, 2 * float(t.cdf(statistic, degrees)))),
+            min(1.0, max(above, 2 * float(t.sf(statistic, degrees)))),
+        )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

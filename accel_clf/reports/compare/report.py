@@ -24,7 +24,7 @@ class Comparison:
         pairs: each run beside the baseline.
         row_differences: of each of these.
         outcomes: of each requirement for each run.
-        resamples: of the rows; 0 where folds are compared.
+        resamples: of the rows.
         notes: what the user should know.
     """
 
@@ -98,7 +98,7 @@ def compare_runs(
         rows: that all have answered.
         metrics: to compare, beside those that are required; by default those that a run of this kind always has.
         requirements: to check.
-        resamples: of rows that no folds divide.
+        resamples: of the rows.
         examples: how many rows of each kind are listed.
         with_texts: whether with their texts.
 
@@ -111,7 +111,7 @@ def compare_runs(
         pairs=tuple(pairs),
         row_differences=tuple(row_differences(rows, run, examples, with_texts) for run in range(1, len(rows.answers))),
         outcomes=tuple(check(requirements, pairs, rows.slice_column)),
-        resamples=0 if rows.folds is not None else resamples,
+        resamples=resamples,
         notes=(*rows.notes, *_notes(rows, pairs)),
     )
 
@@ -121,10 +121,10 @@ def _notes(rows: SameRows, pairs: Sequence[Pair]) -> list[str]:
     if rows.left_out:
         counts = ", ".join(f"{count:,} of {folder}" for folder, count in rows.left_out.items() if count)
         notes.append(f"rows that not all runs have answered are left out: {counts}")
-    if rows.groups is not None and rows.folds is None:
+    if rows.groups is not None:
         notes.append(f"rows are drawn by their {int(rows.groups.max()) + 1:,} groups, as those of one belong together")
     few = [str(pair.run) for pair in pairs if pair.counts and pair.differing < FEW_DIFFERING]
-    if few and rows.folds is None:
+    if few:
         notes.append(
             f"fewer than {FEW_DIFFERING} answers of {', '.join(few)} differ from the baseline's: intervals of "
             "metrics of labels, such as F1, are too narrow"

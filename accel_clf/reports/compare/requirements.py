@@ -17,7 +17,7 @@ GRAMMAR = (
 )
 NOT_WORSE, SHOWN_NOT_WORSE, BETTER = "not worse", "shown not worse", "better"
 _PATTERN = re.compile(
-    r"\s*(?:(?P<column>[^\s=:]+)=(?P<slice>.+?):\s+)?(?P<metric>\S.*?)\s+(?P<claim>shown\s+not\s+worse|not\s+worse|better)"
+    r"\s*(?:(?P<column>[^\s=:]+)=(?P<slice>.*?):\s+)?(?P<metric>\S.*?)\s+(?P<claim>shown\s+not\s+worse|not\s+worse|better)"
     r"\s+by\s+(?P<margin>\S+)\s*"
 )
 
@@ -75,6 +75,8 @@ class Outcome:
         difference: the run's value less the baseline's.
         interval: of the difference.
         corrected_p: of what is shown; where nothing is, the lower of both directions'.
+        boundary: the difference that it is about: the margin, below 0 where less than the baseline's.
+        tests: requirements and runs together, for the number of which p-values are corrected.
     """
 
     requirement: Requirement
@@ -84,6 +86,8 @@ class Outcome:
     difference: float
     interval: Interval
     corrected_p: float
+    boundary: float
+    tests: int
 
     @property
     def explanation(self) -> str:
@@ -94,8 +98,16 @@ class Outcome:
             "not worse": f"shown not to be worse by {margin}",
             "better": f"shown to be better by more than {margin}",
             "not better": f"shown not to be better by {margin}",
-            "nothing": "not shown either way: the interval holds the margin",
+            "nothing": f"not shown either way: {self._doubt()}",
         }[self.state]
+
+    def _doubt(self) -> str:
+        """Say why nothing is shown; intervals are not corrected, and know less than p of few differing rows."""
+        low, high = self.interval
+        if low <= self.boundary <= high:
+            return "the interval holds the margin"
+        of_all = f" after the correction for {self.tests} requirements" if self.tests > 1 else ""
+        return f"p is {self.corrected_p:.3f}{of_all}"
 
     def to_json(self) -> dict[str, Any]:
         """Return what `accel-clf compare --json` prints."""
@@ -133,18 +145,24 @@ def check(requirements: Sequence[Requirement], pairs: Sequence[Pair], column: st
     # In the direction of the metric: above the margin is better.
     sides = []
     for requirement, _, difference in tests:
-        margin = requirement.margin if requirement.claim == BETTER else -requirement.margin
-        below, above = difference.evidence.p(margin * difference.sign)
+        below, above = difference.evidence.p(_boundary(requirement, difference))
         sides.append((below, above) if difference.sign > 0 else (above, below))
     all_below = holm([p for p, _ in sides])
     all_above = holm([p for _, p in sides])
     return [
-        _outcome(requirement, pair, difference, p_below, p_above)
+        _outcome(requirement, pair, difference, p_below, p_above, len(tests))
         for (requirement, pair, difference), p_below, p_above in zip(tests, all_below, all_above, strict=True)
     ]
 
 
-def _outcome(requirement: Requirement, pair: Pair, difference: Difference, p_below: float, p_above: float) -> Outcome:
+def _boundary(requirement: Requirement, difference: Difference) -> float:
+    """Return the difference, in the metric's own direction, on one side of which the requirement's claim is true."""
+    return (requirement.margin if requirement.claim == BETTER else -requirement.margin) * difference.sign
+
+
+def _outcome(
+    requirement: Requirement, pair: Pair, difference: Difference, p_below: float, p_above: float, tests: int
+) -> Outcome:
     is_better = requirement.claim == BETTER
     state = "nothing"
     if p_below <= SIGNIFICANCE:
@@ -157,7 +175,8 @@ def _outcome(requirement: Requirement, pair: Pair, difference: Difference, p_bel
         BETTER: state == "better",
     }[requirement.claim]
     p = min(p_below, p_above)
-    return Outcome(requirement, pair.run, state, is_met, difference.difference, difference.interval(), p)
+    interval, boundary = difference.interval(), _boundary(requirement, difference)
+    return Outcome(requirement, pair.run, state, is_met, difference.difference, interval, p, boundary, tests)
 
 
 def _difference(requirement: Requirement, pair: Pair, column: str | None) -> Difference:

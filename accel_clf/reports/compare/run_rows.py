@@ -88,7 +88,7 @@ def stored(folders: Sequence[Path], rows: str | None, changes: dict[str, Any]) -
 
     Raises:
         ConfigError: a folder is not that of a run.
-        DataError: the runs have no such rows, or answer them with different labels.
+        DataError: a run is not finished; or the runs have no such rows, or answer them with different labels.
     """
     configs = [read_config(folder) for folder in folders]
     files = [answer_files(folder) for folder in folders]
@@ -96,6 +96,9 @@ def stored(folders: Sequence[Path], rows: str | None, changes: dict[str, Any]) -
     if rows is None and common:
         rows = common[0]
     if rows not in common:
+        for folder, of_run in zip(folders, files, strict=True):
+            if not of_run and not (folder / "metrics.json").is_file():
+                raise DataError(f"{folder}: an unfinished run", "finished runs", "`accel-clf train` again continues it")
         have = "; ".join(
             f"{folder}: {', '.join(of_run) or 'none'}" for folder, of_run in zip(folders, files, strict=True)
         )

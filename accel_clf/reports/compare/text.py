@@ -6,21 +6,24 @@ from math import isfinite
 
 from accel_clf.core.console import format_table
 from accel_clf.reports.compare.differences import Difference, Pair
-from accel_clf.reports.compare.paired import OfShares, mcnemar_p
+from accel_clf.reports.compare.paired import OfFolds, OfShares, mcnemar_p
 from accel_clf.reports.compare.report import Comparison
 from accel_clf.reports.compare.requirements import Outcome
 from accel_clf.reports.compare.row_differences import DifferentRow, RowDifferences
 from accel_clf.reports.compare.same_rows import SameRows
+from accel_clf.reports.text import shortened
 
 WIDTH = 100
 MAX_LISTED = 12  # labels, and slices
-LONGEST_NAME = 32
+NO_LABEL = "(none)"  # of several labels
+LONGEST_ANSWER = 24  # of a row, characters: the right answer, both models' and some of the text fit into a line
 
 
 def comparison_text(comparison: Comparison) -> str:
     """Write a comparison as small tables."""
     rows = comparison.rows
-    parts = ["\n".join([f"baseline: {rows.folders[0]}", rows_line(rows), method_line(comparison)])]
+    method = textwrap.fill(method_line(comparison), WIDTH, subsequent_indent="  ")
+    parts = ["\n".join([f"baseline: {rows.folders[0]}", rows_line(rows), method])]
     parts += [textwrap.fill(f"note: {note}", WIDTH, subsequent_indent="  ") for note in comparison.notes]
     for pair, of_rows in zip(comparison.pairs, comparison.row_differences, strict=True):
         parts += _pair(pair, of_rows, len(comparison.pairs) > 1)
@@ -36,12 +39,17 @@ def rows_line(rows: SameRows) -> str:
 
 def method_line(comparison: Comparison) -> str:
     """Say what intervals and p-values are."""
-    if comparison.rows.folds is not None:
-        return "95% intervals and p: corrected resampled t-test over folds, whose models share training rows"
-    metrics = comparison.pairs[0].metrics
-    shares = [name for name, of in metrics.items() if isinstance(of.evidence, OfShares)]
+    evidence = {name: of.evidence for name, of in comparison.pairs[0].metrics.items()}
+    of_rows = {name: of.of_rows if isinstance(of, OfFolds) else of for name, of in evidence.items()}
+    shares = [name for name, of in of_rows.items() if isinstance(of, OfShares)]
     of_shares = f"; of {', '.join(shares)}: the score interval, and McNemar's p" if shares else ""
-    return f"95% intervals: paired bootstrap, {comparison.resamples:,} resamples{of_shares}"
+    method = f"paired bootstrap, {comparison.resamples:,} resamples{of_shares}"
+    if comparison.rows.folds is None:
+        return f"95% intervals: {method}"
+    return (
+        "95% intervals and p: corrected resampled t-test over folds, whose models share training rows; never surer "
+        f"than by the rows alone ({method})"
+    )
 
 
 def outcome_line(outcome: Outcome) -> str:
@@ -115,15 +123,14 @@ def _pair(pair: Pair, of_rows: RowDifferences, is_corrected: bool) -> list[str]:
 
 
 def _line(name: str, of: Difference) -> list[str]:
-    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
     values = [number(of.baseline), number(of.run), signed(of.difference), interval_text(of.interval())]
-    return [shown, *values, p_text(of.corrected_p), verdict_text(of)]
+    return [shortened(name), *values, p_text(of.corrected_p), verdict_text(of)]
 
 
 def _listed(title: str, differences: Mapping[str, Difference], p: str) -> str:
     header = [title, "baseline", "run", "difference", "95% interval", p, "shown", "rows"]
     listed = most_different(differences)[:MAX_LISTED]
-    table = format_table(header, [[*_line(printable(name), of), f"{of.rows:,}"] for name, of in listed])
+    table = format_table(header, [[*_line(name, of), f"{of.rows:,}"] for name, of in listed])
     more = len(differences) - len(listed)
     return table + (f"\n  ... {more} more" if more else "")
 
@@ -138,12 +145,6 @@ def _rows(pair: Pair, of_rows: RowDifferences) -> str:
 
 
 def _row(row: DifferentRow) -> str:
-    label, baseline, run = (printable(name) or "(none)" for name in (row.label, row.baseline, row.run))
+    label, baseline, run = (shortened(name or NO_LABEL, LONGEST_ANSWER) for name in (row.label, row.baseline, row.run))
     answers = f"{label}: {baseline} -> {run}"
-    line = f"    row {row.row}, {answers}" + ("" if row.text is None else f"  {printable(row.text)}")
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
-
-
-def printable(text: str) -> str:
-    """Return a text in a line, without what would move the cursor."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return shortened(f"    row {row.row}, {answers}" + ("" if row.text is None else f"  {row.text}"), WIDTH)
