@@ -8,6 +8,7 @@ data_text  what `doctor DATA` prints
 intervals  95% intervals
 page       a page in one HTML file
 charts     charts for pages, by matplotlib
+names      names of labels and slices on a page
 html       the report of a run or a cross-validation: `report`, `train --report`, the server's /report
 compare    runs that have answered the same rows, compared
 watch      a run or a cross-validation while it trains, in a terminal

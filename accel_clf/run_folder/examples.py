@@ -51,12 +51,24 @@ def surest_errors(target: Target, labels: np.ndarray, scores: np.ndarray, decide
     """Find the wrong answers of which the model is surest, or the numbers that are furthest off; the worst first."""
     if isinstance(target, Regression):
         worst = np.abs(labels - decided)
-    elif isinstance(target, MultiLabel):  # the label that is most wrong
-        worst = np.where(labels != decided, np.abs(scores - target.cuts), -1).max(axis=1)
+    elif isinstance(target, MultiLabel):
+        worst = _of_wrong_labels(target, labels, scores, decided).max(axis=1)
     else:
         worst = confidence(target, scores, decided)
     wrong = np.flatnonzero(is_wrong(labels, decided))
     return wrong[np.argsort(-worst[wrong], kind="stable")][:MOST_ERRORS]
+
+
+def most_wrong_labels(target: MultiLabel, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """Find the wrong label of each row whose score is furthest from its threshold: int [rows], of wrong rows only."""
+    codes: np.ndarray = _of_wrong_labels(target, labels, scores, decided).argmax(axis=1)
+    return codes
+
+
+def least_sure_labels(target: MultiLabel, scores: np.ndarray) -> np.ndarray:
+    """Find the label of each row whose score is nearest to its threshold: int [rows]."""
+    codes: np.ndarray = np.abs(scores - target.cuts).argmin(axis=1)
+    return codes
 
 
 def least_sure(target: Target, scores: np.ndarray, decided: np.ndarray) -> np.ndarray:
@@ -95,6 +107,12 @@ def of_cells(target: Target, labels: np.ndarray, scores: np.ndarray, decided: np
         chosen[int(found[cell]) // width, int(found[cell]) % width] = rows[of_cell]
         left -= len(of_cell)
     return chosen
+
+
+def _of_wrong_labels(target: MultiLabel, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """Return the distance of each score from its threshold where the answer is wrong, -1 where it is right."""
+    distances: np.ndarray = np.where(labels != decided, np.abs(scores - target.cuts), -1)
+    return distances
 
 
 def chosen_rows(target: Target, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> np.ndarray:

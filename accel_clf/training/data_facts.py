@@ -48,7 +48,7 @@ def _facts(name: str, rows: Dataset, prepared: PreparedRun) -> dict[str, Any]:
         "tokens": quantiles(tokens),
         "lengths": {"edges": edges.tolist(), "rows": counts.tolist()},
         "cut": int(is_cut(tokens, data).sum()),
-        "cut_means": describe_cut(tokens, data, f"{name} rows"),
+        "cut_means": describe_cut(tokens, data, f"{'training' if is_train else name.replace('_', '-')} rows"),
         "windows": int(window_count(tokens, data.max_length).max()) if data.windows.stride is not None else 1,
         "texts_of_training_rows": None if is_train else int(shared_texts(prepared.splits.train, rows).sum()),
     }

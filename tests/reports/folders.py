@@ -31,7 +31,7 @@ from accel_clf.training.prepare import PreparedRun
 NAMES = ("bad", "fair", "good")
 TARGETS: dict[str, Target] = {
     "single_label": SingleLabel(NAMES),
-    "multi_label": MultiLabel(("soup", "film", "staff"), thresholds=(0.5, 0.4, 0.3)),
+    "multi_label": MultiLabel(("soup", "film", "staff"), thresholds=(0.5, 0.4037, 0.29989)),
     "ordinal": Ordinal(NAMES),
     "regression": Regression(("stars",)),
 }

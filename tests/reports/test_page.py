@@ -12,6 +12,7 @@ import pytest
 
 from accel_clf.core.errors import ConfigError
 from accel_clf.reports.html.report import write_report
+from accel_clf.reports.names import spoken
 from accel_clf.serving.live_report import LiveReport, make_server
 from accel_clf.targets.base import Target
 from accel_clf.targets.multi_label import MultiLabel
@@ -94,12 +95,13 @@ def test_by_keyboard(browser: "playwright.Browser", tmp_path: Path) -> None:
         page.locator("#threshold-label").select_option(label=cells[0])
         shown = {name: page.locator(f"[data-of={name}]").inner_text() for name in ("precision", "recall", "f1")}
         assert list(shown.values()) == [cell.split()[0] for cell in cells[1:4]]
+        assert page.locator("#threshold-value").inner_text() == cells[-1].removesuffix("00")
         assert page.locator("[data-of=missed]").inner_text() == cells[6]
         assert page.locator("[data-of=wrong]").inner_text() == cells[7]
     page.locator("#threshold").focus()
     before = page.locator("#chart-threshold-marker path").get_attribute("d")
     page.keyboard.press("ArrowRight")
-    assert page.locator("#threshold-value").inner_text() == "0.31"
+    assert page.locator("#threshold-value").inner_text() == "0.30"
     assert page.locator("#chart-threshold-marker path").get_attribute("d") != before
     page.locator("#errors-search").fill("row 7")
     shown_rows = page.locator("#errors tbody tr:visible").all_inner_texts()
@@ -115,11 +117,58 @@ def test_large_matrix_by_filter(browser: "playwright.Browser", tmp_path: Path) -
     assert page.locator("#matrix-note").inner_text() == "11 labels"  # 14 and 140 to 149
     assert page.locator("#matrix tbody tr").count() == page.locator("#matrix thead th").count() - 1 == 11
     page.locator("#matrix button[data-cell]").first.click()
-    playwright.expect(page.locator("#cell")).to_contain_text("label label 14")
+    playwright.expect(page.locator("#cell")).to_contain_text(f"label {spoken('label 14')}")
     page.get_by_role("region", name="Most frequent confusions").locator("button").first.click()
     assert page.locator("#cell li").count() > 1
     page.locator("#matrix-filter").fill("")
     assert page.locator("#matrix tbody tr").count() == 20
+
+
+LONG = ("L" * 5000, "a_label_of_some_forty_characters_in_one_word", "\u202eturned", "an ordinary one")
+TABLES_BY_WIDTH = "all => all.map(one => [one.closest('[aria-label]')?.ariaLabel || one.id, one.offsetWidth])"
+
+
+@pytest.mark.parametrize("target", [SingleLabel(LONG), MultiLabel(LONG, separator=";")], ids=["one", "several"])
+def test_long_names_and_texts_leave_place_for_figures(
+    target: Target, browser: "playwright.Browser", tmp_path: Path
+) -> None:
+    """On a screen of any width, and on paper, where what is wider than the page makes all of it smaller."""
+    folder = write_run(tmp_path / "run", target, texts=["word " * 50, "x" * 900], slices=("", "s" * 300))
+    file = write_report(folder)
+    for width in (390, 1280):
+        page = Visit(browser, file, width=width).page
+        widths = dict(page.locator("table").evaluate_all(TABLES_BY_WIDTH))
+        assert max(widths.values()) < 1300, widths
+        figures = page.locator("#labels-table tbody tr").first.locator("td").first.bounding_box()
+        assert figures and figures["x"] + figures["width"] <= width
+        texts = page.locator("#errors td.text").evaluate_all("all => all.map(one => one.getBoundingClientRect())")
+        assert texts and all(box["x"] + box["width"] <= width and box["width"] > 250 for box in texts)
+        page.locator("#errors-search").fill("l" * 5000)  # which is in the title
+        playwright.expect(page.locator("#errors tbody tr:visible").first).to_be_visible()
+    page = Visit(browser, file, width=718).page
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
+    playwright.expect(page.locator("#threshold-label")).to_be_visible()
+
+
+def test_matrix_of_twenty_labels_fits_on_paper(browser: "playwright.Browser", tmp_path: Path) -> None:
+    names = tuple(f"label_of_some_length_{code}" for code in range(20))
+    page = Visit(browser, write_report(write_run(tmp_path / "run", SingleLabel(names), rows=30_000)), width=718).page
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
+    cell = page.locator("#matrix button").first
+    assert cell.evaluate("one => getComputedStyle(one).printColorAdjust") == "exact"
+
+
+@pytest.mark.parametrize("target", [SingleLabel(LONG), MultiLabel(LONG, separator=";")], ids=["one", "several"])
+def test_names_turn_nothing_around(target: Target, browser: "playwright.Browser", tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", target, texts=["\u202eturned, too"])
+    page = Visit(browser, write_report(folder)).page
+    for button in page.locator("button[data-cell]").all()[:9]:
+        button.click()
+        row = page.locator("#cell li").first
+        assert not {"\u202e"} & set(page.locator("#cell strong, #cell small").all_inner_texts()[0])
+        assert row.locator("> bdi").count() == 1 and row.locator("small bdi").count() == 2
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -1,12 +1,14 @@
 """The report's figures: each equal to what metrics.json has, of every kind of target, finished or not."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from accel_clf.reports.html.evidence import read_evidence
 from accel_clf.reports.html.figures import averages, number
 from accel_clf.reports.html.report import render_report, with_report, write_report
 from accel_clf.targets.calibration import expected_calibration_error
+from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.single_label import SingleLabel
 from accel_clf.training.run import train
 from tests.conftest import read_csv, write_csv
@@ -107,11 +110,8 @@ def test_figures_are_those_of_metrics_json(kind: str, tmp_path: Path) -> None:
     by_name = {option["name"]: option for option in page.data["thresholds"]}
     if kind == "multi_label":
         for name, of in results["per_class"].items():
-            option, at = by_name[name], round(100 * of["threshold"])
-            assert option["at"] == at and GRID[at] == of["threshold"]
-            assert option["given"][at] == of["predicted"]
-            assert option["right"][at] / option["given"][at] == pytest.approx(of["precision"])
-            assert option["right"][at] / option["positives"] == pytest.approx(of["recall"])
+            option = by_name[name]
+            assert option["cut"] == of["threshold"]
             missed = [
                 row for row in rows if name in row["label"].split("|") and name not in row["predicted"].split("|")
             ]
@@ -133,6 +133,95 @@ def test_figures_are_those_of_metrics_json(kind: str, tmp_path: Path) -> None:
         ece = sum(rows * abs(score - right) for score, right, rows in bins) / results["rows"]
         assert ece == pytest.approx(expected_calibration_error(predictions.scores, predictions.labels))
         assert ece == pytest.approx(results["ece"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_slider_begins_with_the_figures_of_the_table(seed: int, tmp_path: Path) -> None:
+    """With whatever thresholds labels have; all labels together with what metrics.json says if they have one."""
+    generator = np.random.default_rng(seed)
+    names = ("a", "b", "c", "d", "e")
+    cuts = generator.choice([generator.random(5), generator.random(5).round(2), np.full(5, generator.random())])
+    folder = write_run(tmp_path / "run", MultiLabel(names, thresholds=tuple(cuts.tolist())))
+    page = Page(render_report(folder))
+    results = json.loads((folder / "metrics.json").read_text())["test"]
+
+    def first(option: dict[str, Any]) -> tuple[int, int, int]:
+        at = np.union1d(GRID, [option["cut"]]).tolist().index(option["cut"])
+        assert len(option["right"]) == len(option["given"]) == len(np.union1d(GRID, [option["cut"]]))
+        return option["right"][at], option["given"][at], option["positives"]
+
+    together, *options = page.data["thresholds"]
+    for option in options:
+        of = results["per_class"][option["name"]]
+        right, given, positives = first(option)
+        assert (given, positives) == (of["predicted"], of["rows"])
+        assert 2 * right / max(1, given + positives) == pytest.approx(of["f1"])
+        assert right / max(1, given) == pytest.approx(of["precision"])
+    right, given, positives = first(together)
+    if len(set(cuts)) == 1:
+        assert 2 * right / max(1, given + positives) == pytest.approx(results["micro_f1"])
+    else:
+        shown = page.text.partition("each label's own, ")[2].partition("\n\n")[0]
+        assert f"F1 {results['micro_f1']:.4f}" in " ".join(shown.split())
+
+
+def test_most_wrong_and_least_sure_labels(tmp_path: Path) -> None:
+    """Beside a text that may have several labels stands the one that the order of the rows goes by, with its score."""
+    target = TARGETS["multi_label"]
+    assert isinstance(target, MultiLabel)
+    folder = write_run(tmp_path / "run", target)
+    html, of_rows = render_report(folder), read_csv(folder / "predictions.csv")
+    for id, header in (("errors", "most wrong"), ("unsure", "least sure")):
+        table = html.partition(f'<table id="{id}"')[2].partition("</table>")[0]
+        headers = re.findall(r"<th scope=\"col\"[^>]*>([^<]*)</th>", table)
+        assert headers == ["row", "label", "predicted", header, "score", "text"]
+        found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in table.split("<tr>")[2:]]
+        last = None
+        for number_, label, predicted, name, score, _ in found:
+            row = of_rows[int(number_)]
+            label, predicted, name = (re.sub("<.*?>", "", cell) for cell in (label, predicted, name))
+            assert (label, predicted) == (row["label"] or "(none)", row["predicted"] or "(none)")
+            value, cut = float(row[f"score:{name}"]), target.cuts[target.names.index(name)]
+            assert score == f"{value:.3f}<small>from {cut:.3f}</small>"
+            is_wrong = (name in row["label"].split("|")) != (name in row["predicted"].split("|"))
+            distance = abs(value - cut) * (-1 if header == "most wrong" else 1)
+            assert is_wrong or header == "least sure"
+            assert last is None or distance >= last - 1e-9, "the order of the rows"
+            last = distance
+        assert len(found) == 100 or header == "most wrong"
+
+
+def test_reliability_of_an_order_is_about_the_likeliest_label(tmp_path: Path) -> None:
+    """As the error in metrics.json is; the page says so, since the answer is another one."""
+    page = Page(render_report(write_run(tmp_path / "run", TARGETS["ordinal"])))
+    assert "How often the likeliest label is right" in page.text and "need not be the answer" in page.text
+    page = Page(render_report(write_run(tmp_path / "other", TARGETS["single_label"])))
+    assert "Share of right answers by score" in page.text and "need not be the answer" not in page.text
+
+
+def test_every_name_is_short_and_isolated(tmp_path: Path) -> None:
+    """In each table; a name that nothing is left of says so."""
+    names = ("L" * 5000, "back\u202ewards", "fine")
+    page = render_report(write_run(tmp_path / "run", SingleLabel(names), slices=("", "S" * 300)))
+    assert "<bdi>(empty)</bdi>" in page and f'<bdi title="{names[1]}">back wards</bdi>' in page
+    shown = re.sub(r'(title|data-figure)="[^"]*"|<script.*', "", page, flags=re.DOTALL)
+    assert "\u202e" not in shown and not re.search(r"L{81}|S{81}", shown)
+
+
+def test_legends_stand_beside_the_lines(tmp_path: Path) -> None:
+    page = render_report(write_run(tmp_path / "run", TARGETS["single_label"]))
+    drawing = ElementTree.fromstring(re.findall(r"<svg id=\"chart-loss\".*?</svg>", page, re.DOTALL)[0])
+    assert drawing.find(".//*[@id='chart-loss-legend_1']") is not None
+    assert drawing.find(".//*[@id='chart-loss-axes_1']//*[@id='chart-loss-legend_1']") is None
+
+
+def test_training_rows_have_one_name(labelled: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    of_run = settings(labelled, tiny_bert, tmp_path / "run", target={}, report=False)
+    of_run["data"] |= {"max_length": 4}
+    of_run["training"] |= {"epochs": 1}
+    train(load(None, of_run))
+    text = Page(render_report(tmp_path / "run")).text
+    assert " training rows reach 4 tokens" in text and "train rows" not in text
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -7,10 +7,11 @@ import numpy as np
 from markupsafe import Markup
 
 from accel_clf.reports import intervals
-from accel_clf.reports.charts import SERIES, Chart, draw, shortened
+from accel_clf.reports.charts import LONGEST_NAME, SERIES, Chart, draw, shortened
 from accel_clf.reports.html.evidence import Evidence, Predictions
 from accel_clf.reports.html.figures import averages, figure, interval, metric_name
 from accel_clf.reports.intervals import Interval
+from accel_clf.reports.names import isolated, spoken
 from accel_clf.reports.page import Section, fragment
 from accel_clf.run_folder.examples import is_wrong, of_cells
 from accel_clf.targets.multi_label import MultiLabel
@@ -19,6 +20,7 @@ MOST_SHOWN = 20  # labels of the matrix; of more, those with most errors
 MOST_CONFUSIONS = 20
 MOST_LISTED = 500  # labels of a table; of more, those with the lowest F1
 MOST_BARS = 40  # labels of a chart
+NO_LABEL = "(none)"  # of a text that may have several
 LEAST_ROWS = 30  # of a label or a slice, below which an interval is wide
 
 
@@ -53,7 +55,9 @@ def confusion_section(evidence: Evidence) -> tuple[Section, dict[str, Any]]:
         fragment(
             "confusion.html",
             names=names,
-            short=[shortened(name) for name in names],
+            short=[isolated(name, LONGEST_NAME) for name in names],
+            isolated=isolated,
+            spoken=spoken,
             shown=shown,
             counts=counts,
             totals=[results["per_class"][name]["rows"] for name in names],
@@ -88,7 +92,8 @@ def per_class_section(evidence: Evidence) -> Section:
         rows.append(
             {
                 "code": code,
-                "name": name,
+                "name": isolated(name),
+                "spoken": spoken(name),
                 "metrics": [(figure([*path, key], of[key]), interval(bounds[key])) for key in bounds],
                 "rows": figure([*path, "rows"], of["rows"]),
                 "predicted": figure([*path, "predicted"], predicted),
@@ -149,7 +154,7 @@ def slices_section(evidence: Evidence) -> Section | None:
         bounds = slice_intervals(evidence, name, of)
         rows.append(
             {
-                "name": name,
+                "name": isolated(name),
                 "rows": figure([*evidence.path, "slices", name, "rows"], of["rows"]),
                 "is_small": of["rows"] < LEAST_ROWS,
                 "values": [
@@ -223,7 +228,8 @@ def opened_row(evidence: Evidence, predictions: Predictions, row: int) -> list[A
     label, decided = predictions.labels[row], predictions.decided[row]
     score = float(predictions.scores[row][decided]) if target.has_score else None
     texts = evidence.texts.get((evidence.split, row_id), ())
-    return [row_id, target.to_text(label), target.to_text(decided), None if score is None else f"{score:.3f}", *texts]
+    names = (target.to_text(of) or NO_LABEL for of in (label, decided))
+    return [row_id, *names, None if score is None else f"{score:.3f}", *texts]
 
 
 def wrong_rows(predictions: Predictions) -> int:

@@ -7,15 +7,18 @@ import numpy as np
 from accel_clf.reports.charts import SERIES, SOFT, Chart, draw
 from accel_clf.reports.html.evidence import Evidence, Predictions
 from accel_clf.reports.html.figures import figure, number
+from accel_clf.reports.names import plain
 from accel_clf.reports.page import Section, fragment
 from accel_clf.run_folder.examples import confidence, is_wrong
 from accel_clf.targets.base import Target
 from accel_clf.targets.calibration import BINS
-from accel_clf.targets.multi_label import MultiLabel
+from accel_clf.targets.multi_label import THRESHOLD, MultiLabel
+from accel_clf.targets.ordinal import Ordinal
 
 MAX_POINTS = 200  # of a curve
 COVERAGES = (1.0, 0.99, 0.95, 0.9, 0.8, 0.7, 0.5)
-GRID = np.arange(101) / 100  # of thresholds
+GRID = np.arange(101) / 100  # of thresholds, beside the one in use
+COUNTED = ("right", "given", "positives", "total")  # at each threshold, the last two at any
 MOST_LABELS = 200  # that the slider has: the most frequent
 MOST_DOTS = 500  # of a cloud of numbers
 
@@ -42,11 +45,12 @@ def reliability_section(evidence: Evidence, predictions: Predictions) -> Section
         "Reliability",
         fragment(
             "reliability.html",
-            chart=_reliability_chart(bins),
+            chart=_reliability_chart(bins, isinstance(evidence.target, Ordinal)),
             ece=figure([*evidence.path, "ece"], evidence.results.get("ece")),
             temperature=calibration and figure(["calibration", "temperature"], calibration["temperature"]),
             errors=errors,
             several=isinstance(evidence.target, MultiLabel),
+            is_ordinal=isinstance(evidence.target, Ordinal),
             is_weighted=weights is not None,
             fitted_to="out-of-fold" if evidence.is_cross_validation else "validation",
         ),
@@ -58,7 +62,7 @@ def reliability(
 ) -> list[tuple[float, float, float]]:
     """Compute the mean score, the share of right answers and the number of rows of each bin of scores that has any.
 
-    Of one label a text the score is that of the likeliest; of several, all scores count.
+    Of one label a text the score is that of the likeliest, as in metrics.json; of several, all scores count.
     """
     if isinstance(target, MultiLabel):
         values, right = scores.ravel(), labels.ravel() == 1
@@ -74,7 +78,7 @@ def reliability(
     ]
 
 
-def _reliability_chart(kinds: dict[str, list[tuple[float, float, float]]]) -> Chart:
+def _reliability_chart(kinds: dict[str, list[tuple[float, float, float]]], is_ordinal: bool) -> Chart:
     def paint(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="as sure as right")
         for index, (name, bins) in enumerate(kinds.items()):
@@ -93,7 +97,8 @@ def _reliability_chart(kinds: dict[str, list[tuple[float, float, float]]]) -> Ch
     ]
     headers = ["mean score", "of", "share right", "rows"]
     described = "Points on the diagonal are as often right as their score says; below it the model is too sure."
-    return draw("chart-reliability", "Share of right answers by score", described, paint, headers=headers, rows=rows)
+    title = "How often the likeliest label is right, by its score" if is_ordinal else "Share of right answers by score"
+    return draw("chart-reliability", title, described, paint, headers=headers, rows=rows)
 
 
 def coverage_section(evidence: Evidence, predictions: Predictions) -> Section:
@@ -130,59 +135,79 @@ def threshold_section(evidence: Evidence, predictions: Predictions) -> tuple[Sec
     """Show what a threshold does to precision, recall and counts; return what its script needs, too."""
     target = evidence.target
     assert target, "there are predictions"
-    several = isinstance(target, MultiLabel)
-    scores, total = predictions.scores, len(predictions.ids)
-    has_label = predictions.labels.astype(bool) if several else None
-    counts = (
-        has_label.sum(axis=0) if has_label is not None else np.bincount(predictions.labels, minlength=len(target.names))
-    )
+    is_several = isinstance(target, MultiLabel)
+    scores, labels = predictions.scores, predictions.labels
+    codes = np.arange(len(target.names))
+    counts = labels.sum(axis=0, dtype=np.int64) if is_several else np.bincount(labels, minlength=len(codes))
     most = np.argsort(-counts, kind="stable")[:MOST_LABELS].tolist()
-    options = []
-    if several:
-        every = [_counts(scores[:, code], predictions.labels[:, code] == 1) for code in range(len(target.names))]
-        tp, given = (np.sum([of[index] for of in every], axis=0) for index in (0, 1))
-        options.append(_option("all labels together", tp, given, int(counts.sum()), total * len(target.names), 0.5))
+    if isinstance(target, MultiLabel):
+        cuts = target.cuts
+        shared = float(cuts[0]) if len(set(cuts)) == 1 else THRESHOLD
+        every = [_option("all labels together", scores[:, code], labels[:, code] == 1, shared) for code in codes]
+        sums = {name: np.sum([of[name] for of in every], axis=0).tolist() for name in COUNTED}
+        options = [every[0] | sums]
     else:
+        cuts = np.full(len(codes), THRESHOLD)
         sure = confidence(target, scores, predictions.decided)
-        right, given = _counts(sure, predictions.decided == predictions.labels)
-        options.append(_option("the label that is answered", right, given, total, total, 0.0))
+        answers = _option("the label that is answered", sure, predictions.decided == labels, 0.0)
+        options = [answers | {"positives": len(labels)}]
     for code in sorted(most):
-        has = predictions.labels[:, code] == 1 if several else predictions.labels == code
-        tp, given = _counts(scores[:, code], has)
-        cut = float(target.cuts[code]) if isinstance(target, MultiLabel) else 0.5
-        options.append(_option(target.names[code], tp, given, int(counts[code]), total, cut))
+        has = labels[:, code] == 1 if is_several else labels == code
+        options.append(_option(target.names[code], scores[:, code], has, float(cuts[code])))
 
     def paint(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], gid="frame", linewidth=0)
+        stops = _stops(options[0]["cut"])
         for index, (name, values) in enumerate(_curves(options[0]).items()):
-            axes.plot(GRID, values, color=SERIES[index], gid=name, label=name, linestyle=("-", "--")[index])
+            axes.plot(stops, values, color=SERIES[index], gid=name, label=name, linestyle=("-", "--")[index])
         axes.plot([0, 0], [0, 1], color=SOFT, linestyle=":", gid="marker")
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold")
         axes.legend(labelcolor=SOFT, loc="lower left")
 
     described = "Of the label that is chosen; the figures at the chosen threshold stand beside it."
-    chart = draw("chart-threshold", "Precision and recall by threshold", described, paint)
     body = fragment(
         "thresholds.html",
-        options=[option["name"] for option in options],
-        chart=chart,
-        several=several,
+        options=[plain(option["name"]) for option in options],
+        chart=draw("chart-threshold", "Precision and recall by threshold", described, paint),
+        several=is_several,
+        in_use=_in_use(evidence, predictions) if len(set(cuts)) > 1 else None,
+        shared=f"{THRESHOLD:.2f}",
+        are_cross_fitted=is_several and bool((target.decide(scores) != predictions.decided).any()),
         left_out=len(target.names) - len(most),
         most=MOST_LABELS,
     )
-    return Section("thresholds", "Thresholds", body), {"thresholds": options, "several": several}
+    return Section("thresholds", "Thresholds", body), {"thresholds": options, "several": is_several}
 
 
-def _counts(scores: np.ndarray, is_right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count the rows from each threshold of the grid on: those that are right, and all."""
-    place = np.searchsorted(GRID, scores, side="right") - 1
-    right, all_rows = (np.bincount(place[of], minlength=len(GRID)) for of in (is_right, slice(None)))
-    return right[::-1].cumsum()[::-1], all_rows[::-1].cumsum()[::-1]
+def _in_use(evidence: Evidence, predictions: Predictions) -> list[str]:
+    """Return precision, recall and F1 of all labels together, each by the threshold of its own."""
+    labels, decided = predictions.labels, predictions.decided
+    both = int((labels & decided).sum(dtype=np.int64))
+    shares = [number(both / max(1, int(of.sum(dtype=np.int64)))) for of in (decided, labels)]
+    return [*shares, figure([*evidence.path, "micro_f1"], evidence.results["micro_f1"])]
 
 
-def _option(name: str, right: np.ndarray, given: np.ndarray, positives: int, total: int, cut: float) -> dict[str, Any]:
-    values = {"right": right.tolist(), "given": given.tolist(), "positives": positives, "total": total}
-    return {"name": name, **values, "at": round(100 * cut)}
+def _option(name: str, scores: np.ndarray, is_right: np.ndarray, cut: float) -> dict[str, Any]:
+    """Count what a threshold gives at each stop of the slider.
+
+    Args:
+        name: of what is given.
+        scores: float [rows].
+        is_right: bool [rows], where it would be given rightly.
+        cut: the threshold to begin with.
+    """
+    stops = _stops(cut)
+    place = np.searchsorted(stops, scores, side="right") - 1
+    right, given = (
+        np.bincount(place[of], minlength=len(stops))[::-1].cumsum()[::-1].tolist() for of in (is_right, slice(None))
+    )
+    counts = (right, given, int(is_right.sum()), len(scores))
+    return {"name": name, "cut": cut, **dict(zip(COUNTED, counts, strict=True))}
+
+
+def _stops(cut: float) -> np.ndarray:
+    """Return the thresholds that the slider stops at, as its script has them, too: the grid, and the one in use."""
+    return np.union1d(GRID, [cut])
 
 
 def _curves(option: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from accel_clf.reports.page import Section, fragment
 from accel_clf.targets.metrics import LOWER_IS_BETTER
 
 MAX_POINTS, MAX_ROWS = 500, 100  # of a line; of its table
+MOST_EXPLAINED, LEGEND_COLUMNS = 12, 3  # lines of a legend
 WIDTH_OF_MEAN = 25  # points, of the moving average of the training loss
 Log = Sequence[Mapping[str, Any]]
 
@@ -80,6 +81,8 @@ def _losses(logs: Mapping[str, Log]) -> Chart | None:
     if not trained:
         return None
     is_one = len(logs) == 1
+    dashed: dict[str, Any] = {"linestyle": "--", "marker": "o", "markersize": 4}
+    entries = len(trained) + bool(validated)
 
     def paint(axes: Any) -> None:
         for index, (name, points) in enumerate(trained.items()):
@@ -87,19 +90,20 @@ def _losses(logs: Mapping[str, Log]) -> Chart | None:
             colour = SERIES[index % len(SERIES)]
             axes.plot(steps, losses, color=colour, alpha=0.35 if len(points) >= WIDTH_OF_MEAN else 1, linewidth=1)
             smooth = _moving_average(points)
-            axes.plot(
-                *zip(*_thinned(smooth, MAX_POINTS), strict=True), color=colour, label=_label(name, "training", is_one)
-            )
-        for index, (name, points) in enumerate(validated.items()):
+            label = "training" if is_one else name
+            axes.plot(*zip(*_thinned(smooth, MAX_POINTS), strict=True), color=colour, label=label)
+        for index, points in enumerate(validated.values()):
             colour = SERIES[1] if is_one else SERIES[index % len(SERIES)]
-            label = _label(name, "validation (log loss)", is_one)
-            axes.plot(*zip(*points, strict=True), color=colour, linestyle="--", marker="o", markersize=4, label=label)
-        _finish(axes, "loss", len(trained) + len(validated))
+            axes.plot(*zip(*points, strict=True), color=colour, **dashed)
+        if validated:
+            axes.plot([], [], color=SERIES[1] if is_one else SOFT, label="validation (log loss)", **dashed)
+        _finish(axes, "loss", entries)
 
     rows = [[f"{step:,}", name, number(loss)] for name, of in trained.items() for step, loss in _thinned(of, MAX_ROWS)]
     rows += [[f"{step:,}", f"{name}, validation", number(loss)] for name, of in validated.items() for step, loss in of]
     note = " The training loss is the mean since the line before; the strong line is its moving average."
-    return draw("chart-loss", "Loss by step", note.strip(), paint, headers=["step", "of", "loss"], rows=rows)
+    headers = ["step", "of", "loss"]
+    return draw("chart-loss", "Loss by step", note.strip(), paint, headers=headers, rows=rows, size=_size(entries))
 
 
 def _validation(logs: Mapping[str, Log], metric: str, best: Mapping[str, int]) -> Chart | None:
@@ -112,7 +116,7 @@ def _validation(logs: Mapping[str, Log], metric: str, best: Mapping[str, int]) -
         for index, (name, points) in enumerate(validated.items()):
             colour = SERIES[index % len(SERIES)]
             steps, values = zip(*points, strict=True)
-            axes.plot(steps, values, color=colour, marker="o", markersize=4, label=_label(name, "", len(logs) == 1))
+            axes.plot(steps, values, color=colour, marker="o", markersize=4, label=name)
             if name in best:
                 value = dict(points).get(best[name])
                 if value is not None:
@@ -128,7 +132,9 @@ def _validation(logs: Mapping[str, Log], metric: str, best: Mapping[str, int]) -
     ]
     described = "; ".join(f"{name}: best at step {step:,}" for name, step in best.items())
     headers = ["step", "of", metric_name(metric), "best"]
-    return draw("chart-metric", title, f"A star marks the best step. {described}", paint, headers=headers, rows=rows)
+    described = f"A star marks the best step. {described}"
+    size = _size(len(validated))
+    return draw("chart-metric", title, described, paint, headers=headers, rows=rows, size=size)
 
 
 def _learning_rates(logs: Mapping[str, Log]) -> Chart | None:
@@ -155,13 +161,15 @@ def _moving_average(points: Sequence[tuple[int, float]]) -> list[tuple[int, floa
     return list(zip(steps, ((sums[ends] - sums[starts]) / (ends - starts)).tolist(), strict=True))
 
 
-def _label(name: str, of: str, is_one: bool) -> str:
-    return of if is_one else f"{name} {of}".strip()
+def _size(entries: int) -> tuple[float, float]:
+    """Return the size of a chart, with place for its legend below it."""
+    lines = -(-entries // LEGEND_COLUMNS) if 1 < entries <= MOST_EXPLAINED else 0
+    return 4.4, 2.9 + 0.2 * lines
 
 
-def _finish(axes: Any, name: str, lines: int) -> None:
+def _finish(axes: Any, name: str, entries: int) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel(name)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    if 1 < lines <= 12:
-        axes.legend(labelcolor=SOFT)
+    if 1 < entries <= MOST_EXPLAINED:  # outside, as lines may be anywhere
+        axes.figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, labelcolor=SOFT)

@@ -13,6 +13,7 @@ from accel_clf.reports.html.classes import metric_intervals
 from accel_clf.reports.html.curves import last_step
 from accel_clf.reports.html.evidence import SPLIT_NAMES, Evidence
 from accel_clf.reports.html.figures import NONE, averages, figure, interval, metric_name, seconds
+from accel_clf.reports.names import isolated
 from accel_clf.reports.page import Fact, Section, fragment
 
 MOST_LABELS = 500  # of the table of their counts
@@ -116,7 +117,7 @@ def data_section(evidence: Evidence) -> Section | None:
     counts = splits["train"]["labels"].get("counts")
     labels = []
     for name in list(counts or {})[:MOST_LABELS]:
-        labels.append([name, *(f"{of['labels']['counts'].get(name, 0):,}" for of in splits.values())])
+        labels.append([isolated(name), *(f"{of['labels']['counts'].get(name, 0):,}" for of in splits.values())])
     without = {split: of["labels"]["rows_without"] for split, of in splits.items() if "rows_without" in of["labels"]}
     if without:
         labels.append(["(rows without a label)", *(f"{without.get(split, 0):,}" for split in splits)])

@@ -11,6 +11,17 @@
     return node;
   }
 
+  // Names as Python's `isolated` and `spoken` write them.
+  function short(name, longest = 24) {
+    const letters = [...name].map((letter) => (/[\p{C}\p{Z}]/u.test(letter) ? " " : letter));
+    return (letters.length > longest ? [...letters.slice(0, longest - 1), "…"] : letters).join("");
+  }
+  const spoken = (name) => `\u2068${short(name)}\u2069`;
+  function isolated(name, longest = 80) {
+    const shown = short(name, longest);
+    return made("bdi", shown.trim() ? shown : "(empty)", shown === name ? {} : { title: name });
+  }
+
   // The rows of a cell.
   const panel = at("cell");
   function open(cell, button) {
@@ -26,8 +37,11 @@
     if (!rows.length) panel.append(made("p", "A run keeps texts of its most frequent confusions only, and this is none of them.", { class: "note" }));
     const list = made("ol");
     for (const [row, label, predicted, score, ...texts] of rows) {
-      const item = made("li", texts.join("\n— ") || "");
-      item.append(made("small", `row ${row}: label ${label || "none"}, predicted ${predicted || "none"}${score === null ? "" : `, score ${score}`}`));
+      const item = made("li");
+      for (const [index, text] of texts.entries()) item.append(index ? "\n— " : "", made("bdi", text));
+      const line = made("small", `row ${row}: label `);
+      line.append(isolated(label), ", predicted ", isolated(predicted), score === null ? "" : `, score ${score}`);
+      item.append(line);
       list.append(item);
     }
     panel.append(list);
@@ -53,14 +67,15 @@
       totals[label] += rows;
       counts.set(`${label},${predicted}`, rows);
     }
-    const short = (name) => (name.length > 24 ? `${name.slice(0, 23)}…` : name);
     function matrix(codes) {
       const table = made("table", undefined, { id: "matrix" });
       const head = made("tr");
       head.append(made("th", "label", { scope: "col" }));
       for (const code of codes) {
         const cell = made("th", undefined, { scope: "col", title: data.labels[code] });
-        cell.append(made("span", short(data.labels[code])));
+        const span = made("span");
+        span.append(isolated(data.labels[code], 24));
+        cell.append(span);
         head.append(cell);
       }
       const thead = made("thead");
@@ -68,14 +83,16 @@
       const body = made("tbody");
       for (const label of codes) {
         const line = made("tr");
-        line.append(made("th", short(data.labels[label]), { scope: "row", title: data.labels[label] }));
+        const name = made("th", undefined, { scope: "row", title: data.labels[label] });
+        name.append(isolated(data.labels[label], 24));
+        line.append(name);
         for (const predicted of codes) {
           const key = `${label},${predicted}`;
           const rows = counts.get(key) || 0;
           const cell = made("td", undefined, { class: label === predicted ? "right" : "wrong" });
           cell.style.setProperty("--share", (rows / (totals[label] || 1)).toFixed(3));
           cell.append(rows
-            ? made("button", rows.toLocaleString("en"), { type: "button", "data-cell": key, "aria-label": `${rows} ${rows === 1 ? "row" : "rows"}: label ${data.labels[label]}, predicted ${data.labels[predicted]}` })
+            ? made("button", rows.toLocaleString("en"), { type: "button", "data-cell": key, "aria-label": `${rows} ${rows === 1 ? "row" : "rows"}: label ${spoken(data.labels[label])}, predicted ${spoken(data.labels[predicted])}` })
             : made("span", "0", { class: "none" }));
           line.append(cell);
         }
@@ -102,11 +119,12 @@
   for (const input of document.querySelectorAll("input[data-search]")) {
     const rows = [...at(input.dataset.search).tBodies[0].rows];
     const status = document.querySelector(`[data-count="${input.dataset.search}"]`);
+    const texts = rows.map((row) => [row.textContent, ...[...row.querySelectorAll("[title]")].map((of) => of.title)].join("\n").toLowerCase());
     input.addEventListener("input", () => {
       const words = input.value.trim().toLowerCase();
       let shown = 0;
-      for (const row of rows) {
-        row.hidden = !row.textContent.toLowerCase().includes(words);
+      for (const [index, row] of rows.entries()) {
+        row.hidden = !texts[index].includes(words);
         shown += row.hidden ? 0 : 1;
       }
       if (status) status.textContent = words ? `${shown} of ${rows.length}` : "";
@@ -122,12 +140,15 @@
     const [x0, y0, x1, y1] = path("frame").getAttribute("d").match(/-?[\d.]+/g).map(Number);
     const place = (x, y) => `${(x0 + x * (x1 - x0)).toFixed(2)} ${(y0 + y * (y1 - y0)).toFixed(2)}`;
     const share = (part, whole) => (whole ? part / whole : null);
-    const line = (values) => values.map((y, index) => (y === null ? "" : place(index / 100, y)))
+    // Every hundredth, and the threshold in use.
+    const stops = (of) => [...new Set([...Array.from({ length: 101 }, (_, t) => t / 100), of.cut])].sort((a, b) => a - b);
+    const line = (thresholds, values) => values.map((y, index) => (y === null ? "" : place(thresholds[index], y)))
       .filter(Boolean).map((point, index) => (index ? "L" : "M") + point).join(" ");
     function draw() {
       const of = data.thresholds[select.value];
-      path("precision").setAttribute("d", line(of.given.map((given, t) => share(of.right[t], given))));
-      path("recall").setAttribute("d", line(of.right.map((right) => share(right, of.positives))));
+      const thresholds = stops(of);
+      path("precision").setAttribute("d", line(thresholds, of.given.map((given, t) => share(of.right[t], given))));
+      path("recall").setAttribute("d", line(thresholds, of.right.map((right) => share(right, of.positives))));
     }
     function show() {
       const of = data.thresholds[select.value];
@@ -146,12 +167,16 @@
         node.textContent = value === null ? "–" : isCount ? value.toLocaleString("en") : value.toFixed(4);
       }
       document.querySelector("[data-name=missed]").textContent = isAnswer ? "without an answer" : "missed";
-      at("threshold-value").textContent = (t / 100).toFixed(2);
-      slider.setAttribute("aria-valuetext", (t / 100).toFixed(2));
-      path("marker").setAttribute("d", `M${place(t / 100, 0)} L${place(t / 100, 1)}`);
+      const threshold = stops(of)[t];
+      const text = threshold.toFixed(Math.round(100 * threshold) / 100 === threshold ? 2 : 4);
+      at("threshold-value").textContent = text;
+      slider.setAttribute("aria-valuetext", text);
+      path("marker").setAttribute("d", `M${place(threshold, 0)} L${place(threshold, 1)}`);
     }
     function choose() {
-      slider.value = data.thresholds[select.value].at;
+      const of = data.thresholds[select.value];
+      slider.max = stops(of).length - 1;
+      slider.value = stops(of).indexOf(of.cut);
       draw();
       show();
     }
