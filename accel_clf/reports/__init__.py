@@ -1,5 +1,6 @@
 """Results as a person reads them.
 
+names      names of labels and slices as they are shown
 text       metrics as a few small tables
 summary    what `train`, `cv` and `evaluate` print at their end
 languages  which languages texts are in
@@ -8,7 +9,6 @@ data_text  what `doctor DATA` prints
 intervals  95% intervals
 page       a page in one HTML file
 charts     charts for pages, by matplotlib
-names      names of labels and slices on a page
 html       the report of a run or a cross-validation: `report`, `train --report`, the server's /report
 compare    runs that have answered the same rows, compared
 watch      a run or a cross-validation while it trains, in a terminal

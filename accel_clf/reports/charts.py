@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from accel_clf.core.errors import ConfigError
-from accel_clf.reports import text
 
 # Stand-ins that matplotlib draws with; the page's variables, by which its style names colours, replace them.
 INK, SOFT, LINE, PAPER, ACCENT, BAD = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
@@ -102,11 +101,6 @@ def draw(
         paint(figure.add_subplot())
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Chart(title, _themed(file.getvalue(), name, f"{title}. {description}"), headers, rows)
-
-
-def shortened(name: str, length: int = LONGEST_NAME) -> str:
-    """Return a label as it fits into a chart, without letters that cannot be drawn."""
-    return text.shortened(name, length)
 
 
 def _themed(svg: str, name: str, description: str) -> Markup:

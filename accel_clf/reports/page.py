@@ -16,7 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from accel_clf import __version__
+from accel_clf.reports.names import NO_LABEL, shortened
 
+LONGEST_IN_TABLE = 80  # characters of a name, which may take several lines
 TEMPLATES = resources.files("accel_clf.reports") / "templates"
 
 
@@ -53,7 +55,11 @@ class Fact:
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("accel_clf.reports")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals |= {"isolated": isolated, "spoken": spoken, "NO_LABEL": NO_LABEL}
+    return environment
 
 
 def fragment(template: str, **values: Any) -> Markup:
@@ -109,6 +115,18 @@ def render_page(
             version=__version__,
         )
     )
+
+
+def isolated(name: str, longest: int = LONGEST_IN_TABLE) -> Markup:
+    """Write a name that turns nothing beside it around; its title is the name where it is not shown whole."""
+    shown = shortened(name, longest)
+    title = Markup(' title="{}"').format(name) if name.strip() and shown != name else ""
+    return Markup("<bdi{}>{}</bdi>").format(title, shown)
+
+
+def spoken(name: str) -> str:
+    """Write a name for an attribute, short and isolated by Unicode's own signs."""
+    return f"\N{FIRST STRONG ISOLATE}{shortened(name)}\N{POP DIRECTIONAL ISOLATE}"
 
 
 def _json(data: Any) -> Markup:

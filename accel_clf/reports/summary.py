@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from accel_clf.core.console import format_table
-from accel_clf.reports.text import mean_and_spread_text, metrics_text, shortened
+from accel_clf.reports.names import shortened
+from accel_clf.reports.text import mean_and_spread_text, metrics_text
 from accel_clf.targets.metrics import MeanAndSpread, Metrics
 
 if TYPE_CHECKING:

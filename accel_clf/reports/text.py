@@ -1,22 +1,11 @@
 """Metrics as a few small tables."""
 
 from accel_clf.core.console import format_table
+from accel_clf.reports.names import shortened
 from accel_clf.targets.metrics import LabelMetrics, MeanAndSpread, Metrics
 
 MAX_CLASSES = 12  # with more, all tables are left to metrics.json
-LONGEST_NAME = 32  # of a label or a slice, in characters
 _LABEL_COLUMNS = ("label", "precision", "recall", "f1", "rows")
-
-
-def named(name: str) -> str:
-    """Return a name; where it is empty, a word for that."""
-    return name or "(empty)"
-
-
-def shortened(text: str, length: int = LONGEST_NAME) -> str:
-    """Return the beginning of a text in one line, without what would move the cursor or turn the line round."""
-    line = "".join(letter if letter.isprintable() else " " for letter in named(text))
-    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def metrics_text(metrics: Metrics) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from accel_clf.core.errors import ConfigError
 from accel_clf.reports.html.report import write_report
-from accel_clf.reports.names import spoken
+from accel_clf.reports.page import spoken
 from accel_clf.serving.live_report import LiveReport, make_server
 from accel_clf.targets.base import Target
 from accel_clf.targets.multi_label import MultiLabel

@@ -2,7 +2,8 @@
 
 import pytest
 
-from accel_clf.reports.text import LONGEST_NAME, metrics_text, named, shortened
+from accel_clf.reports.names import LONGEST, shortened
+from accel_clf.reports.text import metrics_text
 from accel_clf.targets.metrics import Averages, LabelMetrics, Metrics
 
 NAMES = ("good", "", "a\nb\tc", f"x{chr(0x202E)}y", f"{chr(27)}[2Jz", "L" * 5000)
@@ -12,13 +13,9 @@ NAMES = ("good", "", "a\nb\tc", f"x{chr(0x202E)}y", f"{chr(27)}[2Jz", "L" * 5000
 def test_shortened(name: str) -> None:
     line = shortened(name)
     assert line.isprintable()
-    assert 0 < len(line) <= LONGEST_NAME
+    assert 0 < len(line) <= LONGEST
     assert (line == name) == (name == "good")
     assert shortened(name, 3)[:2] == line[:2]
-
-
-def test_an_empty_name_is_named() -> None:
-    assert [named(name) for name in ("", "de")] == ["(empty)", "de"]
 
 
 @pytest.mark.parametrize("kind", ["confusion", "several labels", "many labels"])

@@ -10,12 +10,11 @@ from markupsafe import Markup
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_write
 from accel_clf.reports import charts
-from accel_clf.reports.charts import ACCENT, BAD, INK, SOFT, Chart, shortened
+from accel_clf.reports.charts import ACCENT, BAD, INK, LONGEST_NAME, SOFT, Chart
 from accel_clf.reports.compare.differences import Difference, Pair
 from accel_clf.reports.compare.report import Comparison
 from accel_clf.reports.compare.row_differences import RowDifferences
 from accel_clf.reports.compare.text import (
-    NO_LABEL,
     counts_text,
     interval_text,
     method_line,
@@ -26,8 +25,8 @@ from accel_clf.reports.compare.text import (
     signed,
     verdict_text,
 )
-from accel_clf.reports.page import Fact, Section, fragment, render_page
-from accel_clf.reports.text import named
+from accel_clf.reports.names import shortened
+from accel_clf.reports.page import Fact, Section, fragment, isolated, render_page
 
 MAX_DRAWN = 20  # labels or slices in a chart
 MAX_ROWS = 500  # labels or slices in a table
@@ -129,7 +128,6 @@ def _pair(id: str, pair: Pair, of_rows: RowDifferences) -> Markup:
         tables=tables,
         rows=rows,
         rows_note=note,
-        no_label=NO_LABEL,
         with_texts=any(row.text is not None for row in of_rows.listed),
     )
 
@@ -148,7 +146,7 @@ def _table(
 def _row(name: str, of: Difference) -> list[str]:
     values = [number(of.baseline), number(of.run), signed(of.difference), interval_text(of.interval())]
     verdict = verdict_text(of)
-    return [named(name), *values, p_text(of.corrected_p), _coloured(verdict, verdict), f"{of.rows:,}"]
+    return [isolated(name), *values, p_text(of.corrected_p), _coloured(verdict, verdict), f"{of.rows:,}"]
 
 
 def _coloured(text: str, verdict: str) -> Markup:
@@ -167,10 +165,10 @@ def _forest(id: str, title: str, differences: Mapping[str, Difference]) -> Chart
             if isfinite(low) and isfinite(high):
                 axes.plot([low, high], [place, place], color=colour, linewidth=2)
             axes.plot([of.difference], [place], "o", color=colour, markersize=6)
-        axes.set_yticks(range(len(drawn)), [shortened(name) for name in drawn])
+        axes.set_yticks(range(len(drawn)), [shortened(name, LONGEST_NAME) for name in drawn])
         axes.set_ylim(len(drawn) - 0.5, -0.5)
         axes.set_xlabel("this run less the baseline, with the 95% interval")
 
-    shown = [f"{named(name)} {of.verdict}" for name, of in drawn.items() if of.verdict != "not shown"]
+    shown = [f"{shortened(name)} {of.verdict}" for name, of in drawn.items() if of.verdict != "not shown"]
     description = f"{len(drawn)} differences with intervals; shown: {', '.join(shown[:8]) or 'none'}"
     return charts.draw(id, title, description, paint, size=(5.6, max(1.5, 0.9 + 0.3 * len(drawn))))

@@ -11,11 +11,10 @@ from accel_clf.reports.compare.report import Comparison
 from accel_clf.reports.compare.requirements import Outcome
 from accel_clf.reports.compare.row_differences import DifferentRow, RowDifferences
 from accel_clf.reports.compare.same_rows import SameRows
-from accel_clf.reports.text import shortened
+from accel_clf.reports.names import NO_LABEL, shortened
 
 WIDTH = 100
 MAX_LISTED = 12  # labels, and slices
-NO_LABEL = "(none)"  # of several labels
 LONGEST_ANSWER = 24  # of a row, characters: the right answer, both models' and some of the text fit into a line
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from markupsafe import Markup
 
 from accel_clf.reports import intervals
-from accel_clf.reports.charts import LONGEST_NAME, SERIES, Chart, draw, shortened
+from accel_clf.reports.charts import LONGEST_NAME, SERIES, Chart, draw
 from accel_clf.reports.html.evidence import Evidence, Predictions
 from accel_clf.reports.html.figures import averages, figure, interval, metric_name
 from accel_clf.reports.intervals import Interval
-from accel_clf.reports.names import isolated, spoken
-from accel_clf.reports.page import Section, fragment
+from accel_clf.reports.names import NO_LABEL, shortened
+from accel_clf.reports.page import Section, fragment, isolated, spoken
 from accel_clf.run_folder.examples import is_wrong, of_cells
 from accel_clf.targets.multi_label import MultiLabel
 
@@ -20,7 +20,6 @@ MOST_SHOWN = 20  # labels of the matrix; of more, those with most errors
 MOST_CONFUSIONS = 20
 MOST_LISTED = 500  # labels of a table; of more, those with the lowest F1
 MOST_BARS = 40  # labels of a chart
-NO_LABEL = "(none)"  # of a text that may have several
 LEAST_ROWS = 30  # of a label or a slice, below which an interval is wide
 
 
@@ -56,8 +55,6 @@ def confusion_section(evidence: Evidence) -> tuple[Section, dict[str, Any]]:
             "confusion.html",
             names=names,
             short=[isolated(name, LONGEST_NAME) for name in names],
-            isolated=isolated,
-            spoken=spoken,
             shown=shown,
             counts=counts,
             totals=[results["per_class"][name]["rows"] for name in names],
@@ -133,7 +130,7 @@ def _bars(bars: list[tuple[str, float, Interval | None]]) -> Chart | None:
             if bounds:
                 ends = [[max(0, f1 - bounds.low)], [max(0, bounds.high - f1)]]
                 axes.errorbar([f1], [place], xerr=ends, color=SERIES[1], capsize=3, linewidth=1.5)
-        axes.set_yticks(places, [shortened(name) for name, _, _ in worst])
+        axes.set_yticks(places, [shortened(name, LONGEST_NAME) for name, _, _ in worst])
         axes.set_xlim(0, 1)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("F1")

@@ -7,8 +7,8 @@ import numpy as np
 from accel_clf.reports.charts import SERIES, SOFT, Chart, draw
 from accel_clf.reports.html.evidence import Evidence, Predictions
 from accel_clf.reports.html.figures import figure, number
-from accel_clf.reports.names import plain
-from accel_clf.reports.page import Section, fragment
+from accel_clf.reports.names import shortened
+from accel_clf.reports.page import LONGEST_IN_TABLE, Section, fragment
 from accel_clf.run_folder.examples import confidence, is_wrong
 from accel_clf.targets.base import Target
 from accel_clf.targets.calibration import BINS
@@ -167,7 +167,7 @@ def threshold_section(evidence: Evidence, predictions: Predictions) -> tuple[Sec
     described = "Of the label that is chosen; the figures at the chosen threshold stand beside it."
     body = fragment(
         "thresholds.html",
-        options=[plain(option["name"]) for option in options],
+        options=[shortened(option["name"], LONGEST_IN_TABLE) for option in options],
         chart=draw("chart-threshold", "Precision and recall by threshold", described, paint),
         several=is_several,
         in_use=_in_use(evidence, predictions) if len(set(cuts)) > 1 else None,

@@ -13,8 +13,7 @@ from accel_clf.reports.html.classes import metric_intervals
 from accel_clf.reports.html.curves import last_step
 from accel_clf.reports.html.evidence import SPLIT_NAMES, Evidence
 from accel_clf.reports.html.figures import NONE, averages, figure, interval, metric_name, seconds
-from accel_clf.reports.names import isolated
-from accel_clf.reports.page import Fact, Section, fragment
+from accel_clf.reports.page import Fact, Section, fragment, isolated
 
 MOST_LABELS = 500  # of the table of their counts
 MOST_FACTS = 4

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from accel_clf.reports.html.classes import NO_LABEL, opened_row, wrong_rows
+from accel_clf.reports.html.classes import opened_row, wrong_rows
 from accel_clf.reports.html.evidence import Evidence, Predictions
 from accel_clf.reports.html.figures import figure
-from accel_clf.reports.names import isolated
-from accel_clf.reports.page import Section, fragment
+from accel_clf.reports.names import NO_LABEL
+from accel_clf.reports.page import Section, fragment, isolated
 from accel_clf.run_folder.examples import (
     confidence,
     least_sure,

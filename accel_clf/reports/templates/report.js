@@ -11,15 +11,16 @@
     return node;
   }
 
-  // Names as Python's `isolated` and `spoken` write them.
-  function short(name, longest = 24) {
+  // Names as Python's `shortened`, `isolated` and `spoken` write them.
+  function short(name, longest = 32) {
     const letters = [...name].map((letter) => (/[\p{C}\p{Z}]/u.test(letter) ? " " : letter));
+    if (!letters.join("").trim()) return "(empty)";
     return (letters.length > longest ? [...letters.slice(0, longest - 1), "…"] : letters).join("");
   }
   const spoken = (name) => `\u2068${short(name)}\u2069`;
   function isolated(name, longest = 80) {
     const shown = short(name, longest);
-    return made("bdi", shown.trim() ? shown : "(empty)", shown === name ? {} : { title: name });
+    return made("bdi", shown, shown === name || !name.trim() ? {} : { title: name });
   }
 
   // The rows of a cell.
