@@ -34,9 +34,11 @@ def _compare(argv: Sequence[str]) -> int:
 
     requirements = [Requirement.parse(text) for text in arguments.require]
     if arguments.output:
-        from accel_clf.reports.compare.page import check_output
+        from accel_clf.reports.charts import check_installed
+        from accel_clf.reports.output import check_output
 
         check_output(arguments.output)
+        check_installed()
     rows = same_rows(_rows(arguments), arguments.common)
     comparison = compare_runs(
         rows,

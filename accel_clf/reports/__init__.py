@@ -8,6 +8,7 @@ data       what a data set is like, before anything is trained on it
 data_text  what `doctor DATA` prints
 intervals  95% intervals
 page       a page in one HTML file
+output     where a page may be written
 charts     charts for pages, by matplotlib
 html       the report of a run or a cross-validation: `report`, `train --report`, the server's /report
 compare    runs that have answered the same rows, compared

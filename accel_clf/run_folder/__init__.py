@@ -1,5 +1,7 @@
 """The folder of a run or a cross-validation.
 
+shapes       what is read of its JSON files
+checked      these files, read: a damaged one is an error that names it
 layout       the names of its files, and how settings are read back
 compat       which settings may change when a run is resumed
 environment  what a run runs on: command, device, versions

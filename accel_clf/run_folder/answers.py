@@ -10,8 +10,10 @@ import numpy as np
 from scipy.special import softmax
 
 from accel_clf.core.files import read_json
+from accel_clf.run_folder.checked import RESTORE, explained, read_object
 from accel_clf.run_folder.layout import TEMPERATURES, fold_name, is_cross_validation, model_folder
-from accel_clf.run_folder.predictions import PREDICTION_FILES, SLICES, VALIDATION, explained
+from accel_clf.run_folder.predictions import PREDICTION_FILES, SLICES, VALIDATION
+from accel_clf.run_folder.shapes import Thresholds
 from accel_clf.targets.base import Cell, Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.registry import of_model
@@ -25,7 +27,6 @@ ANSWER_FILES = {
     "validation": VALIDATION,
 }
 PARTS = ("fold", "part")  # columns: the fold that holds a row out; the part of the validation rows that a row is in
-RESTORE = "restore the file, or train in another folder"
 BLOCK_SIZE = 2**26  # bytes of a table that are read at once: many rows, even of thousands of labels
 
 
@@ -65,8 +66,7 @@ def read_target(folder: Path) -> Target:
         config = read_json(path)
         names = {int(code): name for code, name in config.pop("id2label").items()}
         target = of_model(SimpleNamespace(**{"problem_type": None, **config, "id2label": names}))
-    results = folder / "metrics.json"
-    thresholds = read_json(results).get("thresholds") if is_cv and results.is_file() else None
+    thresholds = read_object(folder / "metrics.json", Thresholds).get("thresholds") if is_cv else None
     return target if thresholds is None else target.at_thresholds(thresholds)
 
 
@@ -131,7 +131,10 @@ def cross_fitted_scores(
     order = [written_by.names.index(name) for name in target.names] if target.score_names else [0]
     logits, scores = read_stored_logits(path, written_by), answers.scores.copy()
     with explained(temperatures, RESTORE):
-        for part, divisor in read_json(temperatures).items():
+        divisors = read_json(temperatures)
+        if missing := {str(part) for part in np.unique(answers.parts)} - divisors.keys():
+            raise ValueError(f"no temperature of {', '.join(sorted(missing))}")
+        for part, divisor in divisors.items():
             chosen = answers.parts == int(part)
             scores[chosen] = scores_of(written_by, logits[chosen] / divisor)[:, order]
     return scores
@@ -176,13 +179,15 @@ def _matrix(table: dict[str, Any], columns: Sequence[str]) -> np.ndarray:
 
 
 def _slices(path: Path, ids: np.ndarray) -> np.ndarray | None:
-    """Read the slices of test rows, which stand beside their answers; None where they are not known."""
+    """Read the slices of test rows, which stand beside their answers; None where they have none."""
     beside = path.with_name(SLICES)
     if path.name != PREDICTION_FILES["test"] or not beside.is_file():
         return None
-    with beside.open(encoding="utf-8", newline="") as file:
+    with explained(beside, RESTORE), beside.open(encoding="utf-8", newline="") as file:
         of_rows = {int(line["row"]): line["slice"] for line in csv.DictReader(file)}
-    return np.array([of_rows[row] for row in ids.tolist()], object) if of_rows.keys() >= set(ids.tolist()) else None
+        if missing := set(ids.tolist()) - of_rows.keys():
+            raise ValueError(f"{len(missing)} rows of {path.name} are not in it")
+        return np.array([of_rows[row] for row in ids.tolist()], object)
 
 
 def _encode(column: Any, path: Path, written_by: Target, target: Target) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from accel_clf.core.files import atomic_write, csv_line
 from accel_clf.data.dataset import Dataset
 from accel_clf.data.texts import side_names, sides
+from accel_clf.run_folder.checked import RESTORE, explained
 from accel_clf.targets.base import Target
 from accel_clf.targets.multi_label import MultiLabel
 from accel_clf.targets.regression import Regression
@@ -141,13 +142,20 @@ def write_examples(folder: Path, chosen: Mapping[str, Dataset]) -> None:
 
 
 def read_examples(folder: Path) -> dict[tuple[str, int], tuple[str, ...]]:
-    """Read what `write_examples` has written: (split, row) -> a text, or both of a pair; empty where there is none."""
+    """Read what `write_examples` has written: (split, row) -> a text, or both of a pair; empty where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = folder / FILE
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        next(lines)
+    with explained(path, RESTORE), path.open(encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+        if header not in [["split", "row", *side_names(has_pairs)] for has_pairs in (False, True)]:
+            raise ValueError(f"its columns are {', '.join(header)}")
+        if any(len(line) != len(header) for line in lines):
+            raise ValueError("a row is incomplete")
         return {(split, int(row)): tuple(texts) for split, row, *texts in lines}
 
 

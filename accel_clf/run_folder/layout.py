@@ -1,14 +1,15 @@
 """The files in the folder of a run or a cross-validation."""
 
-import json
 from pathlib import Path
 
 import yaml
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
-from accel_clf.core.errors import ConfigError
+from accel_clf.core.errors import ConfigError, UserError
 from accel_clf.core.files import atomic_write
+from accel_clf.run_folder.checked import RESTORE, parse_log, read_object
+from accel_clf.run_folder.shapes import Folds
 
 FOLDS = "folds.json"  # only in the folder of a cross-validation
 DATA_FACTS = "rows.json"  # what the rows are like
@@ -51,13 +52,48 @@ def is_cross_validation(folder: Path) -> bool:
     return (folder / FOLDS).is_file()
 
 
+def check_folder(folder: Path, *, may_begin: bool = False) -> None:
+    """Check that this is the folder of a run or a cross-validation.
+
+    Args:
+        folder: which.
+        may_begin: whether it may be empty, as a run finds it.
+
+    Raises:
+        ConfigError: it is not.
+        UserError: it has folds, but not the file that says so.
+    """
+    names = contents(folder)
+    if fold_name(0) in names and FOLDS not in names:
+        raise UserError(f"{folder} has folds, but no {FOLDS}", "all that a cross-validation has written there", RESTORE)
+    if "config.yaml" in names or (may_begin and folder.is_dir() and (FOLDS in names or not names)):
+        return
+    raise ConfigError(
+        f"{folder}: {'no run' if folder.is_dir() else 'no such folder'}",
+        "the folder of a run or a cross-validation",
+        "check the path, or train first",
+    )
+
+
+def read_folds(folder: Path) -> int:
+    """Read how many folds a cross-validation has.
+
+    Raises:
+        UserError: folds.json is damaged.
+    """
+    count: int = read_object(folder / FOLDS, Folds)["folds"]
+    return count
+
+
 def read_config(folder: Path) -> Config:
     """Read the settings of a run with a model, or of a finished cross-validation.
 
     Raises:
         ConfigError: the folder has no such run.
+        UserError: folds.json is damaged.
     """
     if is_cross_validation(folder):
+        read_folds(folder)
         if not (folder / "metrics.json").is_file():
             raise ConfigError(
                 f"{folder}: an unfinished cross-validation", "all folds, finished and collected", "`accel-clf cv` again"
@@ -76,6 +112,7 @@ def truncate_log(folder: Path, step: int) -> None:
     if not path.is_file():
         return
     with path.open("rb") as file:
-        lines = [line for line in file if line.endswith(b"\n") and json.loads(line)["step"] <= step]
+        complete = [line for line in file if line.endswith(b"\n")]
+    lines = [line for line in complete if all(of["step"] <= step for of in parse_log(path, line))]
     with atomic_write(path) as log:
         log.write(b"".join(lines).decode())

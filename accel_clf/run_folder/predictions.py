@@ -1,8 +1,7 @@
 """The predictions for labelled rows that a run keeps, as CSV that is read back bit for bit."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from accel_clf.core.errors import UserError
 from accel_clf.core.files import atomic_write, csv_line
 from accel_clf.data.dataset import Dataset
+from accel_clf.run_folder.checked import explained
 from accel_clf.targets.base import Target
 
 VALIDATION = "validation.csv"  # the predictions of the best model for the rows that have chosen it
@@ -98,24 +98,3 @@ def read_logits(path: Path, rows: Dataset) -> np.ndarray:
         )
     logits: np.ndarray = table[:, 1:].astype(np.float32)
     return logits
-
-
-TRAIN_AGAIN = "remove {folder} and run the same command again"
-
-
-@contextmanager
-def explained(path: Path, fix: str = TRAIN_AGAIN) -> Iterator[None]:
-    """Turn what a damaged file raises into a UserError.
-
-    Args:
-        path: of the file.
-        fix: what to do about it, {folder} being its folder.
-    """
-    try:
-        yield
-    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error})",
-            "what training has written there",
-            fix.format(folder=path.parent),
-        ) from None

@@ -41,7 +41,7 @@ class LiveReport:
 
 
 def make_server(report: LiveReport, port: int) -> ThreadingHTTPServer:
-    """Make the server of a report: it answers GET / and nothing else.
+    """Make the server of a report: it answers GET / and HEAD /, and nothing else.
 
     Args:
         report: what it shows.
@@ -64,6 +64,8 @@ def make_server(report: LiveReport, port: int) -> ThreadingHTTPServer:
                 except UserError as error:  # such as a folder that has gone
                     self.send_error(503, "no report", str(error))
 
+        do_HEAD = do_GET  # noqa: N815
+
         def _answer(self, page: bytes) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -71,7 +73,8 @@ def make_server(report: LiveReport, port: int) -> ThreadingHTTPServer:
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
-            self.wfile.write(page)
+            if self.command != "HEAD":
+                self.wfile.write(page)
 
         def log_message(self, *_: object) -> None:
             """Log nothing: there is one user, who sees the page."""

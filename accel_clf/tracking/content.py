@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from accel_clf.core.files import read_json
+from accel_clf.run_folder.checked import parse_log
 
 GRID_LABELS = 30  # of more, a table of confusions lists those that there are
 PARTS = {"confusion", "per_class", "slices", "each"}  # of metrics, that the file of results has for whoever wants them
@@ -57,7 +58,11 @@ class LogReader:
         self.path, self._inode, self._position, self.starts_over = folder / "metrics.jsonl", 0, 0, True
 
     def new_lines(self) -> list[Line]:
-        """Return the lines since the last call that are complete; all, where a resumed run has replaced the file."""
+        """Return the lines since the last call that are complete; all, where a resumed run has replaced the file.
+
+        Raises:
+            UserError: one of them is not what training writes.
+        """
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -69,7 +74,7 @@ class LogReader:
         except FileNotFoundError:
             return []
         self._position += len(complete[0]) + len(complete[1])
-        return [_parse(json.loads(line)) for line in complete[0].splitlines() if line]
+        return [_parse(line) for line in parse_log(self.path, complete[0])]
 
 
 def _parse(content: Mapping[str, Any]) -> Line:

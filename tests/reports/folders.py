@@ -1,6 +1,7 @@
 """Run folders as training leaves them, without training: what is predicted is drawn from a seed."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,32 @@ def write_run(
         folder / "metrics.json",
         {"training": training, "validation": replace(metrics, slices={}).to_json(), "test": metrics.to_json()},
     )
+    return folder
+
+
+def write_cross_validation(folder: Path, target: Target, rows: int = 200) -> Path:
+    """Write a cross-validation of one fold, whose rows are those of `write_run`."""
+    write_run(folder, target, rows)
+    fold = folder / layout.fold_name(0)
+    fold.mkdir()
+    for name in ("environment.json", "metrics.jsonl", "model", "metrics.json"):
+        (folder / name).rename(fold / name)
+    shutil.copy(folder / "config.yaml", fold)
+    write_json(folder / layout.FOLDS, {"folds": 1, "seed": 0, "rows": "digest", "held_out": [list(range(rows))]})
+    header, *lines = (folder / "predictions.csv").read_text().splitlines()
+    (folder / "predictions.csv").unlink()
+    of_folds = [header.replace("row,", "row,fold,"), *(line.replace(",", ",0,", 1) for line in lines)]
+    (folder / "out_of_fold.csv").write_text("\n".join(of_folds) + "\n")
+    write_json(folder / layout.TEMPERATURES, {"0": 1.5})
+    (folder / "suspect_labels.csv").write_text(
+        "row,fold,label,predicted,probability_of_label,issue,text\n3,0,bad,good,0.125,true,row 3\n"
+    )
+    results = json.loads((fold / "metrics.json").read_text())["test"]
+    averages = {"accuracy": results["accuracy"]}
+    calibration = {"temperature": 1.5, "expected_calibration_error": {"before": 0.25, "after": 0.125}}
+    of_all = {"out_of_fold": results, "calibration": calibration, "suspect_labels": {"listed": 1, "issues": 1}}
+    each = [{"fold": 0, "rows": rows, **averages}]
+    write_json(folder / "metrics.json", {"folds": 1, "mean": averages, "spread": averages, "each": each, **of_all})
     return folder
 
 

@@ -215,6 +215,9 @@ def test_live_report_follows_the_run(live: tuple[Path, str]) -> None:
         log.write('{"event": "train", "epoch": 2, "step": 210, "rate": 0.001, "loss": 0.1, "rows_per_second": 9.0}\n')
     assert "210 steps have been logged" in read(address)
     assert read(address) == read(address), "it is not rendered again"
+    with urlopen(Request(address, method="HEAD"), timeout=60) as response:
+        assert (response.status, response.read()) == (200, b"")
+        assert int(response.headers["Content-Length"]) == len(read(address).encode())
 
 
 def test_live_report_is_for_this_machine(live: tuple[Path, str]) -> None:

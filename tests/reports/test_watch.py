@@ -23,7 +23,7 @@ from accel_clf.core.errors import ConfigError
 from accel_clf.core.exit_codes import DONE, FAILED, USAGE
 from accel_clf.reports.watch import live as watch
 from accel_clf.reports.watch.braille import BLANK, braille
-from accel_clf.reports.watch.pictures import duration, picture
+from accel_clf.reports.watch.pictures import duration, evaluation_line, picture
 from accel_clf.reports.watch.progress import CrossValidationProgress, RunProgress
 from accel_clf.run_folder import layout
 
@@ -56,8 +56,9 @@ def write_run(folder: Path, steps: int = STEPS, **environment: Any) -> Path:
 
 
 def finish(folder: Path) -> None:
-    held_out = {"rows": 9, "accuracy": 0.875}
-    (folder / "metrics.json").write_text(json.dumps({"training": {"seconds": 20.0}, "held_out": held_out}))
+    training = {"rows": 9, "steps": 400, "best_step": 100, "seconds": 20.0, "stopped_early": False}
+    results = {"training": training, "held_out": {"rows": 9, "accuracy": 0.875}}
+    (folder / "metrics.json").write_text(json.dumps(results))
 
 
 def draw(progress: RunProgress | CrossValidationProgress, width: int, height: int | None = None) -> list[str]:
@@ -133,7 +134,7 @@ def test_of_a_metric_that_is_better_when_lower(tmp_path: Path) -> None:
 def write_folds(folder: Path) -> Path:
     """A cross-validation of three folds: finished, in progress, and to come."""
     folder.mkdir()
-    (folder / layout.FOLDS).write_text(json.dumps({"folds": 3}))
+    (folder / layout.FOLDS).write_text(json.dumps({"folds": 3, "rows": "digest"}))
     finish(write_run(folder / "fold-0", 400))
     write_run(folder / "fold-1")
     return folder
@@ -179,9 +180,18 @@ def test_a_run_whose_process_has_ended(
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     write_run(tmp_path, pid=process.pid)
-    assert "its process has ended" in "\n".join(draw(RunProgress(tmp_path), 80))
+    picture = "\n".join(draw(RunProgress(tmp_path), 80))
+    assert "its process has ended" in picture and " left" not in picture
     assert main(["watch", str(tmp_path)]) == FAILED
-    assert "its process ended after step 200 of 400" in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert "its process ended after step 200 of 400" in output.err
+    assert output.out.count("accuracy") and " left" not in output.out
+
+
+def test_time_left_is_said_of_the_last_evaluation_alone(tmp_path: Path) -> None:
+    run = RunProgress(write_run(tmp_path))
+    run.update()
+    assert [" left" in evaluation_line(run, evaluation) for evaluation in run.evaluations] == [False, False, True]
 
 
 def test_of_another_machine_nothing_is_known_of_the_process(tmp_path: Path) -> None:
@@ -207,6 +217,13 @@ def test_once_and_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["watch", str(tmp_path / "none")]) == USAGE
     with pytest.raises(ConfigError):
         watch.watch(tmp_path / "none")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["watch", str(empty), "--once"]) == DONE, "a run may be about to begin there"
+    assert "waiting for its first step" in capsys.readouterr().out
+    (empty / "notes.txt").touch()
+    assert main(["watch", str(empty), "--once"]) == USAGE
+    assert "no run" in capsys.readouterr().err
 
 
 def test_watch_needs_no_torch() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import atomic_write
 from accel_clf.reports import charts
 from accel_clf.reports.charts import ACCENT, BAD, INK, LONGEST_NAME, SOFT, Chart
@@ -31,17 +30,6 @@ from accel_clf.reports.page import Fact, Section, fragment, isolated, render_pag
 MAX_DRAWN = 20  # labels or slices in a chart
 MAX_ROWS = 500  # labels or slices in a table
 _HEADERS = ["baseline", "this run", "difference", "95% interval", "p (Holm)", "shown", "rows"]
-
-
-def check_output(path: Path) -> None:
-    """Check that a page can be written.
-
-    Raises:
-        ConfigError: the file's name is not that of a page, or matplotlib is not installed.
-    """
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--output {path}", "the name of a page, such as compare.html")
-    charts.check_installed()
 
 
 def write_page(path: Path, comparison: Comparison) -> None:

@@ -1,8 +1,7 @@
 """What the folder of a run or a cross-validation says, finished or not: all that a report shows comes from here."""
 
 import csv
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
-from accel_clf.core.errors import ConfigError, UserError
-from accel_clf.core.files import read_json
+from accel_clf.core.errors import UserError
 from accel_clf.run_folder import layout
 from accel_clf.run_folder.answers import (
     ANSWER_FILES,
@@ -24,13 +22,17 @@ from accel_clf.run_folder.answers import (
     read_target,
     scores_of,
 )
+from accel_clf.run_folder.checked import RESTORE, explained, read_log, read_object
 from accel_clf.run_folder.examples import read_examples
+from accel_clf.run_folder.shapes import DataFacts, Environment, JointResults, RunResults
 from accel_clf.targets.base import Target
 
 SPLIT_NAMES = {
     OUT_OF_FOLD: "out-of-fold", "test": "test", "held_out": "held-out", "validation": "validation",
     "train": "training", "calibration": "calibration",
 }  # fmt: skip
+SUSPECTS = "suspect_labels.csv"
+SUSPECT_COLUMNS = ("row", "label", "predicted", "probability_of_label", "issue")
 
 
 @dataclass(frozen=True)
@@ -107,19 +109,35 @@ class Evidence:
         results: Mapping[str, Any] = self.metrics[self.split]
         return results
 
+    @property
+    def model_config(self) -> Path:
+        """The model's config.json, of a cross-validation that of its first fold's."""
+        run = self.folder / layout.fold_name(0) if self.is_cross_validation else self.folder
+        return layout.model_folder(run) / "config.json"
+
     @cached_property
     def target(self) -> Target | None:
-        """What is predicted, as the model's config.json has it; None where there is no model yet."""
-        run = self.folder / layout.fold_name(0) if self.is_cross_validation else self.folder
-        return read_target(self.folder) if (layout.model_folder(run) / "config.json").is_file() else None
+        """What is predicted, as the model's config.json has it; None where there is no model."""
+        return read_target(self.folder) if self.model_config.is_file() else None
 
     @cached_property
     def predictions(self) -> Predictions | None:
-        """The predictions for the rows of the split; None where the folder does not have them."""
-        path = self.folder / ANSWER_FILES[self.split] if self.split else None
-        if path is None or not path.is_file() or self.target is None:
+        """The predictions for the rows of the split; None where there is none, or the folder does not have them.
+
+        Raises:
+            UserError: they cannot be read, or are not those of the results.
+        """
+        if not self.split or self.missing or self.target is None:
             return None
-        return _read_predictions(self, path, self.target)
+        return _read_predictions(self, self.folder / ANSWER_FILES[self.split], self.target)
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """The files that the rows of the split are read from, and that a finished folder does not have."""
+        if not self.split:
+            return []
+        paths = (self.model_config, self.folder / ANSWER_FILES[self.split])
+        return [path.relative_to(self.folder).as_posix() for path in paths if not path.is_file()]
 
 
 def read_evidence(folder: Path, with_texts: bool = True) -> Evidence:
@@ -131,60 +149,53 @@ def read_evidence(folder: Path, with_texts: bool = True) -> Evidence:
 
     Raises:
         ConfigError: it is neither.
-        UserError: a file in it cannot be read.
+        UserError: a file in it is damaged.
     """
-    if not (folder / "config.yaml").is_file():
-        raise ConfigError(
-            f"{folder}: {'no run' if folder.is_dir() else 'no such folder'}",
-            "the folder of a run or a cross-validation",
-            "check the path, or train first",
-        )
-    if layout.is_cross_validation(folder):
-        folds = [folder / layout.fold_name(fold) for fold in range(load(folder / "config.yaml", {}).folds)]
+    layout.check_folder(folder)
+    is_cross_validation = layout.is_cross_validation(folder)
+    if is_cross_validation:
+        folds = [folder / layout.fold_name(fold) for fold in range(layout.read_folds(folder))]
         folds = [fold for fold in folds if fold.is_dir()]
     else:
         folds = [folder]
-    environments = [fold / "environment.json" for fold in folds]
-    suspects = folder / "suspect_labels.csv"
+    environments = [read_object(fold / "environment.json", Environment) for fold in folds]
+    of_runs = {fold.name: read_object(fold / "metrics.json", RunResults) for fold in folds}
+    metrics = read_object(folder / "metrics.json", JointResults) if is_cross_validation else of_runs[folder.name]
+    suspects = _read_suspects(folder / SUSPECTS)
+    if suspects and "suspect_labels" in metrics:
+        _check_rows(folder / SUSPECTS, len(suspects), metrics["suspect_labels"]["listed"])
     return Evidence(
         folder,
         load(folder / "config.yaml", {}),
-        _read(folder / "metrics.json", read_json, {}),
-        {fold.name: _read(fold / "metrics.jsonl", _read_log, []) for fold in folds},
-        next((_read(path, read_json, {}) for path in environments if path.is_file()), {}),
-        {
-            fold.name: finished["training"]
-            for fold in folds
-            if (finished := _read(fold / "metrics.json", read_json, {}))
-        },
-        _read(folder / layout.DATA_FACTS, read_json, {}),
-        _read(suspects, _read_table, []),
+        metrics,
+        {fold.name: read_log(fold / "metrics.jsonl") for fold in folds},
+        next(filter(None, environments), {}),
+        {name: results["training"] for name, results in of_runs.items() if results},
+        read_object(folder / layout.DATA_FACTS, DataFacts),
+        suspects,
         read_examples(folder) if with_texts else {},
     )
 
 
-def _read(path: Path, read: Callable[[Path], Any], default: Any) -> Any:
+def _read_suspects(path: Path) -> list[dict[str, str]]:
+    """Read what a cross-validation says of the labels that it doubts; empty where there is no such file."""
     if not path.is_file():
-        return default
-    try:
-        return read(path)
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error})", "what training has written there") from None
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of metrics.jsonl but for an incomplete last one, which is still being written."""
-    with path.open("rb") as file:
-        return [json.loads(line) for line in file if line.endswith(b"\n")]
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return []
+    with explained(path, RESTORE), path.open(encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file)
+        if missing := set(SUSPECT_COLUMNS) - set(lines.fieldnames or ()):
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+        rows = list(lines)
+        if any(None in row.values() or None in row for row in rows):
+            raise ValueError("a row is incomplete")
+        for row in rows:
+            float(row["probability_of_label"])
+    return rows
 
 
 def _read_predictions(evidence: Evidence, path: Path, target: Target) -> Predictions:
     answers = read_answers(path, target)
+    _check_rows(path, len(answers.ids), evidence.results["rows"])
     scores, before, after = answers.scores, answers.scores, None
     if calibration := evidence.metrics.get("calibration"):
         if evidence.split in (OUT_OF_FOLD, "validation"):
@@ -194,6 +205,12 @@ def _read_predictions(evidence: Evidence, path: Path, target: Target) -> Predict
             before = scores_of(target, read_stored_logits(path, target) * calibration["temperature"])
             after = scores
     return Predictions(answers.ids, answers.labels, answers.decided, scores, before, after, answers.slices)
+
+
+def _check_rows(path: Path, rows: int, expected: int) -> None:
+    """Check that a table is one of the results beside it."""
+    if rows != expected:
+        raise UserError(f"{path} has {rows:,} rows", f"{expected:,}, of which metrics.json beside it tells", RESTORE)
 
 
 def without_texts(evidence: Evidence) -> Evidence:

@@ -16,13 +16,17 @@ from accel_clf.reports.html.confidence import (
     threshold_section,
 )
 from accel_clf.reports.html.curves import curves_section
-from accel_clf.reports.html.evidence import SPLIT_NAMES, Evidence, read_evidence, without_texts
+from accel_clf.reports.html.evidence import SPLIT_NAMES, SUSPECTS, Evidence, read_evidence, without_texts
 from accel_clf.reports.html.overview import configuration_section, data_section, overview_section
 from accel_clf.reports.html.rows import rows_section, suspects_section
+from accel_clf.reports.output import check_output
 from accel_clf.reports.page import Section, render_page
 
 FILE = "report.html"
 RELOAD_SECONDS = 5
+# Titles of the sections that are computed from the predictions for rows.
+OF_LABELS = ("Reliability", "Thresholds", "Accuracy by coverage", "Rows worth a look")
+OF_NUMBERS = ("Residuals", "Rows worth a look")
 
 
 def write_report(run: Path, output: Path | None = None, *, with_texts: bool = True) -> Path:
@@ -37,10 +41,11 @@ def write_report(run: Path, output: Path | None = None, *, with_texts: bool = Tr
         The file.
 
     Raises:
-        ConfigError: the folder is neither, or matplotlib is not installed.
-        UserError: a file in it cannot be read.
+        ConfigError: the folder is neither, the page cannot be written there, or matplotlib is not installed.
+        UserError: a file in the folder is damaged.
     """
     output = output or run / FILE
+    check_output(output)
     page = render_report(run, with_texts=with_texts)
     with atomic_write(output) as file:
         file.write(page)
@@ -58,10 +63,11 @@ def with_report(config: Config, work: Callable[[], dict[str, Any]]) -> dict[str,
         What it returns.
 
     Raises:
-        ConfigError: matplotlib is not installed, which is found out before the work.
+        ConfigError: the report cannot be written, or matplotlib is not installed, which is found out before the work.
     """
     if config.report:
         check_installed()
+        check_output(Path(config.output) / FILE)
     results = work()
     if config.report and results:
         log(f"report: {write_report(Path(config.output))}")
@@ -82,10 +88,12 @@ def render_report(run: Path, *, with_texts: bool = True, reloads: bool = False) 
     sections, data = _sections(evidence, with_texts)
     kind = "Cross-validation" if evidence.is_cross_validation else "Run"
     name = evidence.folder.resolve().name
-    described = evidence.target.describe() if evidence.target else "nothing is saved yet"
-    lead = [f"{evidence.config.model.name} on {evidence.config.data.train} · {described}"]
+    lead = [f"{evidence.config.model.name} on {evidence.config.data.train}"]
+    if evidence.target or not evidence.is_finished:
+        lead[0] += f" · {evidence.target.describe() if evidence.target else 'nothing is saved yet'}"
     if evidence.split:
         lead.append(f"What follows is about the {SPLIT_NAMES[evidence.split]} rows, unless it says otherwise.")
+    lead += _left_out(evidence)
     if not with_texts:
         lead.append("Texts are left out.")
     is_live = reloads and not evidence.is_finished
@@ -99,6 +107,18 @@ def render_report(run: Path, *, with_texts: bool = True, reloads: bool = False) 
         scripts=["report.js"],
         attributes={"reload": str(RELOAD_SECONDS)} if is_live else {},
     )
+
+
+def _left_out(evidence: Evidence) -> list[str]:
+    """Say which files a finished folder lacks, and which sections need them."""
+    lines = []
+    if missing := evidence.missing:
+        sections = OF_LABELS if "per_class" in evidence.results else OF_NUMBERS
+        verb = "is" if len(missing) == 1 else "are"
+        lines.append(f"{' and '.join(missing)} {verb} missing. Left out because of that: {', '.join(sections)}.")
+    if not evidence.suspects and evidence.metrics.get("suspect_labels", {}).get("listed"):
+        lines.append(f"{SUSPECTS} is missing. Left out because of that: the rows of Suspect labels.")
+    return lines
 
 
 def _sections(evidence: Evidence, with_texts: bool) -> tuple[list[Section], dict[str, Any]]:

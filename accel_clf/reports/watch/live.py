@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from accel_clf.core.errors import ConfigError, UserError
+from accel_clf.core.errors import UserError
 from accel_clf.reports.watch.pictures import duration, evaluation_line, picture
 from accel_clf.reports.watch.progress import CrossValidationProgress, RunProgress, open_progress
+from accel_clf.run_folder.layout import check_folder
 
 REFRESH_SECONDS = 1.0
 RESTART_SECONDS = 30.0  # in which a launcher would have started a run again whose process has ended
@@ -24,11 +25,10 @@ def watch(folder: Path, once: bool = False) -> None:
         once: whether to show one picture, and to return.
 
     Raises:
-        ConfigError: there is no such folder.
-        UserError: the run's process has ended before it was finished.
+        ConfigError: there is no such folder, or it has something else in it.
+        UserError: a file of the run is damaged, or its process has ended before it was finished.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder", "the folder of a run or a cross-validation", "check the path")
+    check_folder(folder, may_begin=True)
     console = Console()
     if once:
         progress = open_progress(folder)

@@ -45,7 +45,7 @@ def picture(progress: RunProgress | CrossValidationProgress, width: int, height:
 
 def _run(run: RunProgress, title: str, width: int, height: int | None) -> list[RenderableType]:
     total, epochs = run.total_steps, run.config.training.epochs if run.config else None
-    epoch = int(run.training[-1].values["train/epoch"]) if run.training else 1
+    epoch = int(run.training[-1].values.get("train/epoch", 1)) if run.training else 1
     parts: list[RenderableType] = [_title(title, width)]
     if run.step and epochs:
         of_total = f" of {total}" if total else ""
@@ -206,8 +206,8 @@ def evaluation_line(run: RunProgress, evaluation: Line) -> str:
     if best:
         word = "lowest" if run.metric in LOWER_IS_BETTER else "best"
         parts.append(f"({word} {run.metric} {best.values[f'validation/{run.metric}']:.4f} at step {best.step})")
-    left = run.seconds_left()
-    if left is not None and not run.is_finished:
+    left = run.seconds_left() if evaluation is run.evaluations[-1] else None  # of the others it was another then
+    if left is not None:
         parts.append(f"about {duration(left)} left")
     return "  ".join(parts)
 

@@ -1,6 +1,5 @@
 """A run or a cross-validation in progress, as its folder has it."""
 
-import json
 import math
 import os
 import platform
@@ -13,8 +12,9 @@ from typing import Any, NamedTuple
 
 from accel_clf.config.load import load
 from accel_clf.config.schema import Config
-from accel_clf.core.files import read_json
 from accel_clf.run_folder import layout
+from accel_clf.run_folder.checked import read_object
+from accel_clf.run_folder.shapes import Environment, RunResults
 from accel_clf.targets.metrics import LOWER_IS_BETTER
 from accel_clf.tracking.content import Line, LogReader
 
@@ -48,14 +48,18 @@ class RunProgress:
         self._environment_time = 0
 
     def update(self) -> None:
-        """Read what was written since the last time."""
-        if not self.results:
-            self.results = _read(self.folder / "metrics.json")  # first: what is read after it is complete
+        """Read what was written since the last time.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        if not self.results:  # first: what is read after it is complete
+            self.results = read_object(self.folder / "metrics.json", RunResults)
         with suppress(FileNotFoundError):
             changed = (self.folder / "environment.json").stat().st_mtime_ns
             if changed != self._environment_time:  # it has started again
                 self._environment_time = changed
-                self.environment = _read(self.folder / "environment.json")
+                self.environment = read_object(self.folder / "environment.json", Environment)
                 self.config = load(self.folder / "config.yaml", {})
         lines = self._log.new_lines()
         if lines and self._log.starts_over:
@@ -93,7 +97,8 @@ class RunProgress:
 
     def rows_per_second(self) -> float | None:
         """Return the rate of the last steps."""
-        rates = [line.values["train/rows_per_second"] for line in self.training[-RATE_LINES:]]
+        name = "train/rows_per_second"
+        rates = [line.values[name] for line in self.training[-RATE_LINES:] if name in line.values]
         return sum(rates) / len(rates) if rates else None
 
     def seconds_per_step(self) -> float | None:
@@ -104,7 +109,9 @@ class RunProgress:
         return self.config.batch.rows_per_step(self.environment.get("processes", 1)) / rate
 
     def seconds_left(self) -> float | None:
-        """Return how long the remaining steps will take."""
+        """Return how long the remaining steps will take; None where that is not known, or nothing takes them."""
+        if self.is_finished or self.is_running() is False:
+            return None
         seconds, total = self.seconds_per_step(), self.total_steps
         return None if seconds is None or total is None else max(0, total - self.step) * seconds
 
@@ -160,8 +167,8 @@ class CrossValidationProgress:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        count = read_json(folder / layout.FOLDS)["folds"]
-        self.folds = [FoldProgress(number, RunProgress(folder / layout.fold_name(number))) for number in range(count)]
+        numbers = range(layout.read_folds(folder))
+        self.folds = [FoldProgress(number, RunProgress(folder / layout.fold_name(number))) for number in numbers]
 
     def update(self) -> None:
         """Read what was written since the last time."""
@@ -198,12 +205,6 @@ class CrossValidationProgress:
 def open_progress(folder: Path) -> RunProgress | CrossValidationProgress:
     """Open the folder of a run or a cross-validation, which may be empty yet."""
     return CrossValidationProgress(folder) if layout.is_cross_validation(folder) else RunProgress(folder)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return read_json(path)
-    return {}
 
 
 def _gpu_memory(pid: int) -> int:
