@@ -84,9 +84,18 @@ def _read_other(source: str | None, data: DataConfig, train: Dataset) -> Dataset
     return _read_beside(source, data.model_copy(update={"group": None}), train.target)
 
 
+def has_splits(data: DataConfig) -> bool:
+    """Return whether the training rows are a split of a Hub data set, which lies there or in a folder."""
+    return data.train != "demo" and not is_file(data.train)
+
+
+def is_split(source: str, data: DataConfig) -> bool:
+    """Return whether a source of other rows names a split of the training rows' data set."""
+    return has_splits(data) and re.fullmatch(r"[\w.]+(\[.*\])?", source) is not None and not is_file(source)
+
+
 def _read_beside(source: str, data: DataConfig, target: Target) -> Dataset:
-    from_hub = data.train != "demo" and not is_file(data.train)
-    if from_hub and re.fullmatch(r"[\w.]+(\[.*\])?", source) and not is_file(source):
+    if is_split(source, data):
         return read_dataset(data.train, data, split=source, target=target)
     return read_dataset(source, data, split="test", target=target)
 

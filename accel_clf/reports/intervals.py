@@ -80,12 +80,24 @@ def kappa_of_confusion(entries: np.ndarray, classes: int) -> Interval:
     return _bounds(np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), 0.0))
 
 
-def micro_f1(labels: np.ndarray, decided: np.ndarray) -> Interval:
-    """Estimate the interval of the F1 of all labels together, where a text may have several: 0 and 1 [rows, labels]."""
-    both, either = (labels & decided).sum(axis=1), labels.sum(axis=1) + decided.sum(axis=1)
-    kinds, counts = np.unique(np.stack([both, either], axis=1), axis=0, return_counts=True)
-    drawn = _redraw(counts) @ kinds
-    return _bounds(2 * drawn[:, 0] / np.maximum(1, drawn[:, 1]))
+def f1_of_label_sets(labels: np.ndarray, decided: np.ndarray) -> dict[str, Interval]:
+    """Estimate the intervals of the averages of F1 where a text may have several labels: 0 and 1 [rows, labels]."""
+    from scipy.sparse import csr_array
+
+    packed = np.packbits(np.concatenate([labels, decided], axis=1), axis=1)
+    _, first, counts = np.unique(packed, axis=0, return_index=True, return_counts=True)
+    are_few = len(counts) <= min(len(labels) // 2, MAX_DRAWN // 2 // DRAWS)
+    drawn = _redraw(counts) if are_few else _redraw_rows(counts)
+    labels, decided = labels[first], decided[first]
+    both, either = labels & decided, labels + decided
+    right, counted = (np.asarray(csr_array(of).astype(np.float32).T @ drawn.T) for of in (both, either))
+    f1, present = 2 * right / np.maximum(1, counted), counted > 0
+    of_rows = np.where(either.any(axis=1), 2 * both.sum(axis=1) / np.maximum(1, either.sum(axis=1)), 1.0)
+    return {
+        "micro_f1": _bounds(2 * right.sum(axis=0) / np.maximum(1, counted.sum(axis=0))),
+        "macro_f1": _bounds((f1 * present).sum(axis=0) / np.maximum(1, present.sum(axis=0))),
+        "samples_f1": _bounds(drawn @ of_rows / counts.sum()),
+    }
 
 
 def of_mean(values: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = lambda means: means) -> Interval:
@@ -99,8 +111,7 @@ def of_mean(values: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = lambda 
     if len(kinds) <= len(values) // 2:
         return _bounds(of(_redraw(counts) @ kinds / len(values)))
     generator = np.random.default_rng(SEED)
-    draws = int(np.clip(MAX_DRAWN // len(values), LEAST_DRAWS, DRAWS))
-    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(draws)]
+    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(_draws(len(values)))]
     return _bounds(of(np.array(means)))
 
 
@@ -108,6 +119,20 @@ def _redraw(counts: np.ndarray) -> np.ndarray:
     """Draw as many rows as there are from kinds of rows: int [draws, kinds]."""
     total = int(counts.sum())
     return np.random.default_rng(SEED).multinomial(total, counts / max(1, total), size=DRAWS)
+
+
+def _redraw_rows(counts: np.ndarray) -> np.ndarray:
+    """Draw as `_redraw` does, faster where there are many kinds; of many rows less often."""
+    generator, rows = np.random.default_rng(SEED), np.repeat(np.arange(len(counts)), counts)
+    drawn = np.empty((_draws(len(rows)), len(counts)), np.float32)
+    for draw in drawn:
+        draw[:] = np.bincount(rows[generator.integers(len(rows), size=len(rows))], minlength=len(counts))
+    return drawn
+
+
+def _draws(rows: int) -> int:
+    """Return how often as many rows are drawn where each of them is drawn by itself."""
+    return int(np.clip(MAX_DRAWN // rows, LEAST_DRAWS, DRAWS))
 
 
 def _bounds(values: np.ndarray) -> Interval:
@@ -139,7 +164,7 @@ def metric_intervals(
 
 def _of_answers(target: Target, labels: np.ndarray, decided: np.ndarray) -> dict[str, Interval]:
     if target.kind == "multi_label":
-        return {"micro_f1": micro_f1(labels, decided)}
+        return f1_of_label_sets(labels, decided)
     if target.kind == "regression":
         errors = np.abs(labels - decided)
         return {"mae": of_mean(errors), "rmse": of_mean(np.square(errors), np.sqrt)}

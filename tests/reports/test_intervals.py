@@ -1,5 +1,7 @@
 """Intervals: as scipy's, as drawing row by row gives, and with what is estimated in them as often as they say."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -54,12 +56,28 @@ def test_bootstrap_of_counts_is_that_of_rows() -> None:
     assert agrees(of_label, row_by_row(f1_score, is_label, is_predicted))
 
 
-def test_bootstrap_of_several_labels_and_of_means() -> None:
+@pytest.mark.parametrize(("rows", "names"), [(300, 2), (300, 5), (60, 12)])
+def test_bootstrap_of_several_labels(rows: int, names: int) -> None:
+    """Of few combinations of labels, which are drawn by their counts, and of almost as many as there are rows."""
     generator = np.random.default_rng(3)
-    labels = (generator.random((300, 5)) < 0.3).astype(np.int8)
+    labels = (generator.random((rows, names)) < 0.3).astype(np.int8)
     decided = np.where(generator.random(labels.shape) < 0.85, labels, 1 - labels)
-    micro = row_by_row(lambda *rows: f1_score(*rows, average="micro"), labels, decided)
-    assert agrees(intervals.micro_f1(labels, decided), micro)
+    decided[: rows // 10] = labels[: rows // 10] = 0  # nothing, rightly
+    bounds = intervals.f1_of_label_sets(labels, decided)
+    for average, interval in bounds.items():
+        metric = partial(f1_score, average=average.removesuffix("_f1"), zero_division=1)
+        assert np.allclose(interval, row_by_row(metric, labels, decided), atol=0.015), average
+    assert set(bounds) == {"micro_f1", "macro_f1", "samples_f1"}
+
+
+def test_labels_of_no_row_are_left_out() -> None:
+    labels = np.array([[1, 0, 0], [0, 1, 0]] * 50, np.int8)
+    bounds = intervals.f1_of_label_sets(labels, labels)
+    assert bounds == dict.fromkeys(("micro_f1", "macro_f1", "samples_f1"), Interval(1.0, 1.0))
+
+
+def test_bootstrap_of_means() -> None:
+    generator = np.random.default_rng(3)
     errors = generator.exponential(size=300)
     assert np.allclose(intervals.of_mean(errors), row_by_row(np.mean, errors), atol=0.02)
     rmse = row_by_row(lambda rows: np.sqrt(np.square(rows).mean()), errors)

@@ -19,7 +19,8 @@ import accel_clf
 from accel_clf.cli.main import main
 from accel_clf.core.exit_codes import DONE, USAGE
 from accel_clf.reports.hub.card_facts import Facts
-from accel_clf.reports.hub.card_metadata import CardOptions, card_data, check_options, hub_id
+from accel_clf.reports.hub.card_metadata import CardOptions, card_data, check_options
+from accel_clf.reports.hub.card_sources import hub_id
 from accel_clf.reports.hub.markdown import escape, table
 from tests.conftest import write_csv
 from tests.cross_validation.conftest import make_settings
@@ -235,7 +236,9 @@ def facts_of(run: Path, **settings: Any) -> Facts:
 
 
 def test_ids_of_the_hub(run: Path) -> None:
-    on_hub = facts_of(run, model={"name": "xlm-roberta-base"}, data={"train": "owner/reviews", "revision": "v1"})
+    on_hub = facts_of(
+        run, model={"name": "xlm-roberta-base"}, data={"train": "owner/reviews", "test": "test", "revision": "v1"}
+    )
     data = card_data(on_hub, CardOptions("mit")).to_dict()
     assert data["base_model"] == "xlm-roberta-base"
     assert data["datasets"] == ["owner/reviews"]

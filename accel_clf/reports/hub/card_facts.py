@@ -1,19 +1,20 @@
 """What a model card tells of a run or a cross-validation: read from its folder, nothing is computed again."""
 
 import csv
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
-from accel_clf.data.readers.files import suffix_of
 from accel_clf.models.head import KEPT_BESIDE
 from accel_clf.reports.hub.card_intervals import Decisions, metric_intervals
+from accel_clf.reports.hub.card_metrics import metric_words
 from accel_clf.reports.intervals import Interval
 from accel_clf.run_folder.answers import answer_files
 from accel_clf.run_folder.layout import DATA_FACTS, FOLDS, fold_name, is_cross_validation, model_folder, read_config
@@ -21,20 +22,6 @@ from accel_clf.run_folder.predictions import PREDICTION_FILES
 from accel_clf.targets.base import Target
 from accel_clf.targets.metrics import MeanAndSpread, Metrics
 from accel_clf.targets.registry import OPTIONS, of_model
-
-HUB_ID = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)  # the Hub's own pattern, in metadata
-
-
-def hub_id(name: str) -> str | None:
-    """Return the name of a model or a data set if it is an id on the Hub; None for what is, or was, on a disk here."""
-    path = Path(name)
-    is_local = name == "demo" or path.exists() or bool(suffix_of(path))
-    return name if HUB_ID.fullmatch(name) and not is_local and not name.startswith(".") else None
-
-
-def shared_name(name: str) -> str:
-    """Return the name of a model or a data set without the folders of this machine that it may lie in."""
-    return hub_id(name) or name.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,7 @@ class MeasuredSplit:
     Attributes:
         title: of the rows, for people.
         note: what they were used for, in a sentence.
-        hub_split: the split that the Hub's metadata name.
+        hub_split: the split that the Hub's metadata name where the rows have no other name.
         metrics: of these rows.
         target: what is predicted.
         predictions: the file with what was answered for these rows, if there is one.
@@ -62,6 +49,16 @@ class MeasuredSplit:
     @cached_property
     def _decisions(self) -> Decisions | None:
         return Decisions.read(self.predictions, self.target) if self.predictions else None
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The right answers, as the target encodes them, in any order; None where they were not kept."""
+        if self._decisions:
+            return self._decisions.labels
+        if self.target.kind not in ("single_label", "ordinal") or not self.metrics.per_class:
+            return None
+        counts = [of.rows for of in self.metrics.per_class.values()]
+        return np.repeat(np.arange(len(counts)), counts)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -136,11 +133,6 @@ class Facts:
         return int(self.results["folds"]) if is_cross_validation(self.run) else 0
 
     @property
-    def data_name(self) -> str:
-        """The training data's name, without the folders that they are in here."""
-        return shared_name(self.config.data.train)
-
-    @property
     def temperature(self) -> float:
         """What logits are to be divided by; a run's is in its weights already."""
         return float(self.results["calibration"]["temperature"]) if self.folds else 1.0
@@ -168,25 +160,61 @@ class Facts:
                 for split, texts in splits.items()
                 if split in results
             ]
-        note = (
-            f"Every training row once, answered by the one of {self.folds} models that has not seen it. What is "
-            "pushed answers by all of them together, which is usually a little better."
-        )
         models, metrics = MeanAndSpread(results["mean"], results["spread"]), Metrics.from_json(results["out_of_fold"])
         out_of_fold = MeasuredSplit(
-            "Rows out of fold", note, "train", metrics, self.target, run / "out_of_fold.csv", models
+            "Rows out of fold",
+            self._out_of_fold_note(),
+            "train",
+            metrics,
+            self.target,
+            run / "out_of_fold.csv",
+            self._comparable(models),
         )
         if "test" not in results:
             return [out_of_fold]
         note = f"The {self.folds} models together, on rows that none of them has seen."
         models = MeanAndSpread(results["test"]["mean"], results["test"]["spread"])
         metrics, path = Metrics.from_json(results["test"]["ensemble"]), run / PREDICTION_FILES["test"]
-        return [MeasuredSplit("Test rows", note, "test", metrics, self.target, path, models), out_of_fold]
+        test = MeasuredSplit("Test rows", note, "test", metrics, self.target, path, self._comparable(models))
+        return [test, out_of_fold]
+
+    def _comparable(self, models: MeanAndSpread) -> MeanAndSpread | None:
+        """Leave out what each model does alone where all together decide by thresholds that are theirs only."""
+        return None if self.target.thresholds_by_name() else models
+
+    def _out_of_fold_note(self) -> str:
+        note = (
+            f"Every training row once, answered by the one of {self.folds} models that has not seen it. What is "
+            "pushed answers by all of them together, which is usually a little better."
+        )
+        if self.target.thresholds_by_name():
+            note += " Labels are decided by thresholds that were fitted to the other folds."
+        if (after := self.calibrated_error) is not None:
+            note += (
+                " The scores are those before the temperature, by which accel_clf divides the outputs: with it, fitted "
+                f"to the other folds, the {metric_words('ece', self.target)} is {after:.4f}."
+            )
+        return note
+
+    @property
+    def baseline_rows(self) -> str:
+        """The rows that a baseline was measured on, if there is one."""
+        return "rows out of fold" if self.folds else "validation rows"
+
+    @property
+    def calibrated_error(self) -> float | None:
+        """The calibration error out of fold with the temperature, which the metrics of these rows are without."""
+        errors = self.results.get("calibration", {}).get("expected_calibration_error", {}) if self.folds else {}
+        return errors.get("after")
 
     def _validation_note(self) -> str:
-        fitted = " Temperature and thresholds that were fitted to them are measured by cross-fitting."
-        has_fitted = self.config.target.thresholds == "f1" or self.config.target.calibration != "none"
-        return "They chose the best checkpoint, which flatters it." + fitted * has_fitted
+        flattered = "They chose the best checkpoint, which flatters it."
+        fitted = ["temperature"] * ("calibration" in self.results and self.config.target.calibration != "none")
+        fitted += ["thresholds"] * bool(self.target.thresholds_by_name())
+        if not fitted:
+            return flattered
+        verb = "is" if fitted == ["temperature"] else "are"
+        return f"{flattered} The {' and the '.join(fitted)} fitted to them {verb} measured by cross-fitting."
 
     @property
     def reported(self) -> list[MeasuredSplit]:
@@ -200,16 +228,20 @@ class Facts:
     @cached_property
     def rows(self) -> dict[str, tuple[int, str]]:
         """The rows of each split: their number, and their digest, "" where that was not kept."""
-        if self.folds:
-            kept = {"out of fold": (self.results["out_of_fold"]["rows"], str(read_json(self.run / FOLDS)["rows"]))}
-            test = {"test": (self.results["test"]["ensemble"]["rows"], "")} if "test" in self.results else {}
-            calibration = self.run / PREDICTION_FILES["calibration"]
-            if calibration.is_file():
-                with calibration.open(encoding="utf-8", newline="") as file:
-                    test["calibration"] = (sum(1 for _ in csv.reader(file)) - 1, "")
-            return {**kept, **test}
-        if (self.run / DATA_FACTS).is_file():
-            splits = read_json(self.run / DATA_FACTS)["splits"]
-            return {split: (facts["rows"], facts["digest"]) for split, facts in splits.items()}
-        measured = {"train": "training", "validation": "validation", "test": "test", "held_out": "held_out"}
-        return {split: (self.results[key]["rows"], "") for split, key in measured.items() if key in self.results}
+        path = self.run / DATA_FACTS
+        splits = read_json(path)["splits"] if path.is_file() else {}
+        known = {split: (facts["rows"], facts["digest"]) for split, facts in splits.items()}
+        if not self.folds:
+            measured = {"train": "training", "validation": "validation", "test": "test", "held_out": "held_out"}
+            return known or {
+                split: (self.results[key]["rows"], "") for split, key in measured.items() if key in self.results
+            }
+        rows = {"out of fold": (self.results["out_of_fold"]["rows"], str(read_json(self.run / FOLDS)["rows"]))}
+        if "test" in self.results:
+            rows["test"] = known.get("test", (self.results["test"]["ensemble"]["rows"], ""))
+        if "calibration" in known:
+            rows["calibration"] = known["calibration"]
+        elif (calibration := self.run / PREDICTION_FILES["calibration"]).is_file():
+            with calibration.open(encoding="utf-8", newline="") as file:
+                rows["calibration"] = (sum(1 for _ in csv.reader(file)) - 1, "")
+        return rows

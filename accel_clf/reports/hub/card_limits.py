@@ -3,27 +3,32 @@
 from collections.abc import Iterator
 from math import isfinite
 
+from accel_clf.reports.hub.card_constants import constant_answers
 from accel_clf.reports.hub.card_facts import Facts, MeasuredSplit
+from accel_clf.reports.hub.card_metrics import metric_words
 from accel_clf.reports.hub.markdown import escape, listed
-from accel_clf.reports.intervals import wilson
-from accel_clf.targets.metrics import Metrics
+from accel_clf.reports.intervals import Interval, wilson
+from accel_clf.targets.metrics import LOWER_IS_BETTER, Metrics
 
 FEW_ROWS = 30  # of a label, on which little can be measured
 WIDE = 0.05  # between the ends of an interval
 LARGE_ECE = 0.05
 LISTED = 5
+NOT_MEASURED = "It was not measured on any rows: there was neither a test set nor a validation set."
 
 
 def limits(facts: Facts) -> list[str]:
     """List the limits of a model, each in a sentence or two of Markdown, by its best measured rows."""
     if not facts.splits:
-        return ["It was not measured on any rows: there was neither a test set nor a validation set."]
+        return [NOT_MEASURED, *_of_answers(facts), *_of_texts(facts)]
     split = facts.splits[0]
     return [
         *_of_measuring(facts, split),
+        *_of_simpler_models(facts, split),
         *_of_labels(split.metrics),
         *_of_slices(facts, split.metrics),
-        *_of_scores(facts, split.metrics),
+        *_of_scores(facts, split),
+        *_of_answers(facts),
         *_of_texts(facts),
     ]
 
@@ -36,15 +41,39 @@ def _of_measuring(facts: Facts, split: MeasuredSplit) -> Iterator[str]:
         )
     for name, (low, high) in split.intervals.items():
         if high - low > WIDE and name in ("accuracy", "subset_accuracy"):
-            title = name.replace("_", " ")
+            title = metric_words(name, facts.target)
             yield f"{split.metrics.rows:,} rows leave much open: the interval of its {title} is {high - low:.3f} wide."
-    baseline = facts.results.get("baseline", {})
-    rows = facts.results.get("out_of_fold") if facts.folds else facts.results.get("validation")
-    for name in ("accuracy", "micro_f1", "spearman"):
-        if name in baseline and rows and rows[name] <= baseline[name]:
-            yield f"Words alone do as well or better on the same rows ({baseline[name]:.4f}, against {rows[name]:.4f})."
+
+
+def _of_simpler_models(facts: Facts, split: MeasuredSplit) -> Iterator[str]:
+    """Say which simpler answers the model is not better than: one for all rows, and those of words alone."""
+    target, labels, not_beaten = facts.target, split.labels, []
+    for name, constant in (constant_answers(target, labels) if labels is not None else {}).items():
+        if name in split.intervals and not _is_beyond(split.intervals[name], constant.value, name):
+            low, high = split.intervals[name]
+            not_beaten.append(
+                f"{metric_words(name, target)} {split.metrics[name]:.4f} ({low:.4f} to {high:.4f}), against "
+                f"{constant.value:.4f} by always answering {escape(constant.answer)}"
+            )
+    if not_beaten:
+        yield f"No better than a constant answer, beyond chance, on the {split.title.lower()}: {'; '.join(not_beaten)}."
+    baseline, rows = facts.results.get("baseline"), "out of fold" if facts.folds else "validation"
     if not baseline:
-        yield "It was not compared with a simpler model."
+        yield "It was not compared with words alone."
+        return
+    chosen = facts.config.evaluation.metric
+    name = chosen if chosen in baseline else next(iter(baseline))
+    of_words, of_model = baseline[name], facts.results[rows.replace(" ", "_")][name]
+    if of_words <= of_model if name in LOWER_IS_BETTER else of_words >= of_model:
+        yield (
+            f"Words alone do as well or better on the {facts.baseline_rows}: {metric_words(name, target)} "
+            f"{of_words:.4f}, against {of_model:.4f}."
+        )
+
+
+def _is_beyond(interval: Interval, value: float, metric: str) -> bool:
+    """Return whether a metric is better than a value, wherever in its interval it is."""
+    return interval.high < value if metric in LOWER_IS_BETTER else interval.low > value
 
 
 def _of_labels(metrics: Metrics) -> Iterator[str]:
@@ -96,12 +125,15 @@ def _of_slices(facts: Facts, metrics: Metrics) -> Iterator[str]:
             yield "No slice is worse than the whole beyond chance; small ones could be without showing it."
 
 
-def _of_scores(facts: Facts, metrics: Metrics) -> Iterator[str]:
-    ece = metrics.values.get("ece")
-    after = facts.results.get("calibration", {}).get("expected_calibration_error", {}).get("after")
-    error = after if after is not None and facts.folds else ece
+def _of_scores(facts: Facts, split: MeasuredSplit) -> Iterator[str]:
+    is_out_of_fold = facts.folds and split.hub_split == "train"
+    error = facts.calibrated_error if is_out_of_fold else split.metrics.values.get("ece")
     if error is not None and isfinite(error) and error > LARGE_ECE:
-        yield f"Its scores are not probabilities: they are off by {error:.3f} on average (expected calibration error)."
+        name = metric_words("ece", facts.target)
+        yield f"Its scores are not probabilities: they are off by {error:.3f} on average ({name})."
+
+
+def _of_answers(facts: Facts) -> Iterator[str]:
     if facts.target.kind in ("single_label", "ordinal"):
         yield "It answers with one of its labels whatever the text, also where none of them fits."
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from accel_clf.core.errors import ConfigError, closest
-from accel_clf.data.readers.files import suffix_of
-from accel_clf.reports.hub.card_facts import HUB_ID, Facts, MeasuredSplit, hub_id
+from accel_clf.reports.hub.card_facts import Facts, MeasuredSplit
+from accel_clf.reports.hub.card_metrics import hub_metric, metric_title
+from accel_clf.reports.hub.card_sources import HUB_ID, hub_id, source_of
 
 # https://huggingface.co/docs/hub/repositories-licenses
 _LICENSE_IDS = (
@@ -27,31 +27,8 @@ _LICENSE_IDS = (
 )
 LICENSES = frozenset(_LICENSE_IDS.split())
 COMMON_LICENSES = ("apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "openrail", "other")
+OF_SCORES = ("log_loss", "ece", "brier")  # metrics that a temperature changes
 LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
-
-# Our name of a metric -> the Hub's, and how it is written.
-METRICS = {
-    "accuracy": ("accuracy", "Accuracy"),
-    "balanced_accuracy": ("balanced_accuracy", "Balanced accuracy"),
-    "subset_accuracy": ("accuracy", "Subset accuracy"),
-    "accuracy_within_one": ("accuracy", "Accuracy within one"),
-    "macro_f1": ("f1", "Macro F1"),
-    "weighted_f1": ("f1", "Weighted F1"),
-    "micro_f1": ("f1", "Micro F1"),
-    "samples_f1": ("f1", "F1 of rows"),
-    "mean_average_precision": ("average_precision", "Mean average precision"),
-    "average_precision": ("average_precision", "Average precision"),
-    "roc_auc": ("roc_auc", "ROC AUC"),
-    "mcc": ("matthews_correlation", "Matthews correlation"),
-    "brier": ("brier_score", "Brier score"),
-    "quadratic_kappa": ("quadratic_kappa", "Quadratic kappa"),
-    "mae": ("mae", "Mean absolute error"),
-    "rmse": ("rmse", "Root mean squared error"),
-    "pearson": ("pearsonr", "Pearson correlation"),
-    "spearman": ("spearmanr", "Spearman correlation"),
-    "log_loss": ("log_loss", "Log loss"),
-    "ece": ("ece", "Expected calibration error"),
-}
 
 
 @dataclass(frozen=True)
@@ -111,11 +88,6 @@ def dataset_of(facts: Facts, options: CardOptions) -> str | None:
     return options.dataset or hub_id(facts.config.data.train)
 
 
-def metric_title(name: str) -> str:
-    """Write a metric's name for people."""
-    return METRICS[name][1] if name in METRICS else name
-
-
 def card_data(facts: Facts, options: CardOptions) -> ModelCardData:
     """Make the metadata of a model card.
 
@@ -142,20 +114,24 @@ def card_data(facts: Facts, options: CardOptions) -> ModelCardData:
 
 
 def _eval_results(facts: Facts, split: MeasuredSplit, dataset: str | None) -> list[EvalResult]:
-    data = facts.config.data
-    source: dict[str, Any] = {
+    data, source = facts.config.data, source_of(facts.config.data, split.hub_split, dataset)
+    place: dict[str, Any] = {
         "task_type": "text-classification",
-        "dataset_name": facts.data_name,
-        "dataset_type": dataset or suffix_of(Path(data.train)).lstrip(".") or "text",
-        "dataset_split": split.hub_split,
+        "dataset_name": source.name,
+        "dataset_type": source.kind,
+        # Which split of a data set on the Hub a file here has been is known to nobody.
+        "dataset_split": source.split or (None if source.hub else split.hub_split),
     }
-    if dataset and dataset == data.train:
-        source |= {"dataset_config": data.config, "dataset_revision": data.revision}
+    if source.hub and source.hub == data.train:
+        place |= {"dataset_config": data.config, "dataset_revision": data.revision}
+    rows = split.title.lower()
+    if split.hub_split == "train" and facts.calibrated_error is not None:
+        rows += ", without the temperature"
     return [
         EvalResult(
-            **source,
-            metric_type=METRICS[name][0] if name in METRICS else re.sub(r"\W+", "_", name),
-            metric_name=f"{metric_title(name)} ({split.title.lower()})",
+            **place,
+            metric_type=hub_metric(name, facts.target),
+            metric_name=f"{metric_title(name, facts.target)} ({rows if name in OF_SCORES else split.title.lower()})",
             metric_value=round(value, 6),
         )
         for name, value in split.metrics.values.items()

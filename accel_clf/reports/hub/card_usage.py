@@ -40,7 +40,7 @@ def usage(facts: Facts) -> str:
             "With transformers:",
             _block("python", _by_models(facts) if _needs_models(facts) else _by_pipeline(facts)),
             *_differences(facts),
-            "With accel_clf, which computes what was measured below:",
+            f"With accel_clf{', which computes what was measured below' if facts.splits else ''}:",
             _block("python", _by_accel_clf(facts)),
             "The same from the command line, and as a server with the API of the Hub's text-classification:",
             _block("sh", _commands(facts)),

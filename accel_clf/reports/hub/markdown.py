@@ -21,7 +21,8 @@ def escape(text: str) -> str:
 
 def listed(names: Sequence[str], most: int) -> str:
     """Write the first names in a line, and how many there are beside them."""
-    more = f" and {len(names) - most} others" if len(names) > most else ""
+    beside = len(names) - most
+    more = f" and {beside} {'other' if beside == 1 else 'others'}" if beside > 0 else ""
     return ", ".join(map(escape, names[:most])) + more
 
 

@@ -11,9 +11,11 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from accel_clf import __version__
-from accel_clf.reports.hub.card_facts import Facts, MeasuredSplit, shared_name
-from accel_clf.reports.hub.card_limits import limits
-from accel_clf.reports.hub.card_metadata import CardOptions, base_model_of, card_data, dataset_of, metric_title
+from accel_clf.reports.hub.card_facts import Facts, MeasuredSplit
+from accel_clf.reports.hub.card_limits import NOT_MEASURED, limits
+from accel_clf.reports.hub.card_metadata import CardOptions, base_model_of, card_data, dataset_of
+from accel_clf.reports.hub.card_metrics import metric_title, metric_words
+from accel_clf.reports.hub.card_sources import Source, shared_name, source_of
 from accel_clf.reports.hub.card_usage import usage
 from accel_clf.reports.hub.markdown import escape, listed, table
 from accel_clf.reports.intervals import Interval, wilson
@@ -34,6 +36,7 @@ def model_card(facts: Facts, options: CardOptions) -> ModelCard:
         _lead(facts, options),
         usage(facts),
         "## Results",
+        *([] if facts.splits else [NOT_MEASURED]),
         *(_split(facts, split, is_first=number == 0) for number, split in enumerate(facts.splits)),
         *_baseline(facts),
         "## Scores and thresholds",
@@ -89,7 +92,8 @@ def _split(facts: Facts, split: MeasuredSplit, is_first: bool) -> str:
     values = {name: value for name, value in metrics.values.items() if isfinite(value)}
     header = ["metric", "value", "95% interval"]
     rows = [
-        [escape(metric_title(name)), f"{value:.4f}", _interval(intervals.get(name))] for name, value in values.items()
+        [escape(metric_title(name, facts.target)), f"{value:.4f}", _interval(intervals.get(name))]
+        for name, value in values.items()
     ]
     if folds := split.folds:
         header.append("each model alone")
@@ -139,17 +143,22 @@ def _slices(split: MeasuredSplit, columns: Sequence[str]) -> str:
         intervals = split.intervals_of(name)
         cells = [f"{averages[column]:.4f}" if isfinite(averages[column]) else "" for column in columns]
         with_interval = next((column for column in averages.values if column in intervals), None)
-        interval = f"{metric_title(with_interval)}: {_interval(intervals[with_interval])}" if with_interval else ""
+        interval = (
+            f"{metric_title(with_interval, split.target)}: {_interval(intervals[with_interval])}"
+            if with_interval
+            else ""
+        )
         rows.append([escape(name), f"{averages.rows:,}", *cells, interval])
-    return table(["slice", "rows", *map(metric_title, columns), "95% interval"], rows)
+    titles = [metric_title(column, split.target) for column in columns]
+    return table(["slice", "rows", *titles, "95% interval"], rows)
 
 
 def _baseline(facts: Facts) -> list[str]:
     if "baseline" not in facts.results:
         return []
-    values = ", ".join(f"{metric_title(name).lower()} {value:.4f}" for name, value in facts.results["baseline"].items())
-    rows = "the same folds" if facts.folds else "the validation rows"
-    return [f"Words alone (TF-IDF and {facts.target.baseline_name}), on {rows}: {values}."]
+    target = facts.target
+    values = ", ".join(f"{metric_words(name, target)} {value:.4f}" for name, value in facts.results["baseline"].items())
+    return [f"Words alone (TF-IDF and {target.baseline_name}), on the {facts.baseline_rows}: {values}."]
 
 
 def _calibration(facts: Facts) -> str:
@@ -165,7 +174,7 @@ def _calibration(facts: Facts) -> str:
             else "it was fitted to the validation rows, and is in the weights already"
         )
         parts.append(
-            f"Temperature {fitted['temperature']:.3f}: {where}. The expected calibration error is "
+            f"Temperature {fitted['temperature']:.3f}: {where}. The {metric_words('ece', facts.target)} is "
             f"{error['before']:.4f} without it and {error['after']:.4f} with it, on rows that it was not fitted to."
         )
     else:
@@ -184,8 +193,7 @@ def _calibration(facts: Facts) -> str:
 
 
 def _data(facts: Facts, options: CardOptions) -> str:
-    data, hub = facts.config.data, dataset_of(facts, options)
-    source = f"[{escape(hub)}](https://huggingface.co/datasets/{hub})" if hub else escape(facts.data_name)
+    data, dataset = facts.config.data, dataset_of(facts, options)
     revision = f", revision {escape(data.revision)}" if data.revision else ""
     columns = {"text": data.text_columns, "second text": data.pair, "label": data.label_columns, "slice": data.slice}
     named = [
@@ -195,23 +203,44 @@ def _data(facts: Facts, options: CardOptions) -> str:
     ]
     titles = {"train": "training", "held_out": "held out", "calibration": "kept for abstention"}
     rows = [
-        [titles.get(split, split), f"{count:,}", f"`{digest}`" if digest else ""]
+        [
+            titles.get(split, split),
+            f"{count:,}",
+            _source(source_of(data, split, dataset)),
+            f"`{digest}`" if digest else "",
+        ]
         for split, (count, digest) in facts.rows.items()
     ]
     return "\n\n".join(
         [
-            f"{source}{revision}. Columns: {'; '.join(named)}.",
-            table(["rows", "number", "SHA-256 of texts and labels, in order"], rows),
+            f"{_source(source_of(data, dataset=dataset))}{revision}. Columns: {'; '.join(named)}.",
+            table(["rows", "number", "from", "SHA-256 of texts and labels, in order"], rows),
         ]
     )
 
 
+def _source(source: Source) -> str:
+    name = (
+        f"[{escape(source.hub)}](https://huggingface.co/datasets/{source.hub})" if source.hub else escape(source.name)
+    )
+    return f"{name}, split {escape(source.split)}" if source.split else name
+
+
 def _intended_use(facts: Facts, options: CardOptions) -> str:
-    source = dataset_of(facts, options) or facts.data_name
+    data, dataset = facts.config.data, dataset_of(facts, options)
+    sources = [source_of(data, split, dataset) for split in ("train", *(split.hub_split for split in facts.splits))]
+    trained, *measured = [escape(source.hub or source.name) for source in sources]
+    if not measured:
+        use = f"For texts like those of {trained}, which it was trained on."
+    elif set(measured) == {trained}:
+        use = f"For texts like those of {trained}, the only ones that it was trained and measured on."
+    else:
+        names = " and ".join(dict.fromkeys(measured))
+        use = f"For texts like those of {trained}, which it was trained on; it was measured on those of {names} only."
     languages = f" Languages: {', '.join(options.languages)}." if options.languages else " No language was declared."
     return (
-        f"For texts like those of {escape(source)}, which are the only ones that it was measured on.{languages} Where "
-        "a wrong answer does harm, measure it on texts of your own first: `accel-clf evaluate FOLDER --data FILE`."
+        f"{use}{languages} Where a wrong answer does harm, measure it on texts of your own first: "
+        "`accel-clf evaluate FOLDER --data FILE`."
     )
 
 
@@ -223,7 +252,7 @@ def _training(facts: Facts, options: CardOptions) -> str:
         "maximum tokens": config.data.max_length,
         "windows of longer texts": config.data.windows.pool if config.data.windows.stride is not None else "none",
         "epochs": training.epochs,
-        "best step": facts.results.get("training", {}).get("best_step"),
+        "best step": facts.results.get("training", {}).get("best_step") if "validation" in facts.results else None,
         "learning rate": training.learning_rate,
         "batch": f"{config.batch.size} x {config.batch.accumulate}",
         "loss": config.target.loss,

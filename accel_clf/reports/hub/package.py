@@ -18,8 +18,9 @@ from accel_clf import __version__
 from accel_clf.config.schema import Config
 from accel_clf.core.errors import ConfigError
 from accel_clf.core.files import read_json
-from accel_clf.reports.hub.card_facts import Facts, hub_id, shared_name
+from accel_clf.reports.hub.card_facts import Facts
 from accel_clf.reports.hub.card_metadata import CardOptions
+from accel_clf.reports.hub.card_sources import hub_id, shared_name
 from accel_clf.reports.hub.model_card import model_card
 from accel_clf.run_folder.layout import ADAPTER, FOLDS, config_text, fold_name, model_folder
 from accel_clf.run_folder.predictions import PREDICTION_FILES
@@ -203,13 +204,19 @@ def write_package(files: Mapping[str, Content], folder: Path) -> None:
     """Write the files into a new folder, which appears once it is complete.
 
     Raises:
-        ConfigError: the folder holds something.
+        ConfigError: the folder holds something, or cannot be there.
         OSError: the disk is full, say; nothing is left behind.
     """
     folder = folder.resolve()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ConfigError(f"--dry_run {folder}: not empty", "a new or empty folder", "choose another, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+        problem = "a file" if folder.is_file() else "not empty"
+        raise ConfigError(f"--dry_run {folder}: {problem}", "a new or empty folder", "choose another, or remove it")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(
+            f"--dry_run {folder}: a folder above it is a file", "a new or empty folder", "choose another"
+        ) from None
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         for path, content in files.items():
