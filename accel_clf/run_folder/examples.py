@@ -36,8 +36,8 @@ def confidence(target: Target, scores: np.ndarray, decided: np.ndarray) -> np.nd
     if isinstance(target, Regression):
         return np.zeros(len(scores))
     if isinstance(target, MultiLabel):
-        distances: np.ndarray = np.abs(scores - target.cuts).min(axis=1)
-        return distances
+        nearest: np.ndarray = _distances(target, scores).min(axis=1)
+        return nearest
     of_answers: np.ndarray = scores[np.arange(len(scores)), decided]
     return of_answers
 
@@ -68,7 +68,7 @@ def most_wrong_labels(target: MultiLabel, labels: np.ndarray, scores: np.ndarray
 
 def least_sure_labels(target: MultiLabel, scores: np.ndarray) -> np.ndarray:
     """Find the label of each row whose score is nearest to its threshold: int [rows]."""
-    codes: np.ndarray = np.abs(scores - target.cuts).argmin(axis=1)
+    codes: np.ndarray = _distances(target, scores).argmin(axis=1)
     return codes
 
 
@@ -90,7 +90,7 @@ def of_cells(target: Target, labels: np.ndarray, scores: np.ndarray, decided: np
         return {}
     if isinstance(target, MultiLabel):
         rows, codes = np.nonzero(labels != decided)
-        second, sure = decided[rows, codes].astype(np.int64), np.abs(scores - target.cuts)[rows, codes]
+        second, sure = decided[rows, codes].astype(np.int64), _distances(target, scores)[rows, codes]
         width, is_error = 2, np.ones(len(rows), bool)
     else:
         rows, codes = np.arange(len(labels)), labels.astype(np.int64)
@@ -112,7 +112,12 @@ def of_cells(target: Target, labels: np.ndarray, scores: np.ndarray, decided: np
 
 def _of_wrong_labels(target: MultiLabel, labels: np.ndarray, scores: np.ndarray, decided: np.ndarray) -> np.ndarray:
     """Return the distance of each score from its threshold where the answer is wrong, -1 where it is right."""
-    distances: np.ndarray = np.where(labels != decided, np.abs(scores - target.cuts), -1)
+    return np.where(labels != decided, _distances(target, scores), -1)
+
+
+def _distances(target: MultiLabel, scores: np.ndarray) -> np.ndarray:
+    """Return how far each score is from its label's threshold: float [rows, labels]."""
+    distances: np.ndarray = np.abs(scores - target.cuts)
     return distances
 
 
