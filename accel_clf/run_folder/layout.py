@@ -12,6 +12,10 @@ from accel_clf.run_folder.checked import RESTORE, parse_log, read_object
 from accel_clf.run_folder.shapes import Folds
 
 FOLDS = "folds.json"  # only in the folder of a cross-validation
+SPLIT_NAMES = {  # for people
+    "out_of_fold": "out-of-fold", "test": "test", "held_out": "held-out", "validation": "validation",
+    "train": "training", "calibration": "calibration",
+}  # fmt: skip
 DATA_FACTS = "rows.json"  # what the rows are like
 TEMPERATURES = "temperatures.json"  # the cross-fitted ones, by fold of out_of_fold.csv or part of validation.csv
 ADAPTER = "adapter"  # only in that of a run with LoRA: what was trained, in peft's format, beside the merged model

@@ -10,7 +10,7 @@ from accel_clf.core.files import write_json
 from accel_clf.data.dataset import Dataset, shared_texts
 from accel_clf.data.facts import count_labels, count_twins, quantiles
 from accel_clf.data.windows import describe_cut, is_cut, window_count
-from accel_clf.run_folder.layout import DATA_FACTS
+from accel_clf.run_folder.layout import DATA_FACTS, SPLIT_NAMES
 from accel_clf.training.prepare import PreparedRun
 
 BINS = 20  # of the histogram of lengths
@@ -48,7 +48,7 @@ def _facts(name: str, rows: Dataset, prepared: PreparedRun) -> dict[str, Any]:
         "tokens": quantiles(tokens),
         "lengths": {"edges": edges.tolist(), "rows": counts.tolist()},
         "cut": int(is_cut(tokens, data).sum()),
-        "cut_means": describe_cut(tokens, data, f"{'training' if is_train else name.replace('_', '-')} rows"),
+        "cut_means": describe_cut(tokens, data, f"{SPLIT_NAMES[name]} rows"),
         "windows": int(window_count(tokens, data.max_length).max()) if data.windows.stride is not None else 1,
         "texts_of_training_rows": None if is_train else int(shared_texts(prepared.splits.train, rows).sum()),
     }

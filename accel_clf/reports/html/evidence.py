@@ -27,10 +27,6 @@ from accel_clf.run_folder.examples import read_examples
 from accel_clf.run_folder.shapes import DataFacts, Environment, JointResults, RunResults
 from accel_clf.targets.base import Target
 
-SPLIT_NAMES = {
-    OUT_OF_FOLD: "out-of-fold", "test": "test", "held_out": "held-out", "validation": "validation",
-    "train": "training", "calibration": "calibration",
-}  # fmt: skip
 SUSPECTS = "suspect_labels.csv"
 SUSPECT_COLUMNS = ("row", "label", "predicted", "probability_of_label", "issue")
 

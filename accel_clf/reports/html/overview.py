@@ -11,9 +11,10 @@ from accel_clf.config.schema import merge
 from accel_clf.reports.charts import SERIES, Chart, draw
 from accel_clf.reports.html.classes import metric_intervals
 from accel_clf.reports.html.curves import last_step
-from accel_clf.reports.html.evidence import SPLIT_NAMES, Evidence
+from accel_clf.reports.html.evidence import Evidence
 from accel_clf.reports.html.figures import NONE, averages, figure, interval, metric_name, seconds
 from accel_clf.reports.page import Fact, Section, fragment, isolated
+from accel_clf.run_folder.layout import SPLIT_NAMES
 
 MOST_LABELS = 500  # of the table of their counts
 MOST_FACTS = 4

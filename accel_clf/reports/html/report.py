@@ -16,11 +16,12 @@ from accel_clf.reports.html.confidence import (
     threshold_section,
 )
 from accel_clf.reports.html.curves import curves_section
-from accel_clf.reports.html.evidence import SPLIT_NAMES, SUSPECTS, Evidence, read_evidence, without_texts
+from accel_clf.reports.html.evidence import SUSPECTS, Evidence, read_evidence, without_texts
 from accel_clf.reports.html.overview import configuration_section, data_section, overview_section
 from accel_clf.reports.html.rows import rows_section, suspects_section
 from accel_clf.reports.output import check_output
 from accel_clf.reports.page import Section, render_page
+from accel_clf.run_folder.layout import SPLIT_NAMES
 
 FILE = "report.html"
 RELOAD_SECONDS = 5
