@@ -41,8 +41,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("whole")
     made = {kind: make(folder / kind, TARGETS["single_label"], 30) for kind, make in MADE.items()}
     for kind, path in made.items():
-        found = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-        assert sorted(found) == sorted(FILES[kind]), "all of them are damaged"
+        files = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+        assert sorted(files) == sorted(FILES[kind]), "all of them are damaged"
     return made
 
 

@@ -153,13 +153,13 @@ def test_slider_begins_with_the_figures_of_the_table(seed: int, tmp_path: Path) 
     together, *options = page.data["thresholds"]
     for option in options:
         of = results["per_class"][option["name"]]
-        right, given, positives = first(option)
-        assert (given, positives) == (of["predicted"], of["rows"])
-        assert 2 * right / max(1, given + positives) == pytest.approx(of["f1"])
-        assert right / max(1, given) == pytest.approx(of["precision"])
-    right, given, positives = first(together)
+        right, predicted, positives = first(option)
+        assert (predicted, positives) == (of["predicted"], of["rows"])
+        assert 2 * right / max(1, predicted + positives) == pytest.approx(of["f1"])
+        assert right / max(1, predicted) == pytest.approx(of["precision"])
+    right, predicted, positives = first(together)
     if len(set(cuts)) == 1:
-        assert 2 * right / max(1, given + positives) == pytest.approx(results["micro_f1"])
+        assert 2 * right / max(1, predicted + positives) == pytest.approx(results["micro_f1"])
     else:
         shown = page.text.partition("each label's own, ")[2].partition("\n\n")[0]
         assert f"F1 {results['micro_f1']:.4f}" in " ".join(shown.split())
@@ -175,9 +175,9 @@ def test_most_wrong_and_least_sure_labels(tmp_path: Path) -> None:
         table = html.partition(f'<table id="{id}"')[2].partition("</table>")[0]
         headers = re.findall(r"<th scope=\"col\"[^>]*>([^<]*)</th>", table)
         assert headers == ["row", "label", "predicted", header, "score", "text"]
-        found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in table.split("<tr>")[2:]]
+        rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in table.split("<tr>")[2:]]
         last = None
-        for number_, label, predicted, name, score, _ in found:
+        for number_, label, predicted, name, score, _ in rows:
             row = of_rows[int(number_)]
             label, predicted, name = (re.sub("<.*?>", "", cell) for cell in (label, predicted, name))
             assert (label, predicted) == (row["label"] or "(none)", row["predicted"] or "(none)")
@@ -188,7 +188,7 @@ def test_most_wrong_and_least_sure_labels(tmp_path: Path) -> None:
             assert is_wrong or header == "least sure"
             assert last is None or distance >= last - 1e-9, "the order of the rows"
             last = distance
-        assert len(found) == 100 or header == "most wrong"
+        assert len(rows) == 100 or header == "most wrong"
 
 
 def test_reliability_of_an_order_is_about_the_likeliest_label(tmp_path: Path) -> None:

@@ -198,10 +198,10 @@ def _option(name: str, scores: np.ndarray, is_right: np.ndarray, cut: float) -> 
     """
     stops = _stops(cut)
     place = np.searchsorted(stops, scores, side="right") - 1
-    right, given = (
+    counts_right, counts_all = (
         np.bincount(place[of], minlength=len(stops))[::-1].cumsum()[::-1].tolist() for of in (is_right, slice(None))
     )
-    counts = (right, given, int(is_right.sum()), len(scores))
+    counts = (counts_right, counts_all, int(is_right.sum()), len(scores))
     return {"name": name, "cut": cut, **dict(zip(COUNTED, counts, strict=True))}
 
 

@@ -55,5 +55,5 @@ def source_of(data: DataConfig, split: str = "train", dataset: str | None = None
     place = getattr(data, split) if split in _WITH_SOURCE else None
     if isinstance(place, str) and not is_split(place, data):
         return Source(shared_name(place), hub_id(place), None)
-    own = (place if isinstance(place, str) else data.split) if has_splits(data) else None
-    return Source(shared_name(data.train), dataset or hub_id(data.train), own)
+    split_name = (place if isinstance(place, str) else data.split) if has_splits(data) else None
+    return Source(shared_name(data.train), dataset or hub_id(data.train), split_name)

@@ -148,7 +148,7 @@
     function draw() {
       const of = data.thresholds[select.value];
       const thresholds = stops(of);
-      path("precision").setAttribute("d", line(thresholds, of.given.map((given, t) => share(of.right[t], given))));
+      path("precision").setAttribute("d", line(thresholds, of.given.map((count, t) => share(of.right[t], count))));
       path("recall").setAttribute("d", line(thresholds, of.right.map((right) => share(right, of.positives))));
     }
     function show() {
